@@ -1,0 +1,104 @@
+//! The command line: one file per command. Commands parse, call and print; they decide nothing.
+
+pub mod canonical;
+pub mod demo;
+pub mod ingest;
+pub mod keys;
+pub mod proof;
+pub mod run;
+pub mod verify;
+pub mod verify_proof;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Chains, signs, archives and verifies audit events.
+#[derive(Debug, Parser)]
+#[command(name = "ledgerline", version, about, long_about = None, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Ingest(ingest::Args),
+    Run(run::Args),
+    Verify(verify::Args),
+    Proof(proof::Args),
+    VerifyProof(verify_proof::Args),
+    Canonical(canonical::Args),
+    Keys(keys::Args),
+}
+
+/// How a command ends when it did not do what it was asked. Success is exit status 0.
+#[derive(Debug)]
+pub struct Failure {
+    pub exit: Exit,
+    /// For a person: what happened, where, and what to do. Goes to standard error.
+    pub message: String,
+}
+
+/// Exit statuses, the same for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// 1: the thing looked at is not good: an invalid archive or proof, a refused value.
+    Invalid,
+    /// 2: usage or configuration.
+    Usage,
+    /// 3: something could not be read, written or reached.
+    Unreadable,
+}
+
+impl Failure {
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Invalid,
+            message: message.into(),
+        }
+    }
+
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            message: message.into(),
+        }
+    }
+
+    pub fn unreadable(message: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Unreadable,
+            message: message.into(),
+        }
+    }
+}
+
+/// Parses the command line, runs the command, and reports a failure as `ledgerline: ...` on standard error.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Ingest(args) => ingest::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Verify(args) => verify::run(args),
+        Command::Proof(args) => proof::run(args),
+        Command::VerifyProof(args) => verify_proof::run(args),
+        Command::Canonical(args) => canonical::run(args),
+        Command::Keys(args) => keys::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                eprintln!("ledgerline: {}", failure.message);
+            }
+            ExitCode::from(match failure.exit {
+                Exit::Invalid => 1,
+                Exit::Usage => 2,
+                Exit::Unreadable => 3,
+            })
+        }
+    }
+}

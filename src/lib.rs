@@ -1,0 +1,23 @@
+//! Ledgerline: audit events in, a chained and signed ledger per tenant, an immutable archive out, verified offline.
+//!
+//! ```text
+//! audit.events ─▶ seal ─▶ ledger.entries ─┬─▶ notarize ─▶ ledger.checkpoints, ledger.heads
+//!                 chain     (append-only) └─▶ archive  ─▶ segments, tiles, checkpoints
+//!                                             verify: offline, from the archive and trusted keys alone
+//! ```
+//!
+//! [`ledger`] is the format, pure: read it first, beside docs/FORMAT.md. [`stages`] hold one pure machine and one thin
+//! runner each. Four traits are the seams where the world, or a fault, comes in: [`log::Log`], [`vault::Vault`],
+//! [`signing::Signer`] and [`clock::Clock`].
+
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod ledger;
+pub mod log;
+pub mod mapping;
+pub mod signing;
+pub mod stages;
+pub mod telemetry;
+pub mod vault;

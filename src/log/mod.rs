@@ -1,0 +1,136 @@
+//! The ordered, append-only, partitioned log: what Kafka is, and what the embedded log is on one machine.
+//!
+//! A log gives order and durability, nothing else. Who may write to a ledger partition is not its business: the
+//! acceptance rule ([`reader`]) makes every record of a former owner a skipped one.
+
+pub mod embedded;
+pub mod heads;
+pub mod reader;
+pub mod record;
+
+use async_trait::async_trait;
+
+/// Position of a record in a partition, from 0.
+pub type Offset = u64;
+
+/// Topics of DESIGN section 3 that exist in this version.
+pub mod topic {
+    pub const AUDIT_EVENTS: &str = "audit.events";
+    pub const LEDGER_ENTRIES: &str = "ledger.entries";
+    pub const LEDGER_CHECKPOINTS: &str = "ledger.checkpoints";
+    pub const LEDGER_HEADS: &str = "ledger.heads";
+    pub const ALL: [&str; 4] = [AUDIT_EVENTS, LEDGER_ENTRIES, LEDGER_CHECKPOINTS, LEDGER_HEADS];
+}
+
+/// A record to append. `headers` are few and short (correlation id, forwarding position).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewRecord {
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// A record read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    pub offset: Offset,
+    pub timestamp_ms: i64,
+    pub key: Vec<u8>,
+    pub value: Vec<u8>,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+/// How far a consumer group has come, as a hint for lag tools and, with `metadata`, as the place where a reader of
+/// `ledger.entries` may start ({offset, epoch, session, index}, written as one value and so whole).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    pub offset: Offset,
+    pub metadata: String,
+}
+
+/// What went wrong, by what the caller must do.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Nothing was written, or it was only a read: the same call may be made again.
+    #[error("the log cannot be used right now: {what}")]
+    Retry {
+        what: String,
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// An append may or may not have been applied, or later. The session that made it MUST end.
+    #[error("the outcome of an append to {topic}/{partition} is unknown: {what}")]
+    Unknown {
+        topic: String,
+        partition: u32,
+        what: String,
+        #[source]
+        source: Option<BoxError>,
+    },
+    /// It will not get better by itself.
+    #[error("{what}")]
+    Fatal {
+        what: String,
+        #[source]
+        source: Option<BoxError>,
+    },
+}
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A seam. One conformance suite (tests/it/log_conformance.rs) holds for every implementation.
+#[async_trait]
+pub trait Log: Send + Sync {
+    /// Appends `records` in order, all or none within one partition, and answers with the offset of the first once they are durable; the others
+    /// follow without gaps between them unless the implementation says otherwise (none does yet).
+    ///
+    /// Implementations MUST answer [`LogError::Unknown`] where the records may have been, or may yet be, applied, and
+    /// MUST refuse a record above [`Log::record_bytes_max`] with `Fatal`. Callers MUST NOT append an empty batch.
+    async fn append(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> Result<Offset, LogError>;
+
+    /// Records with offset >= `from`, in order, at most `records_max` and about `bytes_max` of values (at least one record where there is
+    /// any). Empty at the end. Offsets MAY have gaps.
+    async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>, LogError>;
+
+    /// The offset after the last record, 0 for an empty partition.
+    async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError>;
+
+    /// The first offset still retained.
+    async fn start(&self, topic: &str, partition: u32) -> Result<Offset, LogError>;
+
+    /// Deletes the records below `before` (Kafka: DeleteRecords). Used for superseded snapshots only.
+    async fn trim(&self, topic: &str, partition: u32, before: Offset) -> Result<(), LogError>;
+
+    /// The partitions of `topic` that this process is to work on now. The choice gives liveness only, never safety.
+    async fn assignments(&self, topic: &str) -> Result<Vec<u32>, LogError>;
+
+    /// How many partitions `topic` has.
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError>;
+
+    /// Stores the group's position in one piece.
+    async fn commit(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        position: Committed,
+    ) -> Result<(), LogError>;
+
+    /// The group's stored position.
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<Committed>, LogError>;
+
+    /// The largest value, in bytes, that `append` takes.
+    fn record_bytes_max(&self) -> usize;
+}

@@ -1,0 +1,7 @@
+//! The program. Everything is in the library; see [`ledgerline::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ledgerline::cli::main()
+}
