@@ -125,7 +125,7 @@ impl Order {
             }
             Body::Source { incarnation, source } => self.declare_source(source, *incarnation)?,
             Body::Cut { from } => {
-                if *from != self.cut_from || *from >= leaf.index {
+                if *from != self.cut_from {
                     return Err(OrderError::CutFrom {
                         expected: self.cut_from,
                         found: *from,
