@@ -204,6 +204,8 @@ pub struct Accepted<'a> {
     pub leaf_bytes: &'a [u8],
     pub event: Option<&'a [u8]>,
     pub raw: Option<&'a [u8]>,
+    /// `<topic>/<partition>@<offset>` from which the input was forwarded, where it was.
+    pub via: Option<&'a str>,
 }
 
 /// Why a reader skips a record. All readers skip the same ones: each reason follows from the bytes and the rule alone.
@@ -454,46 +456,24 @@ impl Reader {
             Ok(LedgerRecord::Fence { epoch, session }) => {
                 match self.acceptance.offer(offset, epoch, &session, Candidate::Fence) {
                     Verdict::Stale(stale) => self.skip(offset, Skip::Stale(stale)),
-                    Verdict::FenceAccepted | Verdict::LeafAccepted => Seen::Fence {
-                        offset,
-                        epoch,
-                        session,
-                    },
+                    Verdict::FenceAccepted | Verdict::LeafAccepted => Seen::Fence { offset, epoch, session },
                 }
             }
-            Ok(LedgerRecord::Leaf {
-                epoch,
-                session,
-                leaf,
-                event,
-                raw,
-            }) => self.judge_leaf(offset, epoch, &session, (leaf, event, raw)),
-        }
-    }
-
-    fn judge_leaf<'r>(
-        &mut self,
-        offset: Offset,
-        epoch: u64,
-        session: &Session,
-        (leaf_bytes, event, raw): (&'r [u8], Option<&'r [u8]>, Option<&'r [u8]>),
-    ) -> Seen<'r> {
-        if let Some(stale) = self.acceptance.stale_session(epoch, session) {
-            return self.skip(offset, Skip::Stale(stale));
-        }
-        let Ok(leaf) = Leaf::parse(leaf_bytes) else {
-            return self.skip(offset, Skip::BadLeaf);
-        };
-        let candidate = Candidate::Leaf { index: leaf.index };
-        match self.acceptance.offer(offset, epoch, session, candidate) {
-            Verdict::Stale(stale) => self.skip(offset, Skip::Stale(stale)),
-            Verdict::FenceAccepted | Verdict::LeafAccepted => Seen::Leaf(Accepted {
-                offset,
-                leaf,
-                leaf_bytes,
-                event,
-                raw,
-            }),
+            Ok(LedgerRecord::Leaf { epoch, session, leaf: leaf_bytes, event, raw, via }) => {
+                if let Some(stale) = self.acceptance.stale_session(epoch, &session) {
+                    return self.skip(offset, Skip::Stale(stale));
+                }
+                let Ok(leaf) = Leaf::parse(leaf_bytes) else {
+                    return self.skip(offset, Skip::BadLeaf);
+                };
+                let candidate = Candidate::Leaf { index: leaf.index };
+                match self.acceptance.offer(offset, epoch, &session, candidate) {
+                    Verdict::Stale(stale) => self.skip(offset, Skip::Stale(stale)),
+                    Verdict::FenceAccepted | Verdict::LeafAccepted => {
+                        Seen::Leaf(Accepted { offset, leaf, leaf_bytes, event, raw, via })
+                    }
+                }
+            }
         }
     }
 

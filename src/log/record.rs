@@ -23,7 +23,7 @@ const VARINT_BYTES_MAX: usize = 10;
 
 /// What a record adds to its leaf, event and raw bytes, at most.
 pub const OVERHEAD_BYTES_MAX: usize =
-    MARKER.len() + FINGERPRINT.len() + VARINT_BYTES_MAX + size_of::<Session>() + 3 * (1 + VARINT_BYTES_MAX);
+    MARKER.len() + FINGERPRINT.len() + VARINT_BYTES_MAX + size_of::<Session>() + 4 * (1 + VARINT_BYTES_MAX);
 
 /// A record, borrowed from the bytes that it was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum LedgerRecord<'a> {
         event: Option<&'a [u8]>,
         /// The input of a rejected record.
         raw: Option<&'a [u8]>,
+        /// `<topic>/<partition>@<offset>` from which the input was forwarded, where it was.
+        via: Option<&'a str>,
     },
 }
 
@@ -64,7 +66,7 @@ pub enum RecordError {
 pub fn encode_fence(epoch: u64, session: &Session) -> Vec<u8> {
     let mut out = Vec::with_capacity(OVERHEAD_BYTES_MAX);
     write_head(epoch, session, &mut out);
-    out.extend_from_slice(&[NULL, NULL, NULL]);
+    out.extend_from_slice(&[NULL, NULL, NULL, NULL]);
     out
 }
 
@@ -76,13 +78,16 @@ pub fn encode_leaf(
     leaf: &[u8],
     event: Option<&[u8]>,
     raw: Option<&[u8]>,
+    via: Option<&str>,
 ) -> Vec<u8> {
-    let content = leaf.len() + event.map_or(0, <[u8]>::len) + raw.map_or(0, <[u8]>::len);
+    let content =
+        leaf.len() + event.map_or(0, <[u8]>::len) + raw.map_or(0, <[u8]>::len) + via.map_or(0, str::len);
     let mut out = Vec::with_capacity(OVERHEAD_BYTES_MAX + content);
     write_head(epoch, session, &mut out);
     write_bytes(Some(leaf), &mut out);
     write_bytes(event, &mut out);
     write_bytes(raw, &mut out);
+    write_bytes(via.map(str::as_bytes), &mut out);
     out
 }
 
@@ -99,6 +104,10 @@ pub fn decode(bytes: &[u8]) -> Result<LedgerRecord<'_>, RecordError> {
     let leaf = fields.optional_bytes("leaf")?;
     let event = fields.optional_bytes("event")?;
     let raw = fields.optional_bytes("raw")?;
+    let via = match fields.optional_bytes("via")? {
+        Some(bytes) => Some(std::str::from_utf8(bytes).map_err(|_| RecordError::Field("via"))?),
+        None => None,
+    };
     if !fields.rest.is_empty() {
         return Err(RecordError::TrailingBytes);
     }
@@ -110,6 +119,7 @@ pub fn decode(bytes: &[u8]) -> Result<LedgerRecord<'_>, RecordError> {
             leaf,
             event,
             raw,
+            via,
         },
     })
 }
@@ -216,15 +226,15 @@ mod tests {
     }
 
     fn value(record: &LedgerRecord) -> Value {
-        let (epoch, session, leaf, event, raw) = match *record {
-            LedgerRecord::Fence { epoch, session } => (epoch, session, None, None, None),
-            LedgerRecord::Leaf {
-                epoch,
-                session,
-                leaf,
-                event,
-                raw,
-            } => (epoch, session, Some(leaf), event, raw),
+        let (epoch, session, leaf, event, raw, via) = match *record {
+            LedgerRecord::Fence { epoch, session } => (epoch, session, None, None, None, None),
+            LedgerRecord::Leaf { epoch, session, leaf, event, raw, via } => {
+                (epoch, session, Some(leaf), event, raw, via)
+            }
+        };
+        let via = match via {
+            None => Value::Union(0, Box::new(Value::Null)),
+            Some(via) => Value::Union(1, Box::new(Value::String(via.to_owned()))),
         };
         Value::Record(vec![
             ("epoch".into(), Value::Long(i64::try_from(epoch).unwrap())),
@@ -232,6 +242,7 @@ mod tests {
             ("leaf".into(), bytes_value(leaf)),
             ("event".into(), bytes_value(event)),
             ("raw".into(), bytes_value(raw)),
+            ("via".into(), via),
         ])
     }
 
@@ -244,7 +255,8 @@ mod tests {
                 leaf,
                 event,
                 raw,
-            } => encode_leaf(epoch, &session, leaf, event, raw),
+                via,
+            } => encode_leaf(epoch, &session, leaf, event, raw, via),
         }
     }
 
@@ -270,10 +282,11 @@ mod tests {
             leaf in prop::option::of(prop::collection::vec(any::<u8>(), 0..400)),
             event in prop::option::of(prop::collection::vec(any::<u8>(), 0..200)),
             raw in prop::option::of(prop::collection::vec(any::<u8>(), 0..20)),
+            via in prop::option::of("[a-z./@0-9é]{0,20}"),
         ) {
             let record = match leaf.as_deref() {
                 None => LedgerRecord::Fence { epoch, session },
-                Some(leaf) => LedgerRecord::Leaf { epoch, session, leaf, event: event.as_deref(), raw: raw.as_deref() },
+                Some(leaf) => LedgerRecord::Leaf { epoch, session, leaf, event: event.as_deref(), raw: raw.as_deref(), via: via.as_deref() },
             };
             let bytes = encode(&record);
             prop_assert_eq!(&bytes, &encode_with_the_crate(&record));
@@ -296,7 +309,7 @@ mod tests {
 
     #[test]
     fn every_truncation_and_every_added_byte_is_refused() {
-        let whole = encode_leaf(7, &[9; 16], b"leaf", Some(b"event"), Some(b"raw"));
+        let whole = encode_leaf(7, &[9; 16], b"leaf", Some(b"event"), Some(b"raw"), Some("t/0@1"));
         for length in 0..whole.len() {
             assert!(decode(&whole[..length]).is_err(), "{length}");
         }
@@ -307,7 +320,7 @@ mod tests {
     #[test]
     fn a_claimed_length_beyond_the_bytes_is_refused_without_allocation() {
         let mut bytes = encode_fence(1, &[0; 16]);
-        bytes.truncate(bytes.len() - 3);
+        bytes.truncate(bytes.len() - 4);
         bytes.push(BYTES);
         write_natural(u64::MAX >> 1, &mut bytes);
         assert_eq!(decode(&bytes), Err(RecordError::Truncated("leaf")));
