@@ -66,6 +66,13 @@ impl KeyRing {
         Ok(ring)
     }
 
+    /// The ring as a snapshot holds it: keys in order of declaration, each with whether it was retired.
+    #[must_use]
+    pub fn from_declared(declared: Vec<(PublicKey, bool)>) -> Self {
+        let (keys, retired) = declared.into_iter().unzip();
+        Self { keys, retired }
+    }
+
     /// Applies the `key` leaf at `index`: checks its proof and the rules of docs/FORMAT.md section 4.
     ///
     /// # Errors

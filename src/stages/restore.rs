@@ -10,12 +10,9 @@ use super::state::{LeafRecord, PartitionState};
 use crate::ledger::canonical::Limits;
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::merkle::{CompactRange, leaf_hash};
-use crate::log::reader::{Accepted, Position, Reader};
+use crate::log::reader::{Position, Reader, ReaderError, Seen};
 use crate::log::{Log, LogError, Offset, Record, topic};
 
-/// Records and bytes that one read takes from `ledger.entries`.
-pub const READ_RECORDS_MAX: usize = 2_000;
-pub const READ_BYTES_MAX: usize = 4 << 20;
 /// How many of the newest checkpoints are looked at for the largest: two notaries may interleave.
 const CHECKPOINTS_LOOKED_AT: u64 = 64;
 
@@ -58,7 +55,7 @@ impl Follower {
                 what: format!("the log's origin is {}, the configured one is {}: an origin is fixed at genesis", state.order.origin, config.origin),
             });
         }
-        let reader = Reader::open(log, topic::LEDGER_ENTRIES, config.partition, position).await?;
+        let reader = Reader::open(log, config.partition, position).await.map_err(|error| reader_error(config.partition, error))?;
         Ok(Self { config: config.clone(), state, tree, reader, signed, generation })
     }
 
@@ -79,17 +76,17 @@ impl Follower {
     }
 
     /// The next records of `ledger.entries`, not yet looked at.
-    pub async fn read(&mut self, log: &dyn Log) -> Result<Vec<Record>, LogError> {
-        self.reader.read(log, READ_RECORDS_MAX, READ_BYTES_MAX).await
+    pub async fn read(&self, log: &dyn Log) -> Result<Vec<Record>, StageError> {
+        self.reader.fetch(log).await.map_err(|error| reader_error(self.config.partition, error))
     }
 
     /// Applies the acceptance rule to one record and, where it is accepted, verifies it. Answers whether it is an accepted fence.
     pub fn take(&mut self, record: &Record) -> Result<bool, StageError> {
-        match self.reader.offer(record) {
-            Accepted::Fence { .. } => Ok(true),
-            Accepted::Skipped(_) => Ok(false),
-            Accepted::Leaf(accepted) => {
-                self.apply(&accepted.as_leaf_record())?;
+        match self.reader.offer(record).map_err(|error| reader_error(self.config.partition, error))? {
+            Seen::Fence { .. } => Ok(true),
+            Seen::Skipped { .. } => Ok(false),
+            Seen::Leaf(accepted) => {
+                self.apply(&LeafRecord::from(&accepted))?;
                 Ok(false)
             }
         }
@@ -129,6 +126,16 @@ impl Follower {
     }
 }
 
+/// What a reader's failure means for a stage: a log that lost records stops its partition.
+pub fn reader_error(partition: u32, error: ReaderError) -> StageError {
+    match error {
+        ReaderError::Log(error) => error.into(),
+        ReaderError::NotRetained { .. } | ReaderError::LogShorter { .. } | ReaderError::OffsetsBackwards { .. } => {
+            StageError::Stopped { partition, what: error.to_string() }
+        }
+    }
+}
+
 /// The largest checkpoint in the tail of `ledger.checkpoints`. Records there are the notary's own; one that does not parse is no checkpoint.
 async fn last_signed(log: &dyn Log, config: &PartitionConfig) -> Result<Option<Checkpoint>, LogError> {
     let (start, end) = (
@@ -137,7 +144,7 @@ async fn last_signed(log: &dyn Log, config: &PartitionConfig) -> Result<Option<C
     );
     let from = start.max(end.saturating_sub(CHECKPOINTS_LOOKED_AT));
     let records = log
-        .read(topic::LEDGER_CHECKPOINTS, config.partition, from, CHECKPOINTS_LOOKED_AT as usize, READ_BYTES_MAX)
+        .read(topic::LEDGER_CHECKPOINTS, config.partition, from, CHECKPOINTS_LOOKED_AT as usize, 1 << 20)
         .await?;
     let checkpoints = records.iter().filter_map(|record| SignedCheckpoint::parse(&record.value).ok());
     Ok(checkpoints.map(|signed| signed.checkpoint).filter(|c| c.origin == config.origin).max_by_key(|c| c.size))

@@ -7,7 +7,7 @@ use super::state::{Forwarded, PartitionState};
 use super::window::{EventKey, Seen, Window};
 use crate::ledger::chain::{Head, Heads};
 use crate::ledger::key::{Alg, PublicKey};
-use crate::ledger::keyring::{DeclaredKey, KeyRing};
+use crate::ledger::keyring::KeyRing;
 use crate::ledger::merkle::CompactRange;
 use crate::ledger::order::{Genesis, Order, SourceState};
 use crate::log::reader::Position;
@@ -108,9 +108,9 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut heads: Vec<_> = state.heads.iter().collect();
     heads.sort_unstable_by_key(|(tenant, _)| *tenant);
     w.list(&heads, |w, (tenant, head)| drop(w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash)));
-    w.list(state.keys.entries(), |w, declared| {
-        w.bytes(declared.key.alg.as_str().as_bytes()).bytes(declared.key.kid.as_bytes());
-        w.bytes(&declared.key.spki).number(u64::from(declared.retired));
+    w.list(state.keys.declared(), |w, key| {
+        w.bytes(key.alg.as_str().as_bytes()).bytes(key.kid.as_bytes()).bytes(&key.spki);
+        w.number(u64::from(state.keys.is_retired(&key.kid) == Some(true)));
     });
     let forwarded: Vec<_> = state.forwarded.iter().collect();
     w.list(&forwarded, |w, (source, mark)| drop(w.bytes(source.as_bytes()).number(mark.next_offset).number(mark.index)));
@@ -143,9 +143,9 @@ fn decode(bytes: &[u8]) -> Option<Snapshot> {
     for (tenant, head) in r.list(|r| Some((r.text()?, Head { sequence: r.number()?, hash: r.array()? })))? {
         heads.restore(tenant, head);
     }
-    let keys = KeyRing::from_entries(r.list(|r| {
+    let keys = KeyRing::from_declared(r.list(|r| {
         let (alg, kid, spki) = (Alg::parse(r.text()?)?, r.text()?.to_owned(), r.bytes()?.to_vec());
-        Some(DeclaredKey { key: PublicKey { alg, kid, spki }, retired: r.number()? != 0 })
+        Some((PublicKey { alg, kid, spki }, r.number()? != 0))
     })?);
     let forwarded = r.list(|r| Some((r.text()?.to_owned(), Forwarded { next_offset: r.number()?, index: r.number()? })))?;
     let mut window = Window::new(usize::try_from(r.number()?).ok()?);

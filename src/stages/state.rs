@@ -10,6 +10,7 @@ use crate::ledger::event::check_event;
 use crate::ledger::keyring::{KeyError, KeyRing};
 use crate::ledger::leaf::{Body, Leaf};
 use crate::ledger::order::{Order, OrderError};
+use crate::log::reader::Accepted;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
@@ -24,6 +25,13 @@ pub struct LeafRecord<'a> {
     pub raw: Option<&'a [u8]>,
     /// `<topic>/<partition>@<offset>` from which the input was forwarded, where it was.
     pub via: Option<&'a str>,
+}
+
+impl<'a> From<&'a Accepted<'a>> for LeafRecord<'a> {
+    fn from(accepted: &'a Accepted<'a>) -> Self {
+        let Accepted { leaf, leaf_bytes, event, raw, via, .. } = accepted;
+        Self { leaf, leaf_bytes, event: *event, raw: *raw, via: *via }
+    }
 }
 
 /// How far forwarded input from one source partition has been sealed here.
@@ -42,8 +50,8 @@ pub enum Violation {
     Order { index: u64, error: OrderError },
     #[error("leaf {index}: {error}")]
     Chain { index: u64, error: ChainError },
-    #[error("leaf {index}: {error}")]
-    Key { index: u64, error: KeyError },
+    #[error(transparent)]
+    Key(#[from] KeyError),
     #[error("leaf {index}: the stored event is not what the leaf names: {what}")]
     Event { index: u64, what: &'static str },
     #[error("leaf {index}: the stored event is not a canonical audit event: {error}")]
@@ -99,7 +107,7 @@ impl PartitionState {
         self.order.apply(leaf).map_err(|error| Violation::Order { index, error })?;
         match &leaf.body {
             Body::Genesis { keys, .. } => {
-                self.keys = KeyRing::genesis(keys).map_err(|error| Violation::Key { index, error })?;
+                self.keys = KeyRing::genesis(keys)?;
                 self.cut_at = leaf.sealed_at;
             }
             Body::Entry { event, prev, sequence, tenant, .. } => {
@@ -111,10 +119,7 @@ impl PartitionState {
                     self.window.push(key, Seen { index, event: *event });
                 }
             }
-            Body::Key { action, key, proof } => self
-                .keys
-                .apply(leaf.origin, *action, key, proof)
-                .map_err(|error| Violation::Key { index, error })?,
+            Body::Key { action, key, proof } => self.keys.apply(leaf.origin, index, *action, key, proof)?,
             Body::Cut { .. } => self.cut_at = leaf.sealed_at,
             Body::Duplicate { .. }
             | Body::Rejected { .. }

@@ -124,7 +124,7 @@ impl Notary {
         }
         let size = checkpoint.size;
         let key = format!("{}@{size}", checkpoint.origin).into_bytes();
-        let value = SignedCheckpoint::new(checkpoint, signers.iter().zip(signatures)).format().into_bytes();
+        let value = SignedCheckpoint::new(checkpoint, signers.iter().zip(signatures).collect()).format();
         let record = NewRecord { key, value, headers: Vec::new() };
         self.log.append(topic::LEDGER_CHECKPOINTS, self.partition.partition, vec![record]).await?;
         let now = self.clock.now();

@@ -7,8 +7,7 @@ use crate::ledger::event::{AuditEvent, EventParser};
 use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction, Leaf, RejectCode};
 use crate::log::NewRecord;
-use crate::log::reader::Session;
-use crate::log::record;
+use crate::log::record::{self, Session};
 use crate::stages::state::{LeafRecord, PartitionState, Violation, sha256, split_position};
 use crate::stages::window::EventKey;
 
@@ -79,6 +78,7 @@ pub enum SealError {
 pub struct SealMachine {
     state: PartitionState,
     config: SealConfig,
+    epoch: u64,
     session: Session,
     parser: EventParser,
     leaf_bytes: Vec<u8>,
@@ -96,9 +96,9 @@ struct Payload<'a> {
 impl SealMachine {
     /// `state` MUST be the fold of all accepted records up to and including the session's own fence.
     #[must_use]
-    pub fn new(state: PartitionState, session: Session, config: SealConfig) -> Self {
+    pub fn new(state: PartitionState, epoch: u64, session: Session, config: SealConfig) -> Self {
         let parser = EventParser::new(config.limits.clone());
-        Self { state, config, session, parser, leaf_bytes: Vec::with_capacity(512) }
+        Self { state, config, epoch, session, parser, leaf_bytes: Vec::with_capacity(512) }
     }
 
     #[must_use]
@@ -275,7 +275,7 @@ impl SealMachine {
         self.state.apply(&record, payload.key)?;
         out.push(NewRecord {
             key: leaf.body.tenant().unwrap_or_default().as_bytes().to_vec(),
-            value: record::encode_leaf(&self.session, &record),
+            value: record::encode_leaf(self.epoch, &self.session, &leaf_bytes, record.event, record.raw, record.via),
             headers: Vec::new(),
         });
         let full = self.state.segment_bytes >= self.config.segment_bytes_max;
