@@ -61,6 +61,15 @@ pub enum Judgement {
     Misrouted { partition: u32, tenant: String },
 }
 
+/// What an input became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    pub index: u64,
+    pub kind: &'static str,
+    /// Of a `rejected`.
+    pub code: Option<RejectCode>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error(
@@ -138,24 +147,25 @@ impl SealMachine {
         judgement: &Judgement,
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Option<Sealed>, SealError> {
         if matches!(judgement, Judgement::AlreadySealed) {
-            return Ok(());
+            return Ok(None);
         }
         let name = source_name(input);
         if !self.state.order.sources.contains_key(&name) {
             self.emit(Body::Source { incarnation: 1, source: &name }, &Payload::default(), now, out)?;
         }
         let source = &format!("{name}@{}", input.offset);
-        match judgement {
-            Judgement::AlreadySealed => Ok(()),
+        let sealed = match judgement {
+            Judgement::AlreadySealed => return Ok(None),
             Judgement::Refused(refusal) => self.reject(input, source, refusal.code, refusal.tenant.as_deref(), now, out),
             Judgement::Misrouted { partition, tenant } => {
                 let body = Body::Rerouted { partition: u64::from(*partition), source, tenant };
                 self.emit(body, &Payload::default(), now, out)
             }
             Judgement::Event(event) => self.seal_event(input, source, event, now, out),
-        }
+        };
+        sealed.map(Some)
     }
 
     fn seal_event(
@@ -165,7 +175,7 @@ impl SealMachine {
         event: &AuditEvent,
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Sealed, SealError> {
         let tenant = event.tenant_id.as_str();
         let key = EventKey::new(tenant, &event.event_id);
         let digest = sha256(&event.canonical);
@@ -198,7 +208,7 @@ impl SealMachine {
         tenant: Option<&str>,
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Sealed, SealError> {
         let (raw, raw_bytes) = (sha256(input.value), input.value.len() as u64);
         let body = Body::Rejected { code, raw, raw_bytes, source, tenant };
         let payload = Payload { raw: Some(input.value), via: input.via, ..Payload::default() };
@@ -213,7 +223,7 @@ impl SealMachine {
         keys: &[PublicKey],
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Sealed, SealError> {
         let body = Body::Genesis { keys: keys.to_vec(), ledger, partitions: u64::from(partitions) };
         self.emit(body, &Payload::default(), now, out)
     }
@@ -226,7 +236,7 @@ impl SealMachine {
         proof: Vec<u8>,
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Sealed, SealError> {
         self.emit(Body::Key { action, key, proof }, &Payload::default(), now, out)
     }
 
@@ -239,11 +249,11 @@ impl SealMachine {
             self.config.idle_cut_interval_micros
         };
         let due = order.genesis.is_some() && now.saturating_sub(self.state.cut_at) >= interval;
-        if due { self.cut(now, out) } else { Ok(()) }
+        if due { self.cut(now, out).map(drop) } else { Ok(()) }
     }
 
     /// Closes the segment. The archive's boundaries are decided here, in the log, so that every archiver cuts alike.
-    pub fn cut(&mut self, now: UnixMicros, out: &mut Vec<NewRecord>) -> Result<(), SealError> {
+    pub fn cut(&mut self, now: UnixMicros, out: &mut Vec<NewRecord>) -> Result<Sealed, SealError> {
         let from = self.state.order.cut_from;
         self.emit(Body::Cut { from }, &Payload::default(), now, out)
     }
@@ -255,7 +265,7 @@ impl SealMachine {
         payload: &Payload<'_>,
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
-    ) -> Result<(), SealError> {
+    ) -> Result<Sealed, SealError> {
         let sealed_at = self.sealed_at(now)?;
         let origin = self.state.order.origin.clone();
         let leaf = Leaf { index: self.state.order.next_index, origin: &origin, sealed_at, body };
@@ -279,8 +289,16 @@ impl SealMachine {
             headers: Vec::new(),
         });
         let full = self.state.segment_bytes >= self.config.segment_bytes_max;
+        let code = match leaf.body {
+            Body::Rejected { code, .. } => Some(code),
+            _ => None,
+        };
+        let sealed = Sealed { index: leaf.index, kind: leaf.body.kind(), code };
         self.leaf_bytes = leaf_bytes;
-        if full { self.cut(now, out) } else { Ok(()) }
+        if full {
+            self.cut(now, out)?;
+        }
+        Ok(sealed)
     }
 
     /// The time of the next leaf: never before the last one, never far ahead of it.

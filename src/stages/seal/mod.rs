@@ -5,5 +5,5 @@ mod machine;
 mod runner;
 mod session;
 
-pub use machine::{Input, Judgement, SealConfig, SealError, SealMachine};
-pub use runner::Sealer;
+pub use machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
+pub use runner::{Random, Sealer};
