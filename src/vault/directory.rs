@@ -5,12 +5,10 @@
 
 use super::{Put, Vault, VaultError};
 use async_trait::async_trait;
-use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 const INCOMING: &str = ".incoming";
 /// The longest object name, in bytes.
@@ -24,8 +22,6 @@ const DIRECTORY_MODE: u32 = 0o755;
 #[derive(Debug)]
 pub struct DirectoryVault {
     root: PathBuf,
-    /// Makes the names in `.incoming` differ within the process.
-    puts: AtomicU64,
 }
 
 impl DirectoryVault {
@@ -46,10 +42,7 @@ impl DirectoryVault {
             Err(error) => return Err(explain("opening the archive", &root, error)),
         }
         remove_leftovers(&root.join(INCOMING))?;
-        Ok(Self {
-            root,
-            puts: AtomicU64::new(0),
-        })
+        Ok(Self { root })
     }
 
     /// As [`Self::open`], after making the directory, and those above it, where they do not exist.
@@ -85,7 +78,7 @@ impl DirectoryVault {
                     )));
                 }
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
                 Err(error) => return Err(explain("looking at", &path, error)),
             }
         }
@@ -102,9 +95,9 @@ impl DirectoryVault {
         let incoming = self.incoming_path()?;
         let outcome = write_durably(&incoming, bytes)
             .map_err(|error| explain("writing", &path, error))
-            .and_then(|()| publish(&incoming, &path));
+            // The file stays open, and so locked, until it is published.
+            .and_then(|_locked| publish(&incoming, &path));
         match fs::remove_file(&incoming) {
-            // Another process that opened the archive has removed it as a leftover.
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 outcome.and(Err(explain("removing", &incoming, error)))
             }
@@ -115,10 +108,11 @@ impl DirectoryVault {
     fn incoming_path(&self) -> Result<PathBuf, VaultError> {
         let directory = self.root.join(INCOMING);
         make_directories(&directory).map_err(|error| explain("making", &directory, error))?;
-        let put = self.puts.fetch_add(1, Ordering::Relaxed);
-        // Two vaults may be open on one directory in one process: the address tells them apart.
-        let vault = std::ptr::from_ref(self).addr();
-        Ok(directory.join(format!("{}-{vault:x}-{put}", std::process::id())))
+        let name = getrandom::u64().map_err(|error| VaultError::Fatal {
+            what: "the machine gives no random numbers".to_owned(),
+            source: Some(error.into()),
+        })?;
+        Ok(directory.join(format!("{name:016x}")))
     }
 
     /// The size of the file at `path`, `None` where there is nothing.
@@ -179,16 +173,19 @@ fn is_object_name(name: &str) -> bool {
     name.len() <= NAME_BYTES_MAX && name.split('/').all(part_ok)
 }
 
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Answers with the file, which holds a lock as long as it is open: a locked file is no leftover.
+fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(OBJECT_MODE)
         .open(path)?;
+    file.lock()?;
     file.write_all(bytes)?;
     // The mode above is subject to the umask, this one is not.
     file.set_permissions(fs::Permissions::from_mode(OBJECT_MODE))?;
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 fn publish(incoming: &Path, path: &Path) -> Result<Put, VaultError> {
@@ -236,8 +233,8 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Nothing in `.incoming` was ever answered for, so whoever finds it may remove it; a writer of another process that is
-/// still at it tries again.
+/// Nothing in `.incoming` was ever answered for: what no living writer holds locked is a leftover. A writer that was met
+/// between making its file and locking it finds it gone and answers that the put may be made again.
 fn remove_leftovers(incoming: &Path) -> Result<(), VaultError> {
     let entries = match fs::read_dir(incoming) {
         Ok(entries) => entries,
@@ -245,13 +242,12 @@ fn remove_leftovers(incoming: &Path) -> Result<(), VaultError> {
         Err(error) => return Err(explain("cleaning", incoming, error)),
     };
     for entry in entries {
-        let entry = entry.map_err(|error| explain("cleaning", incoming, error))?;
-        if is_alive(&entry.file_name()) {
-            continue;
-        }
-        match fs::remove_file(entry.path()) {
+        let path = entry
+            .map_err(|error| explain("cleaning", incoming, error))?
+            .path();
+        match remove_if_left_over(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(explain("cleaning", &entry.path(), error));
+                return Err(explain("cleaning", &path, error));
             }
             Ok(()) | Err(_) => {}
         }
@@ -259,11 +255,12 @@ fn remove_leftovers(incoming: &Path) -> Result<(), VaultError> {
     Ok(())
 }
 
-/// Whether the process that wrote this name into `.incoming` still runs on this machine.
-fn is_alive(file_name: &OsStr) -> bool {
-    let pid = file_name.to_str().and_then(|name| name.split('-').next());
-    pid.and_then(|pid| pid.parse::<u32>().ok())
-        .is_some_and(|pid| pid != 0 && Path::new("/proc").join(pid.to_string()).is_dir())
+fn remove_if_left_over(path: &Path) -> io::Result<()> {
+    match File::open(path)?.try_lock() {
+        Ok(()) => fs::remove_file(path),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 fn fatal(what: String) -> VaultError {

@@ -1,1 +1,1 @@
-
+mod vault_conformance;
