@@ -147,6 +147,16 @@ pub fn identity(lines: &[u8]) -> Digest {
     Sha256::digest(lines).into()
 }
 
+/// The identity of a stored segment; `None` where the frame is none or holds more than a segment may.
+#[must_use]
+pub fn identity_of_frame(frame: &[u8]) -> Option<Digest> {
+    let bytes = zstd::bulk::Decompressor::upper_bound(frame)?;
+    if bytes as u64 > SEGMENT_BYTES_MAX {
+        return None;
+    }
+    zstd::bulk::decompress(frame, bytes).ok().map(|lines| identity(&lines))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -102,31 +102,31 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let mut w = Writer(Vec::new());
     w.number(VERSION);
     w.number(position.offset).number(position.epoch).bytes(&position.session).number(position.index);
-    w.number(tree.size()).list(tree.hashes(), |w, hash| drop(w.bytes(hash)));
+    w.number(tree.size()).list(tree.hashes(), |w, hash| { w.bytes(hash); });
     encode_order(&mut w, &state.order);
     w.number(state.segment_bytes).signed(state.cut_at);
     let mut heads: Vec<_> = state.heads.iter().collect();
     heads.sort_unstable_by_key(|(tenant, _)| *tenant);
-    w.list(&heads, |w, (tenant, head)| drop(w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash)));
+    w.list(&heads, |w, (tenant, head)| { w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash); });
     w.list(state.keys.declared(), |w, key| {
         w.bytes(key.alg.as_str().as_bytes()).bytes(key.kid.as_bytes()).bytes(&key.spki);
         w.number(u64::from(state.keys.is_retired(&key.kid) == Some(true)));
     });
     let forwarded: Vec<_> = state.forwarded.iter().collect();
-    w.list(&forwarded, |w, (source, mark)| drop(w.bytes(source.as_bytes()).number(mark.next_offset).number(mark.index)));
+    w.list(&forwarded, |w, (source, mark)| { w.bytes(source.as_bytes()).number(mark.next_offset).number(mark.index); });
     let window: Vec<_> = state.window.iter().collect();
     w.number(state.window.entries_max() as u64);
-    w.list(&window, |w, (key, seen)| drop(w.bytes(&key.0).number(seen.index).bytes(&seen.event)));
+    w.list(&window, |w, (key, seen)| { w.bytes(&key.0).number(seen.index).bytes(&seen.event); });
     w.0
 }
 
 fn encode_order(w: &mut Writer, order: &Order) {
     w.bytes(order.origin.as_bytes()).number(u64::from(order.partition));
     let genesis: Vec<_> = order.genesis.iter().collect();
-    w.list(&genesis, |w, g| drop(w.bytes(g.ledger.as_bytes()).number(u64::from(g.partitions))));
+    w.list(&genesis, |w, g| { w.bytes(g.ledger.as_bytes()).number(u64::from(g.partitions)); });
     w.number(order.next_index).signed(order.last_sealed_at).number(order.cut_from);
     let sources: Vec<_> = order.sources.iter().collect();
-    w.list(&sources, |w, (name, s)| drop(w.bytes(name.as_bytes()).number(s.incarnation).number(s.next_offset)));
+    w.list(&sources, |w, (name, s)| { w.bytes(name.as_bytes()).number(s.incarnation).number(s.next_offset); });
 }
 
 fn decode(bytes: &[u8]) -> Option<Snapshot> {

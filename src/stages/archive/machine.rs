@@ -36,8 +36,8 @@ pub struct ArchiveMachine {
     full_tiles: Vec<(TileName, Vec<u8>)>,
     /// Lines by class.
     lines: BTreeMap<String, Vec<u8>>,
-    /// Keys that this segment's leaves declare, in order.
-    new_keys: Vec<PublicKey>,
+    genesis_keys: Vec<PublicKey>,
+    added_keys: Vec<PublicKey>,
 }
 
 /// All that a cut puts into the archive but its checkpoint.
@@ -50,7 +50,9 @@ pub struct Finished {
     pub tiles: Vec<(String, Vec<u8>)>,
     /// Uncompressed segments by name.
     pub segments: Vec<(String, Vec<u8>)>,
-    pub new_keys: Vec<PublicKey>,
+    /// Keys that this cut's leaves declare, in order.
+    pub genesis_keys: Vec<PublicKey>,
+    pub added_keys: Vec<PublicKey>,
 }
 
 impl Finished {
@@ -70,7 +72,8 @@ impl ArchiveMachine {
             tree,
             full_tiles: Vec::new(),
             lines: BTreeMap::new(),
-            new_keys: Vec::new(),
+            genesis_keys: Vec::new(),
+            added_keys: Vec::new(),
         }
     }
 
@@ -91,8 +94,8 @@ impl ArchiveMachine {
         };
         segment::write_line(lines, record.leaf_bytes, record.event, record.raw);
         match &leaf.body {
-            Body::Genesis { keys, .. } => self.new_keys.extend(keys.iter().cloned()),
-            Body::Key { action: KeyAction::Add, key, .. } => self.new_keys.push(key.clone()),
+            Body::Genesis { keys, .. } => self.genesis_keys.clone_from(keys),
+            Body::Key { action: KeyAction::Add, key, .. } => self.added_keys.push(key.clone()),
             Body::Cut { from } => return Some(self.finish(*from, leaf.index, leaf.sealed_at)),
             Body::Key { action: KeyAction::Retire, .. }
             | Body::Entry { .. }
@@ -117,7 +120,8 @@ impl ArchiveMachine {
             root: self.tree.root(),
             tiles,
             segments,
-            new_keys: std::mem::take(&mut self.new_keys),
+            genesis_keys: std::mem::take(&mut self.genesis_keys),
+            added_keys: std::mem::take(&mut self.added_keys),
         }
     }
 }

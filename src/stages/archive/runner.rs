@@ -177,7 +177,7 @@ impl Archiver {
             // Another compressor's frame of the same lines is the same segment.
             self.put(name, &frame, |stored| segment::identity_of_frame(stored) == Some(segment::identity(lines))).await?;
         }
-        self.store_keys(&finished.new_keys).await?;
+        self.store_keys(finished).await?;
         let name = names::checkpoint(&self.partition.origin, finished.size);
         self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint)).await?;
         tracing::info!(partition = self.partition.partition, size = finished.size, "archived a cut");
@@ -197,22 +197,20 @@ impl Archiver {
     }
 
     /// Every key is in the JWKS of its place in the order of declaration, which all partitions share; whichever comes first stores it.
-    async fn store_keys(&self, new_keys: &[PublicKey]) -> Result<(), StageError> {
-        if new_keys.is_empty() {
+    async fn store_keys(&self, finished: &Finished) -> Result<(), StageError> {
+        if finished.genesis_keys.is_empty() && finished.added_keys.is_empty() {
             return Ok(());
         }
         let mut known = self.archived_keys().await?;
-        // The first JWKS holds the genesis keys whole; after that there is one for each key.
         if known.is_empty() {
-            known = new_keys.to_vec();
-            return self.put_keys(&known).await;
-        }
-        for key in new_keys {
-            if known.iter().any(|other| other.is_same_key(key)) {
-                continue;
-            }
-            known.push(key.clone());
+            known.clone_from(&finished.genesis_keys);
             self.put_keys(&known).await?;
+        }
+        for key in &finished.added_keys {
+            if !known.iter().any(|other| other.is_same_key(key)) {
+                known.push(key.clone());
+                self.put_keys(&known).await?;
+            }
         }
         Ok(())
     }
