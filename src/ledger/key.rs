@@ -1,4 +1,4 @@
-//! Public keys as the ledger names them: algorithm, `kid` and DER SubjectPublicKeyInfo; their C2SP key ids, RFC 7638 thumbprints,
+//! Public keys as the ledger names them: algorithm, `kid` and DER `SubjectPublicKeyInfo`; their C2SP key ids, RFC 7638 thumbprints,
 //! and the check of a signature. Private keys are in [`crate::signing`].
 
 use aws_lc_rs::signature::{ED25519, ParsedPublicKey, RSA_PSS_2048_8192_SHA256};
@@ -220,7 +220,7 @@ impl Verifier {
     }
 }
 
-/// The DER of an RSA SubjectPublicKeyInfo with e = 65537. All lengths take two bytes, as they do from 2048 bits on.
+/// The DER of an RSA `SubjectPublicKeyInfo` with e = 65537. All lengths take two bytes, as they do from 2048 bits on.
 fn rsa_spki(modulus: &[u8]) -> Vec<u8> {
     // A set top bit would make the INTEGER negative.
     let sign: &[u8] = if modulus.first().is_some_and(|b| b & 0x80 != 0) {
