@@ -6,6 +6,7 @@ pub(super) const fn is_white_space(byte: u8) -> bool {
 }
 
 /// The first offset from `at` on that is not white space.
+#[inline]
 pub(super) fn skip_white_space(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(|b| is_white_space(*b)) {
         at += 1;
@@ -19,6 +20,7 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 /// The first offset from `at` on of a quote, a backslash or a control character; the end where there is none.
 ///
 /// Eight bytes at a time. Of the bytes that a subtraction marks by its borrow, none lies before the first true one.
+#[inline]
 pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
@@ -43,6 +45,7 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The end of the number token at `at`, by RFC 8259; `Err` holds the offset where the grammar breaks.
+#[inline]
 pub(super) fn number_end(bytes: &[u8], at: usize) -> Result<usize, usize> {
     let whole = at + usize::from(bytes.get(at) == Some(&b'-'));
     let mut end = digits_end(bytes, whole);
@@ -66,6 +69,7 @@ pub(super) fn number_end(bytes: &[u8], at: usize) -> Result<usize, usize> {
     Ok(end)
 }
 
+#[inline]
 fn digits_end(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(u8::is_ascii_digit) {
         at += 1;
@@ -74,6 +78,7 @@ fn digits_end(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The end of `true`, `false` or `null` at `at`.
+#[inline]
 pub(super) fn literal_end(bytes: &[u8], at: usize) -> Option<usize> {
     let rest = bytes.get(at..)?;
     ["true", "false", "null"]

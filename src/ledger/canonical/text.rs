@@ -91,15 +91,26 @@ pub(super) fn minimal_escape_end(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 /// Compares two member names, given as they are spelled in canonical form, by the UTF-16 code units that they stand for.
+#[inline]
 pub(super) fn compare_names(a: &[u8], b: &[u8]) -> Ordering {
-    let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
+    let common = a
+        .iter()
+        .zip(b)
+        .position(|(x, y)| x != y)
+        .unwrap_or(a.len().min(b.len()));
     let (next_a, next_b) = (a.get(common), b.get(common));
-    // UTF-8 and UTF-16 order alike but for U+E000 to U+FFFF (lead bytes EE, EF) beside what lies above (F0 to F4).
-    let bytes_decide = |next: Option<&u8>| next.is_none_or(|b| *b != b'\\' && *b < 0xEE);
-    if bytes_decide(next_a) && bytes_decide(next_b) && !a[..common].contains(&b'\\') {
+    let decided = [next_a, next_b].into_iter().flatten().all(|b| byte_decides(*b));
+    if decided && !a[..common].contains(&b'\\') {
         return next_a.cmp(&next_b);
     }
     units(a).cmp(&units(b))
+}
+
+/// Whether this byte of a spelled name, where it differs from another such byte, orders as the code units do. It does not
+/// in an escape; and UTF-8 and UTF-16 order U+E000 to U+FFFF (lead bytes EE, EF) and what lies above (F0 to F4) differently.
+#[inline]
+pub(super) const fn byte_decides(byte: u8) -> bool {
+    byte != b'\\' && byte < 0xEE
 }
 
 /// The UTF-16 code units of a string in canonical spelling.

@@ -3,7 +3,7 @@
 //! The output grows as the input is read. Of each open object the spans of its members in the output are kept; if they
 //! came in order, as most do, closing the object costs nothing, else its members are copied into order.
 
-use super::text::compare_names;
+use super::text::{byte_decides, compare_names};
 use super::{DEPTH_CEILING, Fault, Limits, scan, text};
 use crate::ledger::leaf::RejectCode;
 use crate::ledger::number;
@@ -27,6 +27,8 @@ struct Member {
     end: usize,
     /// Where its name begins in the input.
     input_at: usize,
+    /// [`order_key`] of its name.
+    order_key: u64,
 }
 
 impl Scratch {
@@ -43,6 +45,16 @@ impl Member {
     /// The name without its quotes.
     fn name(self, out: &[u8]) -> &[u8] {
         &out[self.start + 1..self.name_end - 1]
+    }
+
+    fn compare(&self, other: &Self, out: &[u8]) -> Ordering {
+        match self.order_key.cmp(&other.order_key) {
+            Ordering::Equal => compare_names(self.name(out), other.name(out)),
+            _ if self.order_key == 0 || other.order_key == 0 => {
+                compare_names(self.name(out), other.name(out))
+            }
+            decided @ (Ordering::Less | Ordering::Greater) => decided,
+        }
     }
 }
 
@@ -151,10 +163,11 @@ impl<'i, 's> Writer<'i, 's> {
             name_end,
             end: name_end,
             input_at,
+            order_key: order_key(&self.scratch.out[start + 1..name_end - 1]),
         };
         let out = &self.scratch.out;
         let order = match self.scratch.members.get(base..).and_then(<[Member]>::last) {
-            Some(before) => compare_names(before.name(out), member.name(out)),
+            Some(before) => before.compare(&member, out),
             None => Ordering::Less,
         };
         self.scratch.members.push(member);
@@ -176,7 +189,7 @@ impl<'i, 's> Writer<'i, 's> {
         let Some(start) = members.first().map(|m| m.start) else {
             return Ok(());
         };
-        members.sort_unstable_by(|a, b| compare_names(a.name(out), b.name(out)));
+        members.sort_unstable_by(|a, b| a.compare(b, out));
         let twice = members
             .windows(2)
             .find(|pair| pair[0].name(out) == pair[1].name(out));
@@ -300,6 +313,20 @@ impl<'i, 's> Writer<'i, 's> {
 
     fn skip_white_space(&mut self) {
         self.at = scan::skip_white_space(self.bytes, self.at);
+    }
+}
+
+/// The first eight bytes of a name as a number that orders as the names do; 0 where these bytes do not tell.
+///
+/// Names hold no U+0000, so the zeros behind a short one are below all else.
+fn order_key(name: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let len = name.len().min(first.len());
+    first[..len].copy_from_slice(&name[..len]);
+    if first.iter().all(|b| byte_decides(*b)) {
+        u64::from_be_bytes(first)
+    } else {
+        0
     }
 }
 
