@@ -25,7 +25,7 @@ const VIA: &str = "ledgerline-via";
 const CORRELATION_ID: &str = "correlation_id";
 
 /// Gives 16 random bytes: a session, or a ledger's id.
-pub type Random = Box<dyn FnMut() -> Result<[u8; 16], StageError> + Send>;
+pub type Random = Box<dyn FnMut() -> Result<[u8; 16], StageError> + Send + Sync>;
 
 pub struct Sealer {
     log: Arc<dyn Log>,
@@ -52,6 +52,12 @@ impl Sealer {
     ) -> Self {
         let sources = vec![topic::AUDIT_EVENTS.to_owned()];
         Self { log, signer, clock, random, partition, sources, config, session: None, committed_at: 0 }
+    }
+
+    /// The index that the next leaf will have, as far as this sealer knows.
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.machine.state().order.next_index)
     }
 
     /// Opens a session, or seals one batch of each source.
