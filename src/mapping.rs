@@ -131,6 +131,8 @@ impl Mapping {
 
     fn read<'a>(&self, json: &'a [u8]) -> Result<Record<'a>, Refusal> {
         canonicalize(json, &self.limits)?;
+        // Behind a valid value only white space can be trimmed, such as the CR of a file with CRLF.
+        let json = json.trim_ascii();
         let members = span::members(json).ok_or_else(|| {
             let detail = "a mapping takes records that are JSON objects; this is another value";
             Refusal::new(RejectCode::NotAnObject, detail)
