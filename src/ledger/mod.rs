@@ -16,6 +16,7 @@ pub mod merkle;
 pub mod names;
 pub mod note;
 pub mod number;
+pub mod order;
 pub mod partition;
 pub mod proof;
 pub mod segment;
