@@ -3,3 +3,4 @@ mod vault_conformance;
 
 mod log_conformance;
 mod sim;
+mod merkle;
