@@ -52,14 +52,14 @@ class PartitionWriter:
         self.classes = {}  # tenant: class, where it is not the default
         self.leaf("genesis", keys=[key.declaration() for key in keys], ledger=ledger, partitions=partitions)
 
-    def leaf(self, kind, line_event=None, line_raw=None, **members):
+    def leaf(self, kind, /, *, line_event=None, line_raw=None, **members):
         """Appends a leaf; any of its common members can be given to make it wrong."""
         self.seconds += 1
         common = {
             "index": self.tree.size,
             "kind": kind,
             "origin": self.origin,
-            "sealed_at": f"2026-11-0{1 + self.seconds // 3600}T00:{self.seconds // 60 % 60:02}:{self.seconds % 60:02}.000000Z",
+            "sealed_at": self.sealed_last(),
             "v": 1,
         }
         leaf = common | members
@@ -73,19 +73,23 @@ class PartitionWriter:
         self.tree.append(leaf_bytes)
         return leaf_bytes
 
-    def entry(self, event, source, **members):
+    def sealed_last(self):
+        """The time of the last leaf: one second after that of the leaf before."""
+        return f"2026-11-{1 + self.seconds // 3600:02}T00:{self.seconds // 60 % 60:02}:{self.seconds % 60:02}.000000Z"
+
+    def entry(self, event, source, /, **members):
         event_bytes = canonical.write(event)
         tenant = event["tenant_id"]
         sequence, prev = self.heads.get(tenant, (0, "0" * 64))
         own = {"event": hashlib.sha256(event_bytes).hexdigest(), "prev": prev, "sequence": sequence + 1}
-        leaf = self.leaf("entry", event_bytes, **({"source": source, "tenant": tenant} | own | members))
+        leaf = self.leaf("entry", line_event=event_bytes, **({"source": source, "tenant": tenant} | own | members))
         self.heads[tenant] = (sequence + 1, rules.entry_hash(leaf).hex())
 
-    def rejected(self, raw, code, source, **members):
+    def rejected(self, raw, code, source, /, **members):
         digest = {"raw": hashlib.sha256(raw).hexdigest(), "raw_bytes": len(raw)}
         self.leaf("rejected", line_raw=raw, **({"code": code, "source": source} | digest | members))
 
-    def key(self, action, key, prover, **members):
+    def key(self, action, key, prover, /, **members):
         declaration = key.declaration()
         text = f"ledgerline key v1\n{self.origin}\n{action}\n{key.kid}\n{declaration['spki']}\n"
         proof = notes.base64_encode(prover.sign(text.encode()))
@@ -94,7 +98,7 @@ class PartitionWriter:
             self.declared.append(key)
             self.signers.append(key)
         else:
-            self.signers.remove(key)
+            self.signers = [other for other in self.signers if other.kid != key.kid]
 
     def current_signers(self):
         last = {key.alg: key for key in self.signers}
@@ -108,7 +112,7 @@ class PartitionWriter:
     def cut(self, signers=None):
         first, last = self.cut_from, self.tree.size
         self.leaf("cut", **{"from": first})
-        day = f"2026-11-0{1 + self.seconds // 3600}"
+        day = self.sealed_last()[:10]
         for archive_class in sorted({archive_class for archive_class, _ in self.waiting}):
             lines = b"".join(line + b"\n" for held, line in self.waiting if held == archive_class)
             name = f"{self.origin}/class={archive_class}/date={day}/{first:020}-{last:020}.ndjson.zst"
