@@ -8,10 +8,12 @@ mod lines;
 mod refused;
 
 use super::Failure;
+use crate::config::parse_url;
 use crate::ledger::canonical::{Limits, Refusal};
 use crate::ledger::event::EventParser;
 use crate::ledger::leaf::RejectCode;
 use crate::log::{Log, LogError, NewRecord};
+use crate::service::open_log;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
 use batch::Batches;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -42,10 +44,9 @@ pub struct Args {
     /// The log: sqlite:PATH
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: String,
-    /// Partitions of a log that is made now; must be that of one that exists
-    #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS", default_value_t = 4,
-          value_parser = clap::value_parser!(u32).range(1..=4096))]
-    partitions: u32,
+    /// Partitions of a log that is made now [default: 4]; a log that exists has its own
+    #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    partitions: Option<u32>,
     /// Where refused lines go; made only if there is one, with a number behind its name where that is taken
     /// [default: FILE.refused.ndjson, for standard input refused.ndjson]
     #[arg(long, value_name = "FILE")]
@@ -304,8 +305,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .build()
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
-        let log = open_log(&args.log, args.partitions).await?;
-        Box::pin(ingest_lines(input, &options, log.as_ref(), |progress| {
+        let path = parse_url(Some(&args.log), "sqlite:", "sqlite:ledger.db")
+            .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
+        let log = open_log(&path, args.partitions).await.map_err(|e| Failure::unreadable(super::chain(&e)))?;
+        Box::pin(ingest_lines(input, &options, &log, |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
@@ -315,12 +318,6 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     bar.finish_and_clear();
     print(&summary?, args);
     Ok(())
-}
-
-/// TO BE MERGED: replace by `config::open_log`, which is written elsewhere.
-#[expect(clippy::unused_async, reason = "opening the embedded log awaits")]
-async fn open_log(url: &str, _partitions: u32) -> Result<Box<dyn Log>, Failure> {
-    Err(Failure::usage(format!("{url}: this build cannot open a log yet")))
 }
 
 impl Args {
