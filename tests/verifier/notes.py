@@ -3,6 +3,7 @@
 import base64
 import binascii
 import hashlib
+import re
 
 import canonical
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -170,7 +171,7 @@ class Head:
     def __init__(self, data):
         self.text, self.signatures = split_note(data)
         lines = self.text.split("\n")
-        if len(lines) != 4 or not lines[1].isascii() or not lines[1].isdigit():
+        if len(lines) != 4 or not re.fullmatch("0|[1-9][0-9]{0,15}", lines[1]):
             raise Bad("not a checkpoint")
         self.origin, self.size, self.root = lines[0], int(lines[1]), base64_decode(lines[2])
         if self.text != checkpoint_text(self.origin, self.size, self.root) or len(self.root) != 32:
