@@ -4,28 +4,24 @@
 //! [`ingest_lines`], which the demo uses too.
 
 mod batch;
+mod ingestion;
+mod judge;
 mod lines;
 mod refused;
 
+pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines};
+
 use super::Failure;
 use crate::config::parse_url;
-use crate::ledger::canonical::{Limits, Refusal};
-use crate::ledger::event::EventParser;
-use crate::ledger::leaf::RejectCode;
-use crate::log::{Log, LogError, NewRecord};
-use crate::service::open_log;
+use crate::log::embedded::EmbeddedLog;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
-use batch::Batches;
 use indicatif::{ProgressBar, ProgressStyle};
-use lines::{Line, Lines};
-use refused::RefusedFile;
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-/// Progress is reported once in so many lines.
-const PROGRESS_LINES: u64 = 256;
+/// Partitions of a log that is made now and for which none are named.
+const PARTITIONS_DEFAULT: u32 = 4;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Append audit events, one JSON object a line, to the log
@@ -41,12 +37,16 @@ pub struct Args {
     /// How records of another shape become audit events (connectors/cloudtrail.toml is one)
     #[arg(long, value_name = "FILE.toml")]
     mapping: Option<PathBuf>,
-    /// The log: sqlite:PATH
+    /// Where the log lies: sqlite:PATH
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
-    log: String,
-    /// Partitions of a log that is made now [default: 4]; a log that exists has its own
+    log: Option<String>,
+    /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
     #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=4096))]
     partitions: Option<u32>,
+    /// Largest canonical event in bytes, as `run` has it
+    #[arg(long, value_name = "BYTES", env = "LEDGERLINE_EVENT_BYTES_MAX", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
+    event_bytes_max: u32,
     /// Where refused lines go; made only if there is one, with a number behind its name where that is taken
     /// [default: FILE.refused.ndjson, for standard input refused.ndjson]
     #[arg(long, value_name = "FILE")]
@@ -59,245 +59,13 @@ pub struct Args {
     json: bool,
 }
 
-/// What [`ingest_lines`] is to do.
-#[derive(Debug, Clone)]
-pub struct IngestOptions {
-    /// `None`: the lines are audit events already.
-    pub mapping: Option<Mapping>,
-    pub limits: Limits,
-    /// The file of refused lines. Made when the first is refused; where the name is taken, `.1`, `.2` .. is put behind it.
-    pub refused_file: PathBuf,
-    /// The first line that is read; earlier ones are left out. Lines count from 1.
-    pub from_line: u64,
-    /// Most records of one append.
-    pub batch_records_max: usize,
-    /// Most bytes of values that wait to be appended, over all partitions.
-    pub batch_bytes_max: usize,
-}
-
-impl IngestOptions {
-    #[must_use]
-    pub fn new(refused_file: PathBuf) -> Self {
-        Self {
-            mapping: None,
-            limits: Limits::default(),
-            refused_file,
-            from_line: 1,
-            batch_records_max: 2_000,
-            batch_bytes_max: 16 << 20,
-        }
-    }
-}
-
-/// How far it has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress {
-    pub lines: u64,
-    pub bytes: u64,
-    pub refused: u64,
-}
-
-/// How it ended.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Lines read, without those before `from_line`.
-    pub lines: u64,
-    /// Bytes read, with line ends, and with those before `from_line`.
-    pub bytes: u64,
-    pub accepted: u64,
-    /// Refused lines by code.
-    pub refused: BTreeMap<&'static str, u64>,
-    /// Where the refused lines are, if there are any.
-    pub refused_file: Option<PathBuf>,
-}
-
-impl Summary {
-    #[must_use]
-    pub fn refused_count(&self) -> u64 {
-        self.refused.values().sum()
-    }
-}
-
-/// Why it stopped before the end. `done` is the line up to which each line is surely in the log or in the refused file; lines
-/// after it may be there as well.
-#[derive(Debug, thiserror::Error)]
-pub enum IngestError {
-    #[error("the input cannot be read after line {done}: {source}; {}", go_on(*done))]
-    Input {
-        done: u64,
-        #[source]
-        source: io::Error,
-    },
-    #[error("refused lines cannot be written to {}: {source}; {}", file.display(), go_on(*done))]
-    Refused {
-        done: u64,
-        file: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("{source}; {}", go_on(*done))]
-    Log {
-        done: u64,
-        #[source]
-        source: LogError,
-    },
-}
-
-fn go_on(done: u64) -> String {
-    format!(
-        "every line up to line {done} is surely in the log or among the refused lines; when the cause is removed, run the same \
-         command with --from-line {}: what is appended twice is sealed once, as its event id is recognised",
-        done + 1
-    )
-}
-
-/// Appends the events of `input`, one a line, to `audit.events`, each as the bytes of its line (as mapped, with a mapping)
-/// in the partition of its tenant.
-///
-/// Reads in place, between appends: give it a thread that may block. Memory: one line of at most
-/// [`Log::record_bytes_max`] and [`IngestOptions::batch_bytes_max`].
-///
-/// # Errors
-/// [`IngestError`]: only where input, log or refused file fail. A refused line is none.
-pub async fn ingest_lines(
-    input: impl BufRead,
-    options: &IngestOptions,
-    log: &dyn Log,
-    mut progress: impl FnMut(Progress),
-) -> Result<Summary, IngestError> {
-    let mut lines = Lines::new(input, log.record_bytes_max());
-    let mut batches = Batches::open(log, options)
-        .await
-        .map_err(|source| IngestError::Log {
-            done: options.from_line - 1,
-            source,
-        })?;
-    let mut refused = RefusedFile::new(&options.refused_file);
-    let mut judge = Judge::new(options, log.record_bytes_max());
-    let mut summary = Summary::default();
-    loop {
-        let done = batches.done(lines.number());
-        let line = lines
-            .next()
-            .map_err(|source| IngestError::Input { done, source })?;
-        summary.bytes = lines.bytes();
-        if matches!(line, Line::End) {
-            break;
-        }
-        if lines.number() < options.from_line {
-            lines
-                .skip_rest()
-                .map_err(|source| IngestError::Input { done, source })?;
-            continue;
-        }
-        summary.lines += 1;
-        match judge.record(line, lines.text()) {
-            Ok((tenant, record)) => {
-                summary.accepted += 1;
-                batches.push(&tenant, lines.number(), record).await?;
-            }
-            Err(refusal) => {
-                *summary.refused.entry(refusal.code.as_str()).or_default() += 1;
-                refused
-                    .write(&mut lines, &refusal)
-                    .map_err(|source| refused.error(done, source))?;
-            }
-        }
-        if summary.lines % PROGRESS_LINES == 0 {
-            progress(summary.progress());
-        }
-    }
-    batches.flush().await?;
-    summary.refused_file = refused
-        .finish()
-        .map_err(|source| refused.error(batches.done(lines.number()), source))?;
-    progress(summary.progress());
-    Ok(summary)
-}
-
-impl Summary {
-    fn progress(&self) -> Progress {
-        Progress {
-            lines: self.lines,
-            bytes: self.bytes,
-            refused: self.refused_count(),
-        }
-    }
-}
-
-/// Decides what becomes of a line.
-struct Judge<'o> {
-    mapping: Option<Mapping>,
-    parser: EventParser,
-    record_bytes_max: usize,
-    options: &'o IngestOptions,
-}
-
-impl<'o> Judge<'o> {
-    fn new(options: &'o IngestOptions, record_bytes_max: usize) -> Self {
-        Self {
-            mapping: options
-                .mapping
-                .clone()
-                .map(|mapping| mapping.with_limits(options.limits)),
-            parser: EventParser::new(options.limits),
-            record_bytes_max,
-            options,
-        }
-    }
-
-    /// The tenant and the record to append.
-    fn record(&mut self, line: Line, text: &[u8]) -> Result<(String, NewRecord), Refusal> {
-        match line {
-            Line::End => return Err(Refusal::new(RejectCode::Empty, "there is no line")),
-            Line::TooLong => return Err(self.too_long()),
-            Line::Whole => {}
-            Line::Unended => return self.whole(text).map_err(unended),
-        }
-        self.whole(text)
-    }
-
-    fn whole(&mut self, text: &[u8]) -> Result<(String, NewRecord), Refusal> {
-        let value = match &self.mapping {
-            Some(mapping) => mapping.apply(text)?,
-            None => text.to_vec(),
-        };
-        let tenant = self.parser.parse(&value)?.tenant_id;
-        if value.len() > self.record_bytes_max {
-            return Err(self.too_long());
-        }
-        let record = NewRecord {
-            key: tenant.clone().into_bytes(),
-            value,
-            headers: Vec::new(),
-        };
-        Ok((tenant, record))
-    }
-
-    fn too_long(&self) -> Refusal {
-        let detail = format!(
-            "the event has more than {} bytes, which is what the log takes (its canonical form may have {}); send large content \
-             elsewhere and its digest here",
-            self.record_bytes_max, self.options.limits.event_bytes_max
-        );
-        Refusal::new(RejectCode::TooLarge, detail)
-    }
-}
-
-/// The last line of a file that was cut off in the middle.
-fn unended(mut refusal: Refusal) -> Refusal {
-    refusal
-        .detail
-        .push_str("; this last line has no line end, so the file may be cut off");
-    refusal
-}
-
 /// # Errors
 /// `Usage` for a mapping or an address that is none, `Unreadable` where files or the log fail.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mut options = IngestOptions::new(args.refused_file());
     options.mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
     options.from_line = args.from_line;
+    options.limits.event_bytes_max = args.event_bytes_max as usize;
     let (input, bytes) = open_input(&args.file)?;
     let bar = progress_bar(bytes);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -305,9 +73,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .build()
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
-        let path = parse_url(Some(&args.log), "sqlite:", "sqlite:ledger.db")
-            .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
-        let log = open_log(&path, args.partitions).await.map_err(|e| Failure::unreadable(super::chain(&e)))?;
+        let log = open_log(args).await?;
         Box::pin(ingest_lines(input, &options, &log, |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
@@ -318,6 +84,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     bar.finish_and_clear();
     print(&summary?, args);
     Ok(())
+}
+
+async fn open_log(args: &Args) -> Result<EmbeddedLog, Failure> {
+    let path = parse_url(args.log.as_deref(), "sqlite:", "sqlite:ledger.db")
+        .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
+    crate::service::open_log(&path, args.partitions).await.map_err(|e| Failure::unreadable(super::chain(&e)))
 }
 
 impl Args {
