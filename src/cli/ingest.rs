@@ -80,7 +80,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
         .await
-        .map_err(|e| Failure::unreadable(format!("{}: {e}", args.file.display())))
+        .map_err(|e| {
+            Failure::unreadable(format!(
+                "{}: {}. {}",
+                args.file.display(),
+                super::chain(&e),
+                e.advice()
+            ))
+        })
     });
     bar.finish_and_clear();
     print(&summary?, args);
