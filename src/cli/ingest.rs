@@ -14,7 +14,6 @@ pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines}
 use super::Failure;
 use crate::config::parse_url;
 use crate::log::embedded::EmbeddedLog;
-use crate::log::{Log, LogError};
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
@@ -75,7 +74,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
         let log = open_log(args).await?;
-        Box::pin(ingest_lines(input, &options, log.as_ref(), |progress| {
+        Box::pin(ingest_lines(input, &options, &log, |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
@@ -94,20 +93,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn open_log(args: &Args) -> Result<Box<dyn Log>, Failure> {
+async fn open_log(args: &Args) -> Result<EmbeddedLog, Failure> {
     let path = parse_url(args.log.as_deref(), "sqlite:", "sqlite:ledger.db")
         .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
-    let opened = match args.partitions {
-        None if path.exists() => EmbeddedLog::open_existing(&path).await,
-        None => EmbeddedLog::open(&path, PARTITIONS_DEFAULT).await,
-        Some(partitions) => EmbeddedLog::open(&path, partitions).await,
-    };
-    match opened {
-        Ok(log) => Ok(Box::new(log)),
-        Err(e @ (LogError::Retry { .. } | LogError::Unknown { .. } | LogError::Fatal { .. })) => {
-            Err(Failure::unreadable(super::chain(&e)))
-        }
-    }
+    crate::service::open_log(&path, args.partitions).await.map_err(|e| Failure::unreadable(super::chain(&e)))
 }
 
 impl Args {

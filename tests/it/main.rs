@@ -4,3 +4,4 @@ mod vault_conformance;
 mod canonical;
 mod log_conformance;
 mod sim;
+mod merkle;
