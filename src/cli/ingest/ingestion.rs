@@ -28,6 +28,8 @@ pub struct IngestOptions {
     pub batch_records_max: usize,
     /// Most bytes of values that wait to be appended, over all partitions.
     pub batch_bytes_max: usize,
+    /// So often an append is made that the log puts off; the default is over about 12 seconds.
+    pub append_attempts_max: u32,
 }
 
 impl IngestOptions {
@@ -40,6 +42,7 @@ impl IngestOptions {
             from_line: 1,
             batch_records_max: 2_000,
             batch_bytes_max: 16 << 20,
+            append_attempts_max: 10,
         }
     }
 }
