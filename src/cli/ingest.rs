@@ -20,8 +20,6 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
-/// Partitions of a log that is made now and for which none are named.
-const PARTITIONS_DEFAULT: u32 = 4;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Append audit events, one JSON object a line, to the log
@@ -79,7 +77,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
         .await
-        .map_err(|e| Failure::unreadable(format!("{}: {e}", args.file.display())))
+        .map_err(|e| {
+            Failure::unreadable(format!(
+                "{}: {}. {}",
+                args.file.display(),
+                super::chain(&e),
+                e.advice()
+            ))
+        })
     });
     bar.finish_and_clear();
     print(&summary?, args);

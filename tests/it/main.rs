@@ -1,6 +1,9 @@
-mod vault_conformance;
 //! Tests that need only the library's public interface, in one binary so that it links once.
 
+mod canonical;
+mod ingest;
 mod log_conformance;
-mod sim;
+mod mapping;
 mod merkle;
+mod sim;
+mod vault_conformance;

@@ -5,8 +5,6 @@ use crate::ledger::partition::partition_of;
 use crate::log::{Log, LogError, NewRecord, topic};
 use std::time::Duration;
 
-/// An append that the log puts off is made so often: over about 12 seconds.
-const ATTEMPTS_MAX: u32 = 10;
 const BACKOFF_FIRST: Duration = Duration::from_millis(25);
 const BACKOFF_MAX: Duration = Duration::from_secs(4);
 
@@ -16,6 +14,7 @@ pub(super) struct Batches<'l> {
     bytes: usize,
     records_max: usize,
     bytes_max: usize,
+    attempts_max: u32,
 }
 
 /// Of one partition.
@@ -34,6 +33,7 @@ impl<'l> Batches<'l> {
             bytes: 0,
             records_max: options.batch_records_max.max(1),
             bytes_max: options.batch_bytes_max,
+            attempts_max: options.append_attempts_max,
         })
     }
 
@@ -82,7 +82,7 @@ impl<'l> Batches<'l> {
         if waiting.records.is_empty() {
             return Ok(());
         }
-        if let Err(source) = append_patiently(self.log, partition, &waiting.records).await {
+        if let Err(source) = append_patiently(self.log, partition, &waiting.records, self.attempts_max).await {
             let done = self.done(0);
             return Err(IngestError::Log { done, source });
         }
@@ -98,9 +98,14 @@ impl<'l> Batches<'l> {
 
 /// Makes the append again while the log says that nothing was written. An unknown outcome is not tried again: the caller
 /// is told, and decides.
-async fn append_patiently(log: &dyn Log, partition: u32, records: &[NewRecord]) -> Result<(), LogError> {
+async fn append_patiently(
+    log: &dyn Log,
+    partition: u32,
+    records: &[NewRecord],
+    attempts_max: u32,
+) -> Result<(), LogError> {
     let mut backoff = BACKOFF_FIRST;
-    for _ in 1..ATTEMPTS_MAX {
+    for _ in 1..attempts_max {
         match log.append(topic::AUDIT_EVENTS, partition, records.to_vec()).await {
             Ok(_) => return Ok(()),
             Err(LogError::Retry { .. }) => tokio::time::sleep(backoff).await,

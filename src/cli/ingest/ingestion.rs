@@ -28,6 +28,8 @@ pub struct IngestOptions {
     pub batch_records_max: usize,
     /// Most bytes of values that wait to be appended, over all partitions.
     pub batch_bytes_max: usize,
+    /// So often an append is made that the log puts off; the default is over about 12 seconds.
+    pub append_attempts_max: u32,
 }
 
 impl IngestOptions {
@@ -40,6 +42,7 @@ impl IngestOptions {
             from_line: 1,
             batch_records_max: 2_000,
             batch_bytes_max: 16 << 20,
+            append_attempts_max: 10,
         }
     }
 }
@@ -77,20 +80,20 @@ impl Summary {
 /// after it may be there as well.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    #[error("the input cannot be read after line {done}: {source}; {}", go_on(*done))]
+    #[error("the input cannot be read after line {done}")]
     Input {
         done: u64,
         #[source]
         source: io::Error,
     },
-    #[error("refused lines cannot be written to {}: {source}; {}", file.display(), go_on(*done))]
+    #[error("refused lines cannot be written to {} after line {done}", file.display())]
     Refused {
         done: u64,
         file: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("{source}; {}", go_on(*done))]
+    #[error("the log cannot be appended to after line {done}")]
     Log {
         done: u64,
         #[source]
@@ -98,12 +101,18 @@ pub enum IngestError {
     },
 }
 
-fn go_on(done: u64) -> String {
-    format!(
-        "every line up to line {done} is surely in the log or among the refused lines; when the cause is removed, run the same \
-         command with --from-line {}: what is appended twice is sealed once, as its event id is recognised",
-        done + 1
-    )
+impl IngestError {
+    /// What is safe, and what to do, for a person.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        let (Self::Input { done, .. } | Self::Refused { done, .. } | Self::Log { done, .. }) = self;
+        format!(
+            "Every line up to line {done} is surely in the log or among the refused lines. When the cause is removed, run the \
+             same command with --from-line {}: lines that are then appended twice are sealed once, as their event ids are \
+             recognised",
+            done + 1
+        )
+    }
 }
 
 /// Appends the events of `input`, one a line, to `audit.events`, each as the bytes of its line (as mapped, with a mapping)
@@ -184,7 +193,7 @@ impl<R: BufRead, P: FnMut(Progress)> Ingestion<'_, R, P> {
                     .map_err(|source| self.refused.error(self.batches.done(number - 1), source))?;
             }
         }
-        if self.summary.lines % PROGRESS_LINES == 0 {
+        if self.summary.lines.is_multiple_of(PROGRESS_LINES) {
             (self.progress)(self.summary.progress());
         }
         Ok(())
@@ -206,4 +215,3 @@ impl Summary {
         }
     }
 }
-

@@ -74,4 +74,3 @@ fn unended(mut refusal: Refusal) -> Refusal {
         .push_str("; this last line has no line end, so the file may be cut off");
     refusal
 }
-
