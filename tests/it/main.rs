@@ -1,2 +1,3 @@
 mod keys;
 mod merkle;
+mod proof;
