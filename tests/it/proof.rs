@@ -367,6 +367,9 @@ fn what_the_archive_does_not_hold_or_cannot_show_is_said() {
     assert_eq!(make_proof(empty.path(), "acme", 1).status.code(), Some(1));
 }
 
+/// What is done to a copy, and the exit status that follows.
+type Damage<'a> = (&'a str, &'a dyn Fn(&Path), i32);
+
 #[test]
 fn a_damaged_archive_gives_no_proof() {
     let origin = names::origin(LOG, partition_of("acme", PARTITIONS));
@@ -375,7 +378,6 @@ fn a_damaged_archive_gives_no_proof() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .max()
         .unwrap();
-    type Damage<'a> = (&'a str, &'a dyn Fn(&Path), i32);
     let damage: [Damage; 5] = [
         (
             "a flipped bit in a tile",
