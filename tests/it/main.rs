@@ -7,3 +7,6 @@ mod mapping;
 mod merkle;
 mod sim;
 mod vault_conformance;
+mod keys;
+mod merkle;
+mod proof;
