@@ -1,1 +1,3 @@
+mod archive_fixture;
 mod vault_conformance;
+mod verify_good;
