@@ -10,3 +10,6 @@ mod vault_conformance;
 mod keys;
 mod merkle;
 mod proof;
+mod archive_fixture;
+mod vault_conformance;
+mod verify_good;
