@@ -129,6 +129,19 @@ def jwks_objects(genesis_keys, declared):
     return {f"keys/jwks-{k}.json": notes.jwks([key.public for key in declared[:k]]) for k in counts}
 
 
+class Memory:
+    """An archive that is on no disk."""
+
+    def __init__(self, objects):
+        self.objects = objects
+
+    def names(self):
+        return set(self.objects)
+
+    def read(self, name):
+        return self.objects[name]
+
+
 def write_directory(path, objects):
     for name, data in objects.items():
         target = os.path.join(path, name)

@@ -21,7 +21,6 @@ import zstandard
 from notes import Bad
 from tree import Tree
 
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024
 SEGMENT = re.compile(r"(?P<origin>.+)/class=(?P<class>[^/]+)/date=(?P<date>[^/]+)/(?P<first>[0-9]{20})-(?P<last>[0-9]{20})\.ndjson\.zst")
 
@@ -98,8 +97,6 @@ def read_file(path):
 def decompress(data):
     """The lines of one zstd frame with content size and checksum, and nothing after it."""
     try:
-        if not data.startswith(ZSTD_MAGIC):
-            raise Bad("not a zstd frame")
         frame = zstandard.get_frame_parameters(data)
         if not frame.has_checksum or not 0 < frame.content_size <= SEGMENT_BYTES_MAX:
             raise Bad("the zstd frame lacks its checksum or size, or holds too much")
@@ -362,9 +359,10 @@ class Verifier:
         }
 
 
-def verify(path, trusted=None, heads=(), not_before=None):
-    """The report of an archive directory. `trusted` are keys, `heads` are notes.Head, `not_before` a rules.instant."""
-    verifier = Verifier(Directory(path), trusted, heads, not_before)
+def verify(archive, trusted=None, heads=(), not_before=None):
+    """The report of an archive: what has names() and read(name). `trusted` are keys, `heads` notes.Head, `not_before`
+    a rules.instant."""
+    verifier = Verifier(archive, trusted, heads, not_before)
     try:
         return verifier.report(verifier.run(), None)
     except Invalid as error:
@@ -393,7 +391,7 @@ def main(argv):
             parser.error("--not-before is not an RFC 3339 time")
         if trusted == []:
             parser.error("--jwks holds no PS256 or Ed25519 key")
-        report = verify(given.archive, trusted, heads, not_before)
+        report = verify(Directory(given.archive), trusted, heads, not_before)
     except Bad as error:
         parser.error(str(error))
     except Unreadable as error:

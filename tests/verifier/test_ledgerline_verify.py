@@ -19,6 +19,7 @@ import ledgerline_verify
 import notes
 import rules
 from archive_writer import PartitionWriter, SigningKey, compress, jwks_objects
+from ledgerline_verify import Directory
 
 LOG = "audit.example.com/main"
 PS256 = SigningKey("PS256", "issuer-1")
@@ -85,9 +86,7 @@ class Archive:
 
 class VerifierTest(unittest.TestCase):
     def report(self, objects, **given):
-        with tempfile.TemporaryDirectory() as path:
-            archive_writer.write_directory(path, objects)
-            return ledgerline_verify.verify(path, **given)
+        return ledgerline_verify.verify(archive_writer.Memory(objects), **given)
 
     def assert_good(self, archive, **given):
         report = self.report(archive.objects, **given)
@@ -115,8 +114,11 @@ class GoodArchives(VerifierTest):
 
     def test_names_that_begin_with_a_dot_at_the_top_are_not_part_of_it(self):
         archive = Archive().good()
-        archive.objects[".tmp/x"] = b"anything"
-        self.assert_good(archive)
+        with tempfile.TemporaryDirectory() as path:
+            archive_writer.write_directory(path, archive.objects | {".tmp/x": b"anything"})
+            self.assertEqual(ledgerline_verify.verify(Directory(path))["verdict"], "consistent")
+            archive_writer.write_directory(path, {"keys/.tmp": b"anything"})
+            self.assertEqual(ledgerline_verify.verify(Directory(path))["first_bad"]["object"], "keys/.tmp")
 
     def test_another_compression_is_the_same_segment(self):
         archive = Archive().good()
@@ -256,6 +258,23 @@ class TamperedObjects(VerifierTest):
             self.archive.objects[name] = compress(lines.replace(old, new, 1))
             self.assert_invalid(self.archive, "not canonical, or something is added")
 
+    def test_a_line_without_a_leaf_is_found(self):
+        name = self.names(".zst")[0]
+        for lines in (b"{}\n", b"[]\n", b'"leaf"\n', b'{"leaf":[]}\n', b"\n"):
+            self.archive.objects[name] = compress(lines)
+            self.assert_invalid(self.archive, "leaf is not an object" if b"[]}" in lines else "line")
+
+    def test_a_symbolic_link_is_refused(self):
+        with tempfile.TemporaryDirectory() as path:
+            archive_writer.write_directory(path, self.archive.objects)
+            os.symlink(os.path.join(path, "keys"), os.path.join(path, "keys", "more"))
+            report = ledgerline_verify.verify(Directory(path))
+        self.assertEqual((report["verdict"], report["first_bad"]["object"]), ("invalid", "keys/more"))
+
+    def test_an_archive_without_objects_is_invalid(self):
+        self.archive.objects = {}
+        self.assert_invalid(self.archive, "holds no segment")
+
     def test_a_missing_tail_shows_only_against_a_head_or_a_time(self):
         part = self.archive.parts[0]
         head = notes.Head(part.checkpoint())
@@ -381,6 +400,8 @@ class WrongLeaves(VerifierTest):
         self.wrong(lambda part, _: part.rejected(b"x", "invalid_json", "s/0@1", raw_bytes=2), "of raw")
         self.wrong(lambda part, _: part.rejected(b"x", "invalid_json", "s/0@1", raw="0" * 64), "of raw")
         self.wrong(lambda part, _: part.rejected(b"x", "because", "s/0@1"), "leaf's code")
+        empty = {"code": "empty", "raw": rules.sha256_hex(b""), "raw_bytes": 0}
+        self.wrong(lambda part, _: part.leaf("rejected", source="s/0@1", **empty), "holds no raw")
 
     def test_genesis_is_first_and_only_first(self):
         again = {"keys": [ED25519.declaration()], "ledger": "0" * 32, "partitions": 2}
@@ -402,6 +423,7 @@ class WrongLeaves(VerifierTest):
             (lambda part: part.key("retire", LATER, ED25519), "not declared"),
             (lambda part: part.key("retire", PS256, LATER), "proof of the key leaf"),
             (lambda part: part.key("add", LATER, LATER, kid="with space"), "leaf's kid"),
+            (lambda part: part.key("add", LATER, LATER, proof="A" * 4096), "longer than 4,096 bytes"),
             (lambda part: part.key("add", LATER, LATER, alg="PS256"), "alg does not fit"),
         ]
         for change, reason in rows:
