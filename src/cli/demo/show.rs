@@ -1,6 +1,11 @@
 //! What the demo prints: progress bars while it works, then the story, or one JSON object.
 
+use super::Sealed;
+use super::tamper::Tampered;
+use crate::cli::Failure;
+use crate::cli::verify::{Colour, describe, to_json};
 use crate::config::StageName;
+use crate::ledger::verify::{Report, Verdict};
 use crate::service::Status;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::convert::Infallible;
@@ -77,3 +82,92 @@ pub(super) fn opening(json: bool, dir: &Path) {
     }
 }
 
+/// Tells what happened, or gathers it for one JSON object.
+pub(super) struct Story<'a> {
+    pub(super) json: bool,
+    pub(super) dir: &'a Path,
+    pub(super) archive: &'a Path,
+}
+
+impl Story<'_> {
+    /// # Errors
+    /// Where the archive that was just written does not verify.
+    pub(super) fn told(&self, sealed: &Sealed, report: &Report, tampered: &Tampered) -> Result<(), Failure> {
+        if self.json {
+            println!("{}", self.as_json(sealed, report, tampered));
+        } else {
+            self.sealed(sealed, report);
+            let colour = Colour::of_terminal(&io::stdout());
+            println!("Verified, offline, from the archive alone\n");
+            print!("{}", describe(report, &self.archive.display().to_string(), colour));
+            let change = &tampered.change;
+            println!(
+                "\nTampered: in a copy, entry {} of tenant {} (leaf {}) has another first letter of its action, {:?} for {:?},\n\
+                 byte {} of the event, in\n{}\n",
+                change.sequence, change.tenant, change.index, change.to, change.from, change.at, change.object
+            );
+            print!("{}", describe(&tampered.report, "copy", colour));
+            self.closing();
+        }
+        match (report.verdict, tampered.report.verdict) {
+            (Verdict::Invalid, _) => Err(Failure::invalid("the archive that was just written does not verify")),
+            (_, Verdict::Valid | Verdict::Consistent) => Err(Failure::invalid("the changed byte was not found")),
+            (Verdict::Valid | Verdict::Consistent, Verdict::Invalid) => Ok(()),
+        }
+    }
+
+    fn sealed(&self, sealed: &Sealed, report: &Report) {
+        let summary = &sealed.summary;
+        let rate = summary.lines as f64 / sealed.seconds;
+        let megabytes = summary.bytes as f64 / 1e6;
+        println!("Sealed");
+        println!("  read         {} lines, {megabytes:.1} MB", summary.lines);
+        if summary.refused_count() > 0 {
+            let codes: Vec<String> = summary.refused.iter().map(|(code, n)| format!("{n} {code}")).collect();
+            let file = summary.refused_file.as_deref().map_or(String::new(), |file| format!(", kept in {}", file.display()));
+            println!("  refused      {} ({}){file}", summary.refused_count(), codes.join(", "));
+        }
+        println!("  tenants      {}", report.tenants);
+        println!("  entries      {}", report.entries);
+        println!("  checkpoints  {} archived", report.checkpoints);
+        println!("  archive      {}", self.archive.display());
+        println!("  rate         {rate:.0} events/s from input to archive ({:.2} s)", sealed.seconds);
+        println!("\n  {:<44} {:>9}  root", "tree heads", "leaves");
+        for head in &report.heads {
+            println!("  {:<44} {:>9}  {}", head.origin, head.size, data_encoding::HEXLOWER.encode(&head.root));
+        }
+        println!("\n  {:<44} {:>9}  chain head", "tenants", "entries");
+        for (tenant, head) in &sealed.tenants {
+            println!("  {tenant:<44} {:>9}  {}", head.sequence, data_encoding::HEXLOWER.encode(&head.hash));
+        }
+        if sealed.tenants_total > sealed.tenants.len() {
+            println!("  .. and {} more", sealed.tenants_total - sealed.tenants.len());
+        }
+        println!();
+    }
+
+    fn closing(&self) {
+        let (dir, archive) = (self.dir.display(), self.archive.display());
+        println!("\nTry it yourself:");
+        println!("  ledgerline verify {archive}");
+        println!("  ledgerline verify {archive} --jwks {archive}/keys/jwks-2.json   # keys from elsewhere pin the origin");
+        println!("  ledgerline keys list --signer file:{dir}/keys");
+    }
+
+    fn as_json(&self, sealed: &Sealed, report: &Report, tampered: &Tampered) -> serde_json::Value {
+        let summary = &sealed.summary;
+        serde_json::json!({
+            "dir": self.dir,
+            "archive": self.archive,
+            "lines": summary.lines,
+            "accepted": summary.accepted,
+            "refused": summary.refused,
+            "refused_file": summary.refused_file,
+            "bytes": summary.bytes,
+            "seconds": sealed.seconds,
+            "events_per_second": summary.lines as f64 / sealed.seconds,
+            "verified": to_json(report),
+            "tampered": { "object": tampered.change.object, "report": to_json(&tampered.report) },
+        })
+    }
+}
