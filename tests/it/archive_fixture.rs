@@ -78,16 +78,18 @@ pub struct Keys {
     pub rsa_2: TestKey,
     pub ed25519: TestKey,
     pub foreign_rsa: TestKey,
+    pub foreign_rsa_2: TestKey,
     pub foreign_ed25519: TestKey,
 }
 
 impl Keys {
-    pub fn all(&self) -> [&TestKey; 5] {
+    pub fn all(&self) -> [&TestKey; 6] {
         [
             &self.rsa_1,
             &self.rsa_2,
             &self.ed25519,
             &self.foreign_rsa,
+            &self.foreign_rsa_2,
             &self.foreign_ed25519,
         ]
     }
@@ -105,6 +107,7 @@ pub fn keys() -> &'static Keys {
         rsa_2: TestKey::rsa("rsa-2"),
         ed25519: TestKey::ed25519("ed-1", 1),
         foreign_rsa: TestKey::rsa("foreign-rsa"),
+        foreign_rsa_2: TestKey::rsa("foreign-rsa-2"),
         foreign_ed25519: TestKey::ed25519("foreign-ed", 2),
     })
 }
@@ -397,10 +400,14 @@ pub struct Ledger {
 impl Ledger {
     /// Two partitions of two cuts each: three tenants or more, two classes, a key rotation, every kind of leaf.
     pub fn small() -> Self {
-        let keys = keys();
+        Self::small_by([&keys().rsa_1, &keys().rsa_2, &keys().ed25519])
+    }
+
+    /// The same by other keys: two PS256 keys, of which the first is retired, and an Ed25519 key.
+    pub fn small_by([rsa_1, rsa_2, ed25519]: [&'static TestKey; 3]) -> Self {
         let partitions = (0..2)
             .map(|partition| {
-                let mut p = PartitionRecords::new(partition, 2, &[&keys.rsa_1, &keys.ed25519]);
+                let mut p = PartitionRecords::new(partition, 2, &[rsa_1, ed25519]);
                 let plain = tenant_in(partition, 2, "t");
                 let gold = tenant_in(partition, 2, "gold");
                 p.entry(&plain, "first");
@@ -408,8 +415,8 @@ impl Ledger {
                 p.duplicate(&plain, 2);
                 p.rejected(Some(&gold), br#"{"a":1}"#);
                 p.cut();
-                p.key(KeyAction::Add, &keys.rsa_2, &keys.rsa_2);
-                p.key(KeyAction::Retire, &keys.rsa_1, &keys.rsa_2);
+                p.key(KeyAction::Add, rsa_2, rsa_2);
+                p.key(KeyAction::Retire, rsa_1, rsa_2);
                 p.source(2);
                 p.entry(&plain, "second");
                 p.entry(&gold, "also kept long");

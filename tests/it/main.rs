@@ -11,5 +11,7 @@ mod keys;
 mod merkle;
 mod proof;
 mod archive_fixture;
+mod tamper;
 mod vault_conformance;
 mod verify_good;
+mod verify_reasons;
