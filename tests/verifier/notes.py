@@ -5,10 +5,11 @@ import binascii
 import hashlib
 import re
 
-import canonical
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+
+import canonical
 
 PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
 DASH = "\u2014"
@@ -87,7 +88,11 @@ class Key:
             members = {"crv": "Ed25519", "kty": "OKP", "x": base64url(self.public.public_bytes_raw())}
         else:
             modulus = self.public.public_numbers().n
-            members = {"e": "AQAB", "kty": "RSA", "n": base64url(modulus.to_bytes((modulus.bit_length() + 7) // 8, "big"))}
+            members = {
+                "e": "AQAB",
+                "kty": "RSA",
+                "n": base64url(modulus.to_bytes((modulus.bit_length() + 7) // 8, "big")),
+            }
         return members | {"alg": self.alg, "kid": self.kid, "use": "sig"}
 
 
