@@ -3,13 +3,12 @@
 import hashlib
 import os
 
-import zstandard
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-
 import canonical
 import leaves
 import notes
+import zstandard
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from tree import Tree
 
 

@@ -2,12 +2,11 @@
 
 import re
 
-import zstandard
-
 import canonical
 import events
 import leaves
 import notes
+import zstandard
 from notes import Bad
 
 SEGMENT_BYTES_MAX = 64 * 1024 * 1024

@@ -63,6 +63,12 @@ class GoodArchives(VerifierTest):
         archive.parts[0].key("add", LATER, LATER)
         self.assert_good(archive.good())
 
+    def test_the_cut_of_an_idle_partition_may_stand_alone(self):
+        archive = Archive().good()
+        archive.parts[0].cut()
+        archive.parts[0].cut()
+        self.assertEqual(self.assert_good(archive.finish())["checkpoints"], 6)
+
     def test_keys_rotate_and_the_new_ones_sign(self):
         archive = Archive()
         for part in archive.parts:

@@ -8,7 +8,9 @@ from unittest import mock
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import leaves
+import notes
 from archive_writer import PartitionWriter
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from verifier_case import ED25519, FOREIGN, LATER, LOG, PS256, Archive, VerifierTest, event, tenants_of
 
 
@@ -137,6 +139,24 @@ class WrongLeaves(VerifierTest):
             with self.subTest(reason):
                 self.wrong(lambda part, _, c=change: c(part), reason)
 
+    def test_public_keys_of_other_kinds_and_sizes_are_refused(self):
+        point = ec.generate_private_key(ec.SECP256R1()).public_key()
+        small = rsa.generate_private_key(public_exponent=65537, key_size=1024).public_key()
+        low = rsa.generate_private_key(public_exponent=3, key_size=2048).public_key()
+        rows = [
+            ("PS256", b"x", "not a public key"),
+            ("PS256", notes.spki_of(point), "does not fit"),
+            ("Ed25519", notes.spki_of(point), "does not fit"),
+            ("Ed25519", PS256.public.spki, "does not fit"),
+            ("PS256", ED25519.public.spki, "does not fit"),
+            ("PS256", notes.spki_of(small), "2,048 to 4,096"),
+            ("PS256", notes.spki_of(low), "2,048 to 4,096"),
+            ("Ed25519", ED25519.public.spki + b"x", "public key|DER form"),
+        ]
+        for alg, spki, reason in rows:
+            with self.subTest(alg, reason=reason), self.assertRaisesRegex(notes.Bad, reason):
+                notes.Key(alg, "k", spki)
+
     def test_one_key_must_remain(self):
         self.wrong(lambda part, _: part.key("retire", ED25519, ED25519), "no key remains", keys=[ED25519])
 
@@ -154,6 +174,13 @@ class WrongLedgers(VerifierTest):
                 given = {"log_name": LOG, "number": 1, "partitions": 2, "keys": [PS256, ED25519]} | change
                 archive.parts[1] = PartitionWriter(**given)
                 self.assertEqual(self.report(archive.good().objects)["verdict"], "invalid")
+
+    def test_a_partition_beyond_the_last_is_found(self):
+        archive = Archive()
+        archive.parts.append(PartitionWriter(LOG, 2, 2, [PS256, ED25519]))
+        for part in archive.parts:
+            part.cut()
+        self.assert_invalid(archive.finish(), "not below partitions")
 
     def test_signatures_by_each_signer_and_no_other_are_demanded(self):
         rows = [[PS256], [ED25519], [], [ED25519, PS256], [PS256, ED25519, ED25519], [PS256, FOREIGN]]
