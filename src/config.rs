@@ -1,1 +1,472 @@
-//! Stub.
+//! What `run` and `demo` are told: every setting is a flag and an environment variable of the same meaning. All faults are found at
+//! the start and reported at once.
+
+use crate::ledger::canonical::Limits;
+use crate::ledger::names;
+use crate::signing::local::RsaBits;
+use crate::stages::archive::Classes;
+use crate::stages::notarize::NotarizeConfig;
+use crate::stages::seal::SealConfig;
+use crate::stages::window::WINDOW_ENTRIES_MAX;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Settings as they are given. Texts, so that every fault can be reported, not only the first.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Settings {
+    /// Where the log lies: `sqlite:PATH` for the embedded one.
+    #[arg(long, env = "LEDGERLINE_LOG", value_name = "URL")]
+    pub log: Option<String>,
+
+    /// Where the archive goes: `file:DIR` for a directory.
+    #[arg(long, env = "LEDGERLINE_ARCHIVE", value_name = "URL")]
+    pub archive: Option<String>,
+
+    /// Where the signing keys lie: `file:DIR`; they are made there on first use. Or set `SIGNING_KEY_PROVIDER=local` and `SIGNING_KEY_PATH`.
+    #[arg(long, env = "LEDGERLINE_SIGNER", value_name = "URL")]
+    pub signer: Option<String>,
+
+    /// `local`: the signing key is the PEM file (PKCS#8) at `SIGNING_KEY_PATH`.
+    #[arg(long, env = "SIGNING_KEY_PROVIDER", value_name = "NAME", hide_short_help = true)]
+    pub signing_key_provider: Option<String>,
+
+    /// PEM files (PKCS#8, RSA or Ed25519), separated by commas, in order of age; the newest of each kind signs.
+    #[arg(long, env = "SIGNING_KEY_PATH", value_name = "FILES", hide_short_help = true)]
+    pub signing_key_path: Option<String>,
+
+    /// The `kid` of the RSA key; without it the RFC 7638 thumbprint.
+    #[arg(long, env = "ISSUER_KID", value_name = "KID", hide_short_help = true)]
+    pub issuer_kid: Option<String>,
+
+    /// Size of an RSA key made on first use: 2048, 3072 or 4096 bits [default: 2048].
+    #[arg(long, env = "LEDGERLINE_RSA_BITS", value_name = "BITS", hide_short_help = true)]
+    pub rsa_bits: Option<String>,
+
+    /// The ledger's name for ever, as in `ledger.example.com/audit`: the origin of partition 3 is then
+    /// `ledger.example.com/audit/3`. No default: two ledgers of one name could be taken for one another.
+    #[arg(long, env = "LEDGERLINE_LOG_NAME", value_name = "NAME")]
+    pub log_name: Option<String>,
+
+    /// Partitions of a log that is created; fixed for ever then [default: 4].
+    #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
+    pub partitions: Option<String>,
+
+    /// Which stages this process runs, separated by commas [default: seal,notarize,archive].
+    #[arg(long, env = "LEDGERLINE_STAGES", value_name = "STAGES")]
+    pub stages: Option<String>,
+
+    /// Where to answer /healthz, /readyz, /metrics and /v1/keys/jwks.json [default: 127.0.0.1:8480].
+    #[arg(long, env = "LEDGERLINE_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<String>,
+
+    /// Largest canonical event in bytes [default: 1048576].
+    #[arg(long, env = "LEDGERLINE_EVENT_BYTES_MAX", value_name = "BYTES", hide_short_help = true)]
+    pub event_bytes_max: Option<String>,
+
+    /// A segment is cut at this many uncompressed bytes, at most 48 MiB [default: 16777216].
+    #[arg(long, env = "LEDGERLINE_SEGMENT_BYTES_MAX", value_name = "BYTES", hide_short_help = true)]
+    pub segment_bytes_max: Option<String>,
+
+    /// A segment with anything in it is cut after this time [default: 300000].
+    #[arg(long, env = "LEDGERLINE_CUT_INTERVAL_MS", value_name = "MS", hide_short_help = true)]
+    pub cut_interval_ms: Option<String>,
+
+    /// At most one checkpoint a partition in this time, beside those at cuts [default: 1000].
+    #[arg(long, env = "LEDGERLINE_CHECKPOINT_INTERVAL_MS", value_name = "MS", hide_short_help = true)]
+    pub checkpoint_interval_ms: Option<String>,
+
+    /// Restart snapshots are taken at the first cut after this many bytes [default: 134217728].
+    #[arg(long, env = "LEDGERLINE_SNAPSHOT_BYTES", value_name = "BYTES", hide_short_help = true)]
+    pub snapshot_bytes: Option<String>,
+
+    /// Restart snapshots are taken at the first cut after this time [default: 600000].
+    #[arg(long, env = "LEDGERLINE_SNAPSHOT_INTERVAL_MS", value_name = "MS", hide_short_help = true)]
+    pub snapshot_interval_ms: Option<String>,
+
+    /// How many of a partition's last entries are remembered to recognise a repeated event id [default: 100000].
+    #[arg(long, env = "LEDGERLINE_DEDUPE_ENTRIES_MAX", value_name = "N", hide_short_help = true)]
+    pub dedupe_entries_max: Option<String>,
+
+    /// Gives a tenant an archive class of its own, `TENANT=CLASS`; may be repeated, in the variable separated by commas.
+    #[arg(long, env = "LEDGERLINE_ARCHIVE_CLASS", value_name = "TENANT=CLASS", value_delimiter = ',', hide_short_help = true)]
+    pub archive_class: Vec<String>,
+
+    /// Seal although the clock is more than 24 hours ahead of the last leaf: for a ledger that was idle or down for longer, with a clock
+    /// that is right.
+    #[arg(long)]
+    pub accept_clock_jump: bool,
+}
+
+/// What is wrong with one setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The flag, without its dashes.
+    pub key: &'static str,
+    pub variable: &'static str,
+    /// What is wrong, and what would be right.
+    pub what: String,
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "--{} (or {}): {}", self.key, self.variable, self.what)
+    }
+}
+
+/// All faults, one a line.
+#[must_use]
+pub fn describe(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+    format!("{} {} wrong:{}", faults.len(), if faults.len() == 1 { "setting is" } else { "settings are" }, lines.concat())
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StageName {
+    Seal,
+    Notarize,
+    Archive,
+}
+
+impl StageName {
+    pub const ALL: [Self; 3] = [Self::Seal, Self::Notarize, Self::Archive];
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Notarize => "notarize",
+            Self::Archive => "archive",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SignerConfig {
+    Directory(PathBuf),
+    PemFiles(Vec<PathBuf>),
+}
+
+/// Settings that have been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Path of the embedded log.
+    pub log: PathBuf,
+    /// Directory of the archive.
+    pub archive: PathBuf,
+    pub signer: SignerConfig,
+    pub issuer_kid: Option<String>,
+    pub rsa_bits: RsaBits,
+    pub log_name: String,
+    /// Of a log that is created; one that exists has its own.
+    pub partitions: Option<u32>,
+    pub stages: Vec<StageName>,
+    pub listen: SocketAddr,
+    pub seal: SealConfig,
+    pub notarize: NotarizeConfig,
+    pub window_entries_max: usize,
+    pub classes: Classes,
+}
+
+/// Collects faults while settings are read, so that none hides another.
+struct Reader<'s> {
+    settings: &'s Settings,
+    faults: Vec<Fault>,
+}
+
+impl Settings {
+    /// # Errors
+    /// Every setting that is missing or wrong.
+    pub fn check(&self) -> Result<Config, Vec<Fault>> {
+        let mut r = Reader { settings: self, faults: Vec::new() };
+        let config = Config {
+            log: r.url("log", "LEDGERLINE_LOG", self.log.as_deref(), "sqlite:", "sqlite:ledger.db"),
+            archive: r.url("archive", "LEDGERLINE_ARCHIVE", self.archive.as_deref(), "file:", "file:archive"),
+            signer: r.signer(),
+            issuer_kid: r.issuer_kid(),
+            rsa_bits: r.rsa_bits(),
+            log_name: r.log_name(),
+            partitions: r.partitions(),
+            stages: r.stages(),
+            listen: r.listen(),
+            seal: r.seal(),
+            notarize: r.notarize(),
+            window_entries_max: r.number(
+                "dedupe-entries-max",
+                "LEDGERLINE_DEDUPE_ENTRIES_MAX",
+                self.dedupe_entries_max.as_deref(),
+                WINDOW_ENTRIES_MAX as u64,
+                0..=10_000_000,
+            ) as usize,
+            classes: r.classes(),
+        };
+        if r.faults.is_empty() { Ok(config) } else { Err(r.faults) }
+    }
+}
+
+impl Reader<'_> {
+    fn fault(&mut self, key: &'static str, variable: &'static str, what: impl Into<String>) {
+        self.faults.push(Fault { key, variable, what: what.into() });
+    }
+
+    fn url(&mut self, key: &'static str, variable: &'static str, text: Option<&str>, scheme: &str, example: &str) -> PathBuf {
+        match parse_url(text, scheme, example) {
+            Ok(path) => path,
+            Err(what) => {
+                self.fault(key, variable, what);
+                PathBuf::new()
+            }
+        }
+    }
+
+    fn number(
+        &mut self,
+        key: &'static str,
+        variable: &'static str,
+        text: Option<&str>,
+        default: u64,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> u64 {
+        match text.map(str::parse::<u64>) {
+            None => default,
+            Some(Ok(value)) if range.contains(&value) => value,
+            Some(Ok(_) | Err(_)) => {
+                self.fault(key, variable, format!("must be a whole number from {} to {}", range.start(), range.end()));
+                default
+            }
+        }
+    }
+
+    fn partitions(&mut self) -> Option<u32> {
+        let text = self.settings.partitions.as_deref()?;
+        Some(self.number("partitions", "LEDGERLINE_PARTITIONS", Some(text), 1, 1..=4_096) as u32)
+    }
+
+    fn millis(&mut self, key: &'static str, variable: &'static str, text: Option<&str>, default_ms: u64) -> i64 {
+        const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+        self.number(key, variable, text, default_ms, 1..=WEEK_MS) as i64 * 1_000
+    }
+
+    fn signer(&mut self) -> SignerConfig {
+        let s = self.settings;
+        match (s.signer.as_deref(), s.signing_key_provider.as_deref(), s.signing_key_path.as_deref()) {
+            (None, Some("local"), Some(paths)) => SignerConfig::PemFiles(paths.split(',').map(PathBuf::from).collect()),
+            (None, Some("local"), None) => {
+                self.fault("signing-key-path", "SIGNING_KEY_PATH", "is required with SIGNING_KEY_PROVIDER=local: the PEM file of the key");
+                SignerConfig::PemFiles(Vec::new())
+            }
+            (None, Some(_), _) => {
+                self.fault("signing-key-provider", "SIGNING_KEY_PROVIDER", "must be `local`; no other provider exists yet");
+                SignerConfig::PemFiles(Vec::new())
+            }
+            (Some(_), Some(_), _) => {
+                self.fault("signer", "LEDGERLINE_SIGNER", "cannot be given together with SIGNING_KEY_PROVIDER: give one of them");
+                SignerConfig::PemFiles(Vec::new())
+            }
+            (url, None, None) => SignerConfig::Directory(self.url("signer", "LEDGERLINE_SIGNER", url, "file:", "file:keys")),
+            (_, None, Some(_)) => {
+                self.fault("signing-key-path", "SIGNING_KEY_PATH", "is read only with SIGNING_KEY_PROVIDER=local");
+                SignerConfig::PemFiles(Vec::new())
+            }
+        }
+    }
+
+    fn issuer_kid(&mut self) -> Option<String> {
+        let kid = self.settings.issuer_kid.clone()?;
+        if !names::is_kid(&kid) {
+            self.fault("issuer-kid", "ISSUER_KID", "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -");
+        }
+        Some(kid)
+    }
+
+    fn rsa_bits(&mut self) -> RsaBits {
+        let text = self.settings.rsa_bits.as_deref().unwrap_or("2048");
+        text.parse().ok().and_then(RsaBits::from_bits).unwrap_or_else(|| {
+            self.fault("rsa-bits", "LEDGERLINE_RSA_BITS", "must be 2048, 3072 or 4096");
+            RsaBits::default()
+        })
+    }
+
+    fn log_name(&mut self) -> String {
+        match self.settings.log_name.as_deref() {
+            Some(name) if names::is_log_name(name) => return name.to_owned(),
+            Some(_) => self.fault(
+                "log-name",
+                "LEDGERLINE_LOG_NAME",
+                "must be parts of a-z 0-9 . - between slashes, none beginning with a dot, at most 190 characters; `keys` is taken",
+            ),
+            None => self.fault(
+                "log-name",
+                "LEDGERLINE_LOG_NAME",
+                "is required: the name that this ledger has for ever, for example ledger.example.com/audit",
+            ),
+        }
+        String::new()
+    }
+
+    fn stages(&mut self) -> Vec<StageName> {
+        let Some(text) = self.settings.stages.as_deref() else { return StageName::ALL.to_vec() };
+        let parse = |name: &str| StageName::ALL.into_iter().find(|stage| stage.as_str() == name.trim());
+        match text.split(',').map(parse).collect::<Option<Vec<_>>>() {
+            Some(mut stages) => {
+                stages.sort_unstable();
+                stages.dedup();
+                stages
+            }
+            None => {
+                self.fault("stages", "LEDGERLINE_STAGES", "must be names out of seal, notarize and archive, separated by commas");
+                Vec::new()
+            }
+        }
+    }
+
+    fn listen(&mut self) -> SocketAddr {
+        let text = self.settings.listen.as_deref().unwrap_or("127.0.0.1:8480");
+        text.parse().unwrap_or_else(|_| {
+            self.fault("listen", "LEDGERLINE_LISTEN", "must be an address and a port, as 127.0.0.1:8480 or [::1]:8480");
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn seal(&mut self) -> SealConfig {
+        let s = self.settings;
+        let default = SealConfig::default();
+        let event_bytes_max = self.number(
+            "event-bytes-max",
+            "LEDGERLINE_EVENT_BYTES_MAX",
+            s.event_bytes_max.as_deref(),
+            default.limits.event_bytes_max as u64,
+            256..=1 << 20,
+        );
+        SealConfig {
+            limits: Limits { event_bytes_max: event_bytes_max as usize, ..default.limits },
+            segment_bytes_max: self.number(
+                "segment-bytes-max",
+                "LEDGERLINE_SEGMENT_BYTES_MAX",
+                s.segment_bytes_max.as_deref(),
+                default.segment_bytes_max,
+                // One more line may follow the last that fits: the largest is below 16 MiB, and a segment has 64 MiB at most.
+                1_024..=48 << 20,
+            ),
+            cut_interval_micros: self.millis("cut-interval-ms", "LEDGERLINE_CUT_INTERVAL_MS", s.cut_interval_ms.as_deref(), 300_000),
+            clock_ahead_micros_max: if s.accept_clock_jump { i64::MAX } else { default.clock_ahead_micros_max },
+            ..default
+        }
+    }
+
+    fn notarize(&mut self) -> NotarizeConfig {
+        let s = self.settings;
+        NotarizeConfig {
+            checkpoint_interval_micros: self.millis(
+                "checkpoint-interval-ms",
+                "LEDGERLINE_CHECKPOINT_INTERVAL_MS",
+                s.checkpoint_interval_ms.as_deref(),
+                1_000,
+            ),
+            snapshot_bytes: self.number(
+                "snapshot-bytes",
+                "LEDGERLINE_SNAPSHOT_BYTES",
+                s.snapshot_bytes.as_deref(),
+                128 << 20,
+                1..=1 << 40,
+            ),
+            snapshot_interval_micros: self.millis(
+                "snapshot-interval-ms",
+                "LEDGERLINE_SNAPSHOT_INTERVAL_MS",
+                s.snapshot_interval_ms.as_deref(),
+                600_000,
+            ),
+        }
+    }
+
+    fn classes(&mut self) -> Classes {
+        let pair = |text: &String| {
+            let (tenant, class) = text.split_once('=')?;
+            names::is_tenant(tenant).then(|| (tenant.to_owned(), class.to_owned()))
+        };
+        let pairs: Option<BTreeMap<_, _>> = self.settings.archive_class.iter().map(pair).collect();
+        pairs.and_then(Classes::new).unwrap_or_else(|| {
+            self.fault(
+                "archive-class",
+                "LEDGERLINE_ARCHIVE_CLASS",
+                "must be TENANT=CLASS, the class of 1 to 63 of the characters a-z 0-9 -, not beginning with -",
+            );
+            Classes::default()
+        })
+    }
+}
+
+/// The path behind a URL of the one scheme that exists so far.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn parse_url(text: Option<&str>, scheme: &str, example: &str) -> Result<PathBuf, String> {
+    let Some(text) = text else { return Err(format!("is required, for example {example}")) };
+    match text.strip_prefix(scheme) {
+        Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
+        Some(_) | None => Err(format!("must begin with {scheme} and name a path, for example {example}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            log: Some("sqlite:l.db".into()),
+            archive: Some("file:a".into()),
+            signer: Some("file:k".into()),
+            log_name: Some("ledger.example.com/audit".into()),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn the_four_required_settings_are_enough() {
+        let config = settings().check().unwrap();
+        assert_eq!((config.partitions, config.stages.len()), (None, 3));
+        assert_eq!(config.signer, SignerConfig::Directory("k".into()));
+    }
+
+    #[test]
+    fn all_faults_are_reported_at_once_with_flag_and_variable() {
+        let wrong = Settings {
+            log: Some("kafka://x".into()),
+            archive: None,
+            log_name: Some("Keys".into()),
+            partitions: Some("0".into()),
+            stages: Some("seal,sign".into()),
+            listen: Some("here".into()),
+            rsa_bits: Some("1024".into()),
+            issuer_kid: Some("a b".into()),
+            cut_interval_ms: Some("soon".into()),
+            archive_class: vec!["acme".into()],
+            ..Settings::default()
+        };
+        let faults = wrong.check().unwrap_err();
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key).collect();
+        let all = [
+            "log", "archive", "signer", "issuer-kid", "rsa-bits", "log-name", "partitions", "stages", "listen",
+            "cut-interval-ms", "archive-class",
+        ];
+        assert_eq!(keys, all);
+        assert!(describe(&faults).contains("--log-name (or LEDGERLINE_LOG_NAME): must be parts of a-z"));
+    }
+
+    #[test]
+    fn a_key_file_is_taken_by_the_variables_of_the_provider() {
+        let by_provider = Settings {
+            signer: None,
+            signing_key_provider: Some("local".into()),
+            signing_key_path: Some("old.pem,new.pem".into()),
+            ..settings()
+        };
+        assert_eq!(
+            by_provider.check().unwrap().signer,
+            SignerConfig::PemFiles(vec!["old.pem".into(), "new.pem".into()])
+        );
+        let both = Settings { signing_key_provider: Some("local".into()), ..settings() };
+        assert_eq!(both.check().unwrap_err().len(), 1);
+    }
+}

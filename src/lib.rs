@@ -17,6 +17,7 @@ pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod mapping;
+pub mod service;
 pub mod signing;
 pub mod stages;
 pub mod telemetry;

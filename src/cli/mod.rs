@@ -74,6 +74,21 @@ impl Failure {
     }
 }
 
+/// An error with everything that it was caused by, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Errors that quote their cause are not said twice.
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
 /// Parses the command line, runs the command, and reports a failure as `ledgerline: ...` on standard error.
 #[must_use]
 pub fn main() -> ExitCode {

@@ -1,13 +1,97 @@
-//! `ledgerline run`.
+//! `ledgerline run`: the long-running service.
 
 use super::Failure;
+use crate::config::{Config, Settings, describe};
+use crate::service::{self, Ending, Seams, Status};
+use crate::{http, telemetry};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::fs::File;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
-/// Stub.
+/// Run the service: seal, sign and archive what arrives, until SIGTERM or SIGINT.
+///
+/// Reads `audit.events` of the log, appends to `ledger.entries`, signs checkpoints, writes the archive. Killed at any
+/// moment, it goes on where the log and the archive say that it was; nothing is lost or doubled. Logs are JSON lines on standard error
+/// (LEDGERLINE_LOG_LEVEL sets what is logged).
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    settings: Settings,
+}
 
 /// # Errors
-/// Stub.
-pub fn run(_args: &Args) -> Result<(), Failure> {
-    Err(Failure::usage("not built yet"))
+/// Wrong settings, or what ended the service.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let config = args.settings.check().map_err(|faults| Failure::usage(describe(&faults)))?;
+    telemetry::init_logs();
+    let metrics = telemetry::init_metrics().map_err(Failure::unreadable)?;
+    let _lock = lock(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    runtime.block_on(serve(&config, metrics))
+}
+
+async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure> {
+    let seams = Seams::open(config).await.map_err(|error| Failure::unreadable(super::chain(&error)))?;
+    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
+        Failure::unreadable(format!("--listen (or LEDGERLINE_LISTEN): cannot listen on {}: {error}", config.listen))
+    })?;
+    let (stop, shutdown) = watch::channel(false);
+    let (_never, input_ended) = watch::channel(false);
+    let status = Arc::new(Status::default());
+    let keys = seams.public_keys();
+    let address = listener.local_addr().map_or_else(|_| config.listen.to_string(), |address| address.to_string());
+    tracing::info!(address, log_name = config.log_name, "listening");
+    let web = tokio::spawn({
+        let (status, shutdown) = (Arc::clone(&status), shutdown.clone());
+        async move { http::serve(listener, status, metrics, &keys, shutdown).await }
+    });
+    let stages = service::run(config, &seams, status, Ending { shutdown, input_ended });
+    tokio::pin!(stages);
+    let outcome = tokio::select! {
+        outcome = &mut stages => outcome,
+        signal = end_signal() => {
+            signal?;
+            tracing::info!("ending: the steps under way are finished");
+            stop.send_replace(true);
+            stages.await
+        }
+    };
+    stop.send_replace(true);
+    match web.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the listener ended"),
+        Err(error) => tracing::warn!(%error, "the listener ended"),
+    }
+    outcome.map_err(|error| Failure::unreadable(super::chain(&error)))
+}
+
+async fn end_signal() -> Result<(), Failure> {
+    let on = |kind| signal(kind).map_err(|error| Failure::unreadable(format!("cannot wait for signals: {error}")));
+    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Two processes on one embedded log would fence each other for ever: safe, but no progress. The lock goes with the process.
+pub(super) fn lock(config: &Config) -> Result<File, Failure> {
+    let path = config.log.with_extension("lock");
+    let unreadable = |error: &dyn std::fmt::Display| Failure::unreadable(format!("cannot lock {}: {error}", path.display()));
+    let file = File::create(&path).map_err(|error| unreadable(&error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Failure::unreadable(format!(
+            "another process runs stages on {}: end it first",
+            config.log.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(unreadable(&error)),
+    }
 }

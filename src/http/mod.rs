@@ -1,1 +1,69 @@
-//! Stub.
+//! The listener of `run`: health, readiness, metrics, keys. It reads; it decides nothing.
+
+use crate::ledger::jwks;
+use crate::ledger::key::PublicKey;
+use crate::service::Status;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+#[derive(Clone)]
+struct Shared {
+    status: Arc<Status>,
+    metrics: PrometheusHandle,
+    jwks: Arc<Vec<u8>>,
+}
+
+/// Answers until `shutdown` becomes true, then finishes the requests under way.
+///
+/// # Errors
+/// Where the listener breaks.
+pub async fn serve(
+    listener: TcpListener,
+    status: Arc<Status>,
+    metrics: PrometheusHandle,
+    keys: &[PublicKey],
+    mut shutdown: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    let shared = Shared { status, metrics, jwks: Arc::new(jwks::write(keys)) };
+    let routes = Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render_metrics))
+        .route("/v1/keys/jwks.json", get(keys_jwks))
+        .with_state(shared);
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(async move {
+            // An error means that the sender is gone: the process is ending.
+            drop(shutdown.wait_for(|stop| *stop).await);
+        })
+        .await
+}
+
+/// The process answers. Whether it can work is [`readyz`].
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// 200 once every stage of every partition has made a step and none is stopped; else 503 and the reasons.
+async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
+    let reasons = shared.status.not_ready();
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
+}
+
+async fn render_metrics(State(shared): State<Shared>) -> impl IntoResponse {
+    shared.metrics.run_upkeep();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render())
+}
+
+async fn keys_jwks(State(shared): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/jwk-set+json")], shared.jwks.as_ref().clone())
+}

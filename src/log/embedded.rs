@@ -1,1 +1,314 @@
-//! Stub.
+//! The log of one machine: a SQLite file, for trying Ledgerline, for small installs and for tests. It is durable (WAL with
+//! synchronous FULL), and several processes may use one file, each append under SQLite's own lock.
+//!
+//! Every topic partition has a table of its own with its records by offset, so that each append goes to the right edge of
+//! its B-tree. SQLite's errors are turned into what a caller must do in [`failure`]; the tables are in [`layout`].
+
+mod failure;
+mod headers;
+mod insert;
+mod layout;
+#[cfg(test)]
+mod tests;
+
+use super::{Committed, Log, LogError, NewRecord, Offset, Record};
+use async_trait::async_trait;
+use failure::Failure;
+use futures_util::TryStreamExt;
+use layout::{Expected, Streams};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteRow};
+use sqlx::{AssertSqlSafe, Connection, Row, SqliteConnection};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// The largest value of a record, in bytes.
+const RECORD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+/// The largest key, in bytes.
+const KEY_BYTES_MAX: usize = 4_096;
+/// The longest `Committed::metadata`, in bytes: Kafka's default.
+const METADATA_BYTES_MAX: usize = 4_096;
+/// How long a call waits for another process that is writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that read beside the one that writes.
+const READERS_MAX: u32 = 4;
+/// How long a read waits for one of them.
+const READER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A [`Log`] in one SQLite file.
+#[derive(Debug)]
+pub struct EmbeddedLog {
+    file: PathBuf,
+    options: SqliteConnectOptions,
+    streams: Streams,
+    /// `None` after a call that failed or was dropped half way: its connection is closed, which rolls back, and the next
+    /// call opens another.
+    writer: Mutex<Option<SqliteConnection>>,
+    readers: SqlitePool,
+}
+
+impl EmbeddedLog {
+    /// Opens the log at `path`, which is created with mode 0600 where there is none. Its directory must exist.
+    ///
+    /// # Errors
+    /// `Fatal` where the file has another number of partitions, is damaged, or cannot be written; `Retry` where another
+    /// process holds it locked.
+    pub async fn open(path: &Path, partitions: u32) -> Result<Self, LogError> {
+        layout::create_file(path)?;
+        Self::open_within(path, Expected::Partitions(partitions), BUSY_TIMEOUT).await
+    }
+
+    /// Opens a log that is there, with as many partitions as it has.
+    pub async fn open_existing(path: &Path) -> Result<Self, LogError> {
+        Self::open_within(path, Expected::Existing, BUSY_TIMEOUT).await
+    }
+
+    async fn open_within(
+        path: &Path,
+        expected: Expected,
+        busy_timeout: Duration,
+    ) -> Result<Self, LogError> {
+        let options = layout::connect_options(path, busy_timeout);
+        let failure = Failure { file: path };
+        let mut writer = SqliteConnection::connect_with(&options)
+            .await
+            .map_err(|error| failure.of("opening it", error))?;
+        let streams = layout::prepare(&mut writer, path, expected).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .acquire_timeout(READER_TIMEOUT)
+            .test_before_acquire(false)
+            .connect_lazy_with(options.clone().pragma("query_only", "ON"));
+        Ok(Self {
+            file: path.to_owned(),
+            options,
+            streams,
+            writer: Mutex::new(Some(writer)),
+            readers,
+        })
+    }
+
+    /// Moves what the WAL holds into the database file and closes it. Not needed for durability. Later calls are refused.
+    pub async fn close(&self) -> Result<(), LogError> {
+        self.readers.close().await;
+        let Some(mut writer) = self.writer.lock().await.take() else {
+            return Ok(());
+        };
+        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&mut writer)
+            .await
+            .map_err(|error| self.failure().of("checkpointing it", error))?;
+        writer
+            .close()
+            .await
+            .map_err(|error| self.failure().of("closing it", error))
+    }
+
+    fn failure(&self) -> Failure<'_> {
+        Failure { file: &self.file }
+    }
+
+    fn stream(&self, topic: &str, partition: u32) -> Result<i64, LogError> {
+        self.streams
+            .id(topic, partition)
+            .ok_or_else(|| LogError::Fatal {
+                what: format!(
+                    "the log {} has no {topic}/{partition}: its topics have {} partitions each, from 0",
+                    self.file.display(),
+                    self.streams.partitions()
+                ),
+                source: None,
+            })
+    }
+
+    /// Runs `work` on the writing connection, which is closed unless the work is done.
+    async fn write<T>(&self, work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, LogError>) -> Result<T, LogError> {
+        let mut place = self.writer.lock().await;
+        let mut connection = match place.take() {
+            Some(connection) => connection,
+            None => self.connect().await?,
+        };
+        let outcome = work(&mut connection).await;
+        if outcome.is_ok() {
+            *place = Some(connection);
+        } else if let Err(error) = connection.close().await {
+            // The failure that is reported came first and says more.
+            tracing::debug!(%error, "a connection did not close cleanly after a failure");
+        }
+        outcome
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, LogError> {
+        if self.readers.is_closed() {
+            return Err(self.failure().of("writing to it", sqlx::Error::PoolClosed));
+        }
+        SqliteConnection::connect_with(&self.options)
+            .await
+            .map_err(|error| self.failure().of("opening it", error))
+    }
+
+    /// `first_offset` and `next_offset` of a stream.
+    async fn bounds(&self, topic: &str, partition: u32) -> Result<(Offset, Offset), LogError> {
+        let id = self.stream(topic, partition)?;
+        let row = sqlx::query("SELECT first_offset, next_offset FROM stream WHERE id = ?")
+            .bind(id)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|error| self.failure().of("reading it", error))?;
+        Ok((self.offset_at(&row, 0)?, self.offset_at(&row, 1)?))
+    }
+
+    fn offset_at(&self, row: &SqliteRow, column: usize) -> Result<Offset, LogError> {
+        let value: i64 = row
+            .try_get(column)
+            .map_err(|error| self.failure().of("reading it", error))?;
+        Offset::try_from(value).map_err(|_| self.failure().damaged("an offset is negative"))
+    }
+
+    fn record(&self, row: &SqliteRow) -> Result<Record, LogError> {
+        let failed = |error| self.failure().of("reading it", error);
+        let headers: Option<&[u8]> = row.try_get_unchecked(3).map_err(failed)?;
+        Ok(Record {
+            offset: self.offset_at(row, 0)?,
+            timestamp_ms: row.try_get_unchecked(1).map_err(failed)?,
+            key: row.try_get_unchecked(2).map_err(failed)?,
+            headers: match headers {
+                None => Vec::new(),
+                Some(bytes) => headers::decode(bytes)
+                    .ok_or_else(|| self.failure().damaged("the headers of a record are none"))?,
+            },
+            value: row.try_get_unchecked(4).map_err(failed)?,
+        })
+    }
+}
+
+#[async_trait]
+impl Log for EmbeddedLog {
+    async fn append(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> Result<Offset, LogError> {
+        let id = self.stream(topic, partition)?;
+        insert::check(topic, &records)?;
+        let batch = insert::Batch {
+            topic,
+            partition,
+            id,
+            records,
+        };
+        self.write(async |connection| insert::append(connection, self.failure(), batch).await)
+            .await
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        let id = self.stream(topic, partition)?;
+        let Ok(from) = i64::try_from(from) else {
+            return Ok(Vec::new());
+        };
+        let sql = format!(
+            "SELECT offset, timestamp_ms, key, headers, value FROM r{id} WHERE offset >= ? ORDER BY offset LIMIT ?"
+        );
+        let mut rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(from)
+            .bind(i64::try_from(records_max).unwrap_or(i64::MAX))
+            .fetch(&self.readers);
+        let (mut records, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(row) = rows
+            .try_next()
+            .await
+            .map_err(|error| self.failure().of("reading it", error))?
+        {
+            let record = self.record(&row)?;
+            bytes = bytes.saturating_add(record.value.len());
+            if bytes > bytes_max && !records.is_empty() {
+                break;
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
+
+    async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
+        Ok(self.bounds(topic, partition).await?.1)
+    }
+
+    async fn start(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
+        Ok(self.bounds(topic, partition).await?.0)
+    }
+
+    async fn trim(&self, topic: &str, partition: u32, before: Offset) -> Result<(), LogError> {
+        let id = self.stream(topic, partition)?;
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        self.write(async |connection| insert::trim(connection, self.failure(), id, before).await)
+            .await
+    }
+
+    async fn assignments(&self, topic: &str) -> Result<Vec<u32>, LogError> {
+        Ok((0..self.partitions(topic).await?).collect())
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.stream(topic, 0)?;
+        Ok(self.streams.partitions())
+    }
+
+    async fn commit(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        position: Committed,
+    ) -> Result<(), LogError> {
+        let id = self.stream(topic, partition)?;
+        if position.metadata.len() > METADATA_BYTES_MAX {
+            return Err(LogError::Fatal {
+                what: format!("the metadata of a committed position has at most {METADATA_BYTES_MAX} bytes"),
+                source: None,
+            });
+        }
+        self.write(async |connection| {
+            sqlx::query("INSERT OR REPLACE INTO committed (group_name, stream, offset, metadata) VALUES (?, ?, ?, ?)")
+                .bind(group)
+                .bind(id)
+                .bind(i64::try_from(position.offset).unwrap_or(i64::MAX))
+                .bind(position.metadata)
+                .execute(connection)
+                .await
+                .map_err(|error| self.failure().of("committing a position", error))?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<Committed>, LogError> {
+        let id = self.stream(topic, partition)?;
+        let row = sqlx::query("SELECT offset, metadata FROM committed WHERE group_name = ? AND stream = ?")
+            .bind(group)
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(|error| self.failure().of("reading it", error))?;
+        row.map(|row| {
+            Ok(Committed {
+                offset: self.offset_at(&row, 0)?,
+                metadata: row
+                    .try_get(1)
+                    .map_err(|error| self.failure().of("reading it", error))?,
+            })
+        })
+        .transpose()
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        RECORD_BYTES_MAX
+    }
+}

@@ -2,6 +2,8 @@
 //! [`crate::ledger::segment`] and [`crate::ledger::names`]; a vault knows bytes.
 
 pub mod directory;
+pub mod source;
+pub mod walk;
 
 use crate::log::BoxError;
 use async_trait::async_trait;

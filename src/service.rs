@@ -1,0 +1,353 @@
+//! One process: a task for each stage of each partition, each calling its runner's `step` until told to stop. `run` and
+//! `demo` are this; what they differ in is when it ends.
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, SignerConfig, StageName};
+use crate::ledger::key::PublicKey;
+use crate::ledger::names;
+use crate::log::embedded::EmbeddedLog;
+use crate::log::{Log, LogError, topic};
+use crate::signing::Signer;
+use crate::signing::local::{LocalSigner, LocalSignerOptions};
+use crate::stages::archive::Archiver;
+use crate::stages::notarize::Notary;
+use crate::stages::restore::PartitionConfig;
+use crate::stages::seal::{Random, Sealer};
+use crate::stages::{StageError, Step};
+use crate::vault::Vault;
+use crate::vault::directory::DirectoryVault;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+/// Partitions of a new log.
+const PARTITIONS_DEFAULT: u32 = 4;
+const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
+const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// After failing for this long without a step between, the process ends: a supervisor and a person should know.
+const RETRY_FOR: Duration = Duration::from_secs(120);
+
+/// How a stage of a partition is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doing {
+    Starting,
+    Working,
+    Retrying(String),
+    Stopped(String),
+    Finished,
+}
+
+/// What the tasks report, for readiness and for progress.
+#[derive(Debug, Default)]
+pub struct Status {
+    by_task: Mutex<BTreeMap<(StageName, u32), (Doing, u64)>>,
+}
+
+impl Status {
+    fn set(&self, stage: StageName, partition: u32, doing: Doing, index: u64) {
+        let mut by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
+        by_task.insert((stage, partition), (doing, index));
+    }
+
+    /// Why the process is not ready; empty where it is.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        let by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
+        let describe = |((stage, partition), (doing, _)): (&(StageName, u32), &(Doing, u64))| {
+            let reason = match doing {
+                Doing::Working | Doing::Finished => return None,
+                Doing::Starting => "starting",
+                Doing::Retrying(reason) | Doing::Stopped(reason) => reason,
+            };
+            Some(format!("{} of partition {partition}: {reason}", stage.as_str()))
+        };
+        by_task.iter().filter_map(describe).collect()
+    }
+
+    /// Sum over partitions of the index that a stage has reached.
+    #[must_use]
+    pub fn reached(&self, stage: StageName) -> u64 {
+        let by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
+        by_task.iter().filter(|((of, _), _)| *of == stage).map(|(_, (_, index))| index).sum()
+    }
+}
+
+/// The world that the stages work on.
+pub struct Seams {
+    pub log: Arc<dyn Log>,
+    pub vault: Arc<dyn Vault>,
+    pub signer: Arc<dyn Signer>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Seams {
+    /// Opens what the configuration names; creates it where it is not there.
+    pub async fn open(config: &Config) -> Result<Self, StageError> {
+        let signer = open_signer(config)?;
+        let log = open_log(&config.log, config.partitions).await?;
+        let vault = DirectoryVault::create(&config.archive)?;
+        Ok(Self { log: Arc::new(log), vault: Arc::new(vault), signer: Arc::new(signer), clock: Arc::new(SystemClock) })
+    }
+
+    #[must_use]
+    pub fn public_keys(&self) -> Vec<PublicKey> {
+        self.signer.keys().into_iter().map(|held| held.key).collect()
+    }
+}
+
+/// The embedded log that is there, or a new one with `partitions`, or with [`PARTITIONS_DEFAULT`]. An existing one says itself how
+/// many it has; another number is refused.
+pub async fn open_log(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
+    match partitions {
+        None if path.exists() => EmbeddedLog::open_existing(path).await,
+        partitions => EmbeddedLog::open(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await,
+    }
+}
+
+fn open_signer(config: &Config) -> Result<LocalSigner, StageError> {
+    let issuer_kid = config.issuer_kid.clone();
+    let opened = match &config.signer {
+        SignerConfig::Directory(dir) => {
+            LocalSigner::open_or_create(dir, &LocalSignerOptions { issuer_kid, rsa_bits: config.rsa_bits })
+        }
+        SignerConfig::PemFiles(paths) => LocalSigner::from_pem_files(paths, issuer_kid.as_deref()),
+    };
+    opened.map_err(|error| StageError::Fatal { what: format!("signing keys: {error}"), source: None })
+}
+
+/// When the tasks end.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// True: end after the step under way. What is not done is done by the next process.
+    pub shutdown: watch::Receiver<bool>,
+    /// True: no more input will come. Each stage ends once it has nothing to do and the one before it has ended; the sealer cuts first, so that
+    /// all is archived.
+    pub input_ended: watch::Receiver<bool>,
+}
+
+enum Runner {
+    Seal(Box<Sealer>),
+    Notarize(Box<Notary>),
+    Archive(Box<Archiver>),
+}
+
+impl Runner {
+    async fn step(&mut self) -> Result<Step, StageError> {
+        match self {
+            Self::Seal(sealer) => sealer.step().await,
+            Self::Notarize(notary) => notary.step().await,
+            Self::Archive(archiver) => archiver.step().await,
+        }
+    }
+
+    fn reached(&self) -> u64 {
+        match self {
+            Self::Seal(sealer) => sealer.next_index(),
+            Self::Notarize(notary) => notary.signed_size(),
+            Self::Archive(archiver) => archiver.archived_size(),
+        }
+    }
+
+    /// The last thing before an orderly end. `false`: step again first.
+    async fn finish(&mut self) -> Result<bool, StageError> {
+        match self {
+            Self::Seal(sealer) => sealer.cut().await,
+            Self::Notarize(_) | Self::Archive(_) => Ok(true),
+        }
+    }
+}
+
+struct Task {
+    stage: StageName,
+    partition: u32,
+    runner: Runner,
+    status: Arc<Status>,
+    /// Rung whenever any stage has done something: the others look at once.
+    bell: Arc<Notify>,
+    shutdown: watch::Receiver<bool>,
+    /// Whether what this stage follows has ended.
+    upstream_ended: watch::Receiver<bool>,
+    ended: watch::Sender<bool>,
+}
+
+/// Runs the configured stages until the ending comes, or something fatal happens.
+///
+/// # Errors
+/// The first fatal error; all tasks have ended then.
+pub async fn run(config: &Config, seams: &Seams, status: Arc<Status>, ending: Ending) -> Result<(), StageError> {
+    let bell = Arc::new(Notify::new());
+    let (abort, aborted) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    for partition in seams.log.assignments(topic::AUDIT_EVENTS).await? {
+        let mut upstream = ending.input_ended.clone();
+        for stage in &config.stages {
+            let (ended, next_upstream) = watch::channel(false);
+            let task = Task {
+                stage: *stage,
+                partition,
+                runner: runner(*stage, config, seams, partition),
+                status: Arc::clone(&status),
+                bell: Arc::clone(&bell),
+                shutdown: aborted.clone(),
+                upstream_ended: std::mem::replace(&mut upstream, next_upstream),
+                ended,
+            };
+            status.set(*stage, partition, Doing::Starting, 0);
+            tasks.spawn(task.run());
+        }
+    }
+    let mut shutdown = ending.shutdown;
+    let mut outcome = Ok(());
+    loop {
+        tokio::select! {
+            changed = shutdown.wait_for(|stop| *stop), if !*abort.borrow() => {
+                drop(changed);
+                abort.send_replace(true);
+            }
+            ended = tasks.join_next() => match ended {
+                None => return outcome,
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => {
+                    abort.send_replace(true);
+                    outcome = outcome.and(Err(error));
+                }
+                Some(Err(panicked)) => {
+                    abort.send_replace(true);
+                    let what = format!("a stage ended unexpectedly: {panicked}");
+                    outcome = outcome.and(Err(StageError::Fatal { what, source: Some(panicked.into()) }));
+                }
+            },
+        }
+    }
+}
+
+fn runner(stage: StageName, config: &Config, seams: &Seams, partition: u32) -> Runner {
+    let partition = PartitionConfig {
+        origin: names::origin(&config.log_name, partition),
+        partition,
+        limits: config.seal.limits,
+        window_entries_max: config.window_entries_max,
+    };
+    let log = Arc::clone(&seams.log);
+    match stage {
+        StageName::Seal => Runner::Seal(Box::new(Sealer::new(
+            log,
+            Arc::clone(&seams.signer),
+            Arc::clone(&seams.clock),
+            os_random(),
+            partition,
+            config.seal.clone(),
+        ))),
+        StageName::Notarize => Runner::Notarize(Box::new(Notary::new(
+            log,
+            Arc::clone(&seams.signer),
+            Arc::clone(&seams.clock),
+            partition,
+            config.notarize.clone(),
+        ))),
+        StageName::Archive => Runner::Archive(Box::new(Archiver::new(
+            log,
+            Arc::clone(&seams.vault),
+            partition,
+            config.classes.clone(),
+        ))),
+    }
+}
+
+fn os_random() -> Random {
+    Box::new(|| {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| StageError::Fatal {
+            what: format!("the system gives no random bytes: {error}"),
+            source: None,
+        })?;
+        Ok(bytes)
+    })
+}
+
+impl Task {
+    async fn run(mut self) -> Result<(), StageError> {
+        let mut idle_pause = IDLE_PAUSE_MIN;
+        let mut failing_since: Option<tokio::time::Instant> = None;
+        let mut retry_pause = RETRY_PAUSE_MIN;
+        while !*self.shutdown.borrow() {
+            // Asked before the step: what the upstream did last is then seen by this step.
+            let upstream_ended = *self.upstream_ended.borrow();
+            match self.runner.step().await {
+                Ok(step) => {
+                    (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
+                    self.report(Doing::Working);
+                    match step {
+                        Step::Progress => {
+                            idle_pause = IDLE_PAUSE_MIN;
+                            self.bell.notify_waiters();
+                            tokio::task::yield_now().await;
+                        }
+                        Step::Idle if upstream_ended && self.runner.finish().await? => {
+                            self.report(Doing::Finished);
+                            self.ended.send_replace(true);
+                            self.bell.notify_waiters();
+                            return Ok(());
+                        }
+                        Step::Idle => {
+                            self.pause(idle_pause, true).await;
+                            idle_pause = (idle_pause * 2).min(IDLE_PAUSE_MAX);
+                        }
+                    }
+                }
+                Err(StageError::Stopped { partition, what }) => return self.stopped(partition, what).await,
+                Err(error @ StageError::Fatal { .. }) => return Err(error),
+                Err(StageError::Retry { what, source }) => {
+                    let since = *failing_since.get_or_insert_with(tokio::time::Instant::now);
+                    if since.elapsed() > RETRY_FOR {
+                        let what = format!("{what}; it has not worked for {} s", RETRY_FOR.as_secs());
+                        return Err(StageError::Fatal { what, source });
+                    }
+                    tracing::warn!(stage = self.stage.as_str(), partition = self.partition, what, "trying again");
+                    metrics::counter!("ledgerline_stage_retries_total", "stage" => self.stage.as_str()).increment(1);
+                    self.report(Doing::Retrying(what));
+                    self.pause(retry_pause, false).await;
+                    retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, doing: Doing) {
+        let index = self.runner.reached();
+        let partition = self.partition.to_string();
+        metrics::gauge!("ledgerline_stage_index", "stage" => self.stage.as_str(), "partition" => partition)
+            .set(index as f64);
+        self.status.set(self.stage, self.partition, doing, index);
+    }
+
+    /// Waits, but no longer than until something happens (where `bell` counts) or the process ends.
+    async fn pause(&mut self, pause: Duration, bell: bool) {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.bell.notified(), if bell => {}
+            stopped = self.shutdown.wait_for(|stop| *stop) => drop(stopped),
+        }
+    }
+
+    /// The partition stays stopped; the process and its other partitions go on, and readiness says why. In a run that is to end, the end is now.
+    async fn stopped(mut self, partition: u32, what: String) -> Result<(), StageError> {
+        tracing::error!(stage = self.stage.as_str(), partition, what, "stopped: a person must look");
+        metrics::gauge!("ledgerline_stopped_partitions", "stage" => self.stage.as_str()).increment(1.0);
+        self.report(Doing::Stopped(what.clone()));
+        tokio::select! {
+            stopped = self.shutdown.wait_for(|stop| *stop) => drop(stopped),
+            ended = self.upstream_ended.wait_for(|ended| *ended) => {
+                drop(ended);
+                return Err(StageError::Stopped { partition, what });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! From accepted records to the objects of a cut. Pure; the runner stores them.
+
+use crate::ledger::key::PublicKey;
+use crate::ledger::leaf::{Body, KeyAction};
+use crate::ledger::merkle::leaf_hash;
+use crate::ledger::names;
+use crate::ledger::segment;
+use crate::ledger::tile::{TileBuilder, TileName};
+use crate::ledger::{Digest, segment::SegmentError};
+use crate::stages::state::LeafRecord;
+use std::collections::BTreeMap;
+
+/// Which archive class a tenant's leaves belong to; `default` where none is given.
+#[derive(Debug, Clone, Default)]
+pub struct Classes {
+    by_tenant: BTreeMap<String, String>,
+}
+
+impl Classes {
+    /// `None` where a class's name is not allowed.
+    #[must_use]
+    pub fn new(by_tenant: BTreeMap<String, String>) -> Option<Self> {
+        by_tenant.values().all(|class| names::is_class(class)).then_some(Self { by_tenant })
+    }
+
+    fn of(&self, tenant: Option<&str>) -> &str {
+        tenant.and_then(|tenant| self.by_tenant.get(tenant)).map_or(names::DEFAULT_CLASS, String::as_str)
+    }
+}
+
+/// The open segment of one partition. Holds at most a segment's lines: what the log cuts by bytes is bounded.
+pub struct ArchiveMachine {
+    origin: String,
+    classes: Classes,
+    tree: TileBuilder,
+    full_tiles: Vec<(TileName, Vec<u8>)>,
+    /// Lines by class.
+    lines: BTreeMap<String, Vec<u8>>,
+    genesis_keys: Vec<PublicKey>,
+    added_keys: Vec<PublicKey>,
+}
+
+/// All that a cut puts into the archive but its checkpoint.
+#[derive(Debug)]
+pub struct Finished {
+    /// The cut's size of the tree, and the root that its checkpoint must have.
+    pub size: u64,
+    pub root: Digest,
+    /// Tiles by name.
+    pub tiles: Vec<(String, Vec<u8>)>,
+    /// Uncompressed segments by name.
+    pub segments: Vec<(String, Vec<u8>)>,
+    /// Keys that this cut's leaves declare, in order.
+    pub genesis_keys: Vec<PublicKey>,
+    pub added_keys: Vec<PublicKey>,
+}
+
+impl Finished {
+    /// A segment as it is stored.
+    pub fn compress(lines: &[u8]) -> Result<Vec<u8>, SegmentError> {
+        segment::compress(lines)
+    }
+}
+
+impl ArchiveMachine {
+    /// Goes on from `tree`, whose size is that of the last archived cut.
+    #[must_use]
+    pub fn new(origin: &str, classes: Classes, tree: TileBuilder) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            classes,
+            tree,
+            full_tiles: Vec::new(),
+            lines: BTreeMap::new(),
+            genesis_keys: Vec::new(),
+            added_keys: Vec::new(),
+        }
+    }
+
+    /// The index that the next leaf must have; leaves below it are archived.
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.tree.size()
+    }
+
+    /// Takes the next leaf; at a cut, everything that the cut closes.
+    pub fn take(&mut self, record: &LeafRecord<'_>) -> Option<Finished> {
+        let leaf = record.leaf;
+        self.tree.push(leaf_hash(record.leaf_bytes), &mut self.full_tiles);
+        let class = self.classes.of(leaf.body.tenant());
+        let lines = match self.lines.get_mut(class) {
+            Some(lines) => lines,
+            None => self.lines.entry(class.to_owned()).or_default(),
+        };
+        segment::write_line(lines, record.leaf_bytes, record.event, record.raw);
+        match &leaf.body {
+            Body::Genesis { keys, .. } => self.genesis_keys.clone_from(keys),
+            Body::Key { action: KeyAction::Add, key, .. } => self.added_keys.push(key.clone()),
+            Body::Cut { from } => return Some(self.finish(*from, leaf.index, leaf.sealed_at)),
+            Body::Key { action: KeyAction::Retire, .. }
+            | Body::Entry { .. }
+            | Body::Duplicate { .. }
+            | Body::Rejected { .. }
+            | Body::Rerouted { .. }
+            | Body::Source { .. }
+            | Body::Hold { .. } => {}
+        }
+        None
+    }
+
+    fn finish(&mut self, first: u64, last: u64, cut_at: i64) -> Finished {
+        let tile = |(name, bytes): (TileName, Vec<u8>)| (format!("{}/{}", self.origin, name.path()), bytes);
+        let tiles = std::mem::take(&mut self.full_tiles).into_iter().chain(self.tree.partials()).map(tile).collect();
+        let segments = std::mem::take(&mut self.lines)
+            .into_iter()
+            .map(|(class, lines)| (names::segment(&self.origin, &class, cut_at, first, last), lines))
+            .collect();
+        Finished {
+            size: self.tree.size(),
+            root: self.tree.root(),
+            tiles,
+            segments,
+            genesis_keys: std::mem::take(&mut self.genesis_keys),
+            added_keys: std::mem::take(&mut self.added_keys),
+        }
+    }
+}

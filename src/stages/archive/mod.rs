@@ -1,0 +1,8 @@
+//! archive: between two cuts, one segment a class, the tiles that the cut's size completes, the keys, and last the cut's
+//! checkpoint, which says that all of it is there. The same objects on every run: a crash anywhere writes the missing ones.
+
+mod machine;
+mod runner;
+
+pub use machine::{ArchiveMachine, Classes, Finished};
+pub use runner::Archiver;

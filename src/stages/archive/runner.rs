@@ -1,0 +1,264 @@
+//! The archiver of one partition: follows `ledger.entries` from the last archived cut, waits for a cut's checkpoint,
+//! stores its objects. Thin.
+
+use super::machine::{ArchiveMachine, Classes, Finished};
+use crate::ledger::checkpoint::SignedCheckpoint;
+use crate::ledger::key::PublicKey;
+use crate::ledger::tile::TileBuilder;
+use crate::ledger::{jwks, names, segment};
+use crate::log::reader::{Position, Reader, Seen};
+use crate::log::{Committed, Log, Offset, Record, topic};
+use crate::stages::restore::{PartitionConfig, reader_error};
+use crate::stages::state::LeafRecord;
+use crate::stages::{StageError, Step};
+use crate::vault::{Put, Vault, VaultError};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+const GROUP: &str = "ledgerline-archive";
+const CHECKPOINTS_READ_MAX: usize = 256;
+const CHECKPOINT_BYTES_READ_MAX: usize = 1 << 20;
+
+pub struct Archiver {
+    log: Arc<dyn Log>,
+    vault: Arc<dyn Vault>,
+    partition: PartitionConfig,
+    classes: Classes,
+    run: Option<Run>,
+}
+
+struct Run {
+    machine: ArchiveMachine,
+    reader: Reader,
+    /// Records read and not yet taken, oldest first.
+    pending: VecDeque<Record>,
+    /// A cut that waits for its checkpoint, or for the vault.
+    finished: Option<Finished>,
+    /// Where the search for the next cut's checkpoint goes on: checkpoints of cuts stand in order of their sizes.
+    checkpoints_from: Offset,
+    archived_size: u64,
+}
+
+impl Archiver {
+    #[must_use]
+    pub fn new(log: Arc<dyn Log>, vault: Arc<dyn Vault>, partition: PartitionConfig, classes: Classes) -> Self {
+        Self { log, vault, partition, classes, run: None }
+    }
+
+    /// The size up to which everything is in the archive, as far as this archiver knows.
+    #[must_use]
+    pub fn archived_size(&self) -> u64 {
+        self.run.as_ref().map_or(0, |run| run.archived_size)
+    }
+
+    /// Takes one batch of records, or up to the next cut, or stores a cut.
+    ///
+    /// Any error drops what this archiver holds in memory: the next step finds out from the archive how far it is.
+    pub async fn step(&mut self) -> Result<Step, StageError> {
+        let mut run = match self.run.take() {
+            Some(run) => run,
+            None => self.resume().await?,
+        };
+        let step = self.advance(&mut run).await?;
+        self.run = Some(run);
+        Ok(step)
+    }
+
+    /// From the newest checkpoint in the archive: it was stored last, so all that it covers is there.
+    async fn resume(&self) -> Result<Run, StageError> {
+        let tree = self.archived_tree().await?;
+        let archived_size = tree.size();
+        let committed = self.log.committed(GROUP, topic::LEDGER_ENTRIES, self.partition.partition).await?;
+        // The position is a place to start reading, nothing more: what was archived before is read again and passed over.
+        let position = committed
+            .and_then(|committed| committed.metadata.parse::<Position>().ok())
+            .filter(|position| position.index <= archived_size)
+            .unwrap_or(Position::BEGIN);
+        let checkpoints = self.log.committed(GROUP, topic::LEDGER_CHECKPOINTS, self.partition.partition).await?;
+        let reader = Reader::open(self.log.as_ref(), self.partition.partition, position)
+            .await
+            .map_err(|error| reader_error(self.partition.partition, error))?;
+        Ok(Run {
+            machine: ArchiveMachine::new(&self.partition.origin, self.classes.clone(), tree),
+            reader,
+            pending: VecDeque::new(),
+            finished: None,
+            checkpoints_from: checkpoints.map_or(0, |committed| committed.offset),
+            archived_size,
+        })
+    }
+
+    /// The tree of the last archived cut, from its tiles; its root must be the checkpoint's.
+    async fn archived_tree(&self) -> Result<TileBuilder, StageError> {
+        let prefix = format!("{}/checkpoints/", self.partition.origin);
+        let Some(name) = self.vault.list(&prefix).await?.pop() else { return Ok(TileBuilder::new()) };
+        let bytes = self.get(&name).await?;
+        let checkpoint = SignedCheckpoint::parse(&bytes)
+            .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))?
+            .checkpoint;
+        let mut tiles = Vec::new();
+        for tile in crate::ledger::tile::partial_names(checkpoint.size) {
+            tiles.push((tile, self.get(&format!("{}/{}", self.partition.origin, tile.path())).await?));
+        }
+        let find = |wanted: &_| tiles.iter().find(|(tile, _)| tile == wanted).map(|(_, bytes)| bytes.clone()).ok_or(());
+        match TileBuilder::from_right_edge(checkpoint.size, find) {
+            Ok(tree) if tree.root() == checkpoint.root => Ok(tree),
+            Ok(_) | Err(_) => Err(self.stopped(format!("the archive's tiles do not give the root of its {name}"))),
+        }
+    }
+
+    async fn advance(&self, run: &mut Run) -> Result<Step, StageError> {
+        if let Some(finished) = &run.finished {
+            let Some(checkpoint) = self.find_checkpoint(finished, &mut run.checkpoints_from).await? else {
+                return Ok(Step::Idle);
+            };
+            self.store(finished, &checkpoint).await?;
+            run.archived_size = finished.size;
+            run.finished = None;
+            self.commit(run).await?;
+            return Ok(Step::Progress);
+        }
+        if run.pending.is_empty() {
+            let fetched = run.reader.fetch(self.log.as_ref()).await;
+            run.pending = fetched.map_err(|error| reader_error(self.partition.partition, error))?.into();
+        }
+        if run.pending.is_empty() {
+            return Ok(Step::Idle);
+        }
+        while let Some(record) = run.pending.pop_front() {
+            let seen = run.reader.offer(&record).map_err(|error| reader_error(self.partition.partition, error))?;
+            let Seen::Leaf(accepted) = seen else { continue };
+            if accepted.leaf.index < run.machine.next_index() {
+                continue;
+            }
+            if let Some(finished) = run.machine.take(&LeafRecord::from(&accepted)) {
+                run.finished = Some(finished);
+                break;
+            }
+        }
+        Ok(Step::Progress)
+    }
+
+    /// The signed checkpoint of a cut, once the notary has made it.
+    async fn find_checkpoint(&self, finished: &Finished, from: &mut Offset) -> Result<Option<Vec<u8>>, StageError> {
+        let partition = self.partition.partition;
+        loop {
+            let records = self
+                .log
+                .read(topic::LEDGER_CHECKPOINTS, partition, *from, CHECKPOINTS_READ_MAX, CHECKPOINT_BYTES_READ_MAX)
+                .await?;
+            if records.is_empty() {
+                return Ok(None);
+            }
+            for record in records {
+                *from = record.offset + 1;
+                let Ok(signed) = SignedCheckpoint::parse(&record.value) else { continue };
+                if signed.checkpoint.size != finished.size || signed.checkpoint.origin != self.partition.origin {
+                    continue;
+                }
+                if signed.checkpoint.root != finished.root {
+                    return Err(self.fork(&format!("the checkpoint of size {}", finished.size)));
+                }
+                // It stays the next to be found until its cut is stored.
+                *from = record.offset;
+                return Ok(Some(record.value));
+            }
+        }
+    }
+
+    /// Stores a cut, its checkpoint last: a crash before that leaves objects that the next run finds equal; after it, the cut is done.
+    async fn store(&self, finished: &Finished, checkpoint: &[u8]) -> Result<(), StageError> {
+        for (name, bytes) in &finished.tiles {
+            self.put(name, bytes, |stored| stored == bytes).await?;
+        }
+        for (name, lines) in &finished.segments {
+            let frame = Finished::compress(lines)
+                .map_err(|error| StageError::Fatal { what: format!("cannot compress {name}: {error}"), source: None })?;
+            // Another compressor's frame of the same lines is the same segment.
+            self.put(name, &frame, |stored| segment::identity_of_frame(stored) == Some(segment::identity(lines))).await?;
+        }
+        self.store_keys(finished).await?;
+        let name = names::checkpoint(&self.partition.origin, finished.size);
+        self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint)).await?;
+        tracing::info!(partition = self.partition.partition, size = finished.size, "archived a cut");
+        Ok(())
+    }
+
+    async fn put(&self, name: &str, bytes: &[u8], same: impl Fn(&[u8]) -> bool) -> Result<(), StageError> {
+        match self.vault.put_new(name, bytes).await? {
+            Put::Created => {
+                metrics::counter!("ledgerline_archived_objects_total").increment(1);
+                metrics::counter!("ledgerline_archived_bytes_total").increment(bytes.len() as u64);
+                Ok(())
+            }
+            Put::Exists if same(&self.get(name).await?) => Ok(()),
+            Put::Exists => Err(self.fork(name)),
+        }
+    }
+
+    /// Every key is in the JWKS of its place in the order of declaration, which all partitions share; whichever comes first stores it.
+    async fn store_keys(&self, finished: &Finished) -> Result<(), StageError> {
+        if finished.genesis_keys.is_empty() && finished.added_keys.is_empty() {
+            return Ok(());
+        }
+        let mut known = self.archived_keys().await?;
+        if known.is_empty() {
+            known.clone_from(&finished.genesis_keys);
+            self.put_keys(&known).await?;
+        }
+        for key in &finished.added_keys {
+            if !known.iter().any(|other| other.is_same_key(key)) {
+                known.push(key.clone());
+                self.put_keys(&known).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_keys(&self, keys: &[PublicKey]) -> Result<(), StageError> {
+        let bytes = jwks::write(keys);
+        self.put(&names::jwks(keys.len()), &bytes, |stored| stored == bytes).await
+    }
+
+    async fn archived_keys(&self) -> Result<Vec<PublicKey>, StageError> {
+        let count = |name: &String| name.strip_prefix("keys/jwks-")?.strip_suffix(".json")?.parse::<usize>().ok();
+        let Some(most) = self.vault.list("keys/").await?.iter().filter_map(count).max() else { return Ok(Vec::new()) };
+        let name = names::jwks(most);
+        jwks::parse(&self.get(&name).await?)
+            .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))
+    }
+
+    /// Both positions are hints: lost, the archiver reads from the beginning and passes over what is archived.
+    async fn commit(&self, run: &Run) -> Result<(), StageError> {
+        let partition = self.partition.partition;
+        let position = run.reader.position();
+        let entries = Committed { offset: position.offset, metadata: position.to_string() };
+        self.log.commit(GROUP, topic::LEDGER_ENTRIES, partition, entries).await?;
+        let checkpoints = Committed { offset: run.checkpoints_from, metadata: String::new() };
+        self.log.commit(GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints).await?;
+        Ok(())
+    }
+
+    async fn get(&self, name: &str) -> Result<Vec<u8>, StageError> {
+        self.vault.get(name).await?.ok_or_else(|| {
+            VaultError::Fatal { what: format!("the archive's {name} was there and is gone"), source: None }.into()
+        })
+    }
+
+    fn fork(&self, what: &str) -> StageError {
+        metrics::counter!("ledgerline_archive_forks_total").increment(1);
+        self.stopped(format!("{what} is in the archive with other content: the log and the archive have parted"))
+    }
+
+    fn stopped(&self, what: String) -> StageError {
+        StageError::Stopped { partition: self.partition.partition, what }
+    }
+}
+
+/// The same note text is the same checkpoint, whatever its signatures.
+fn same_checkpoint(stored: &[u8], made: &[u8]) -> bool {
+    match (SignedCheckpoint::parse(stored), SignedCheckpoint::parse(made)) {
+        (Ok(stored), Ok(made)) => stored.checkpoint == made.checkpoint,
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    }
+}

@@ -1,0 +1,318 @@
+//! The seal machine: `(state, input) → (state, records)`. Pure; the runner reads inputs, appends records, and throws the
+//! machine away when an append's outcome is not known.
+
+use crate::clock::UnixMicros;
+use crate::ledger::canonical::{Limits, Refusal};
+use crate::ledger::event::{AuditEvent, EventParser};
+use crate::ledger::key::PublicKey;
+use crate::ledger::leaf::{Body, KeyAction, Leaf, RejectCode};
+use crate::log::NewRecord;
+use crate::log::record::{self, Session};
+use crate::stages::state::{LeafRecord, PartitionState, Violation, sha256, split_position};
+use crate::stages::window::EventKey;
+
+const MICROS_PER_HOUR: i64 = 3_600_000_000;
+
+#[derive(Debug, Clone)]
+pub struct SealConfig {
+    pub limits: Limits,
+    /// A segment is cut once its lines have this many bytes.
+    pub segment_bytes_max: u64,
+    /// A segment with anything in it is cut after this time.
+    pub cut_interval_micros: i64,
+    /// An empty one after this, so that a missing tail shows.
+    pub idle_cut_interval_micros: i64,
+    /// A clock further ahead of the last leaf stops sealing: a wrong time can never be taken back.
+    pub clock_ahead_micros_max: i64,
+}
+
+impl Default for SealConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            segment_bytes_max: 16 << 20,
+            cut_interval_micros: 5 * 60 * 1_000_000,
+            idle_cut_interval_micros: MICROS_PER_HOUR,
+            clock_ahead_micros_max: 24 * MICROS_PER_HOUR,
+        }
+    }
+}
+
+/// A record of a source topic.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    pub topic: &'a str,
+    pub partition: u32,
+    pub offset: u64,
+    pub value: &'a [u8],
+    /// `<topic>/<partition>@<offset>` from which it was forwarded, where it was.
+    pub via: Option<&'a str>,
+}
+
+/// What an input is, seen alone.
+#[derive(Debug)]
+pub enum Judgement {
+    /// At or below the stored position of its source: a redelivery, sealed before.
+    AlreadySealed,
+    Event(AuditEvent),
+    Refused(Refusal),
+    /// An event of a tenant of another partition. MUST be forwarded, and the forward acknowledged, before it is sealed as `rerouted`:
+    /// a crash between the two forwards it again, which the target knows by `via`.
+    Misrouted { partition: u32, tenant: String },
+}
+
+/// What an input became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    pub index: u64,
+    pub kind: &'static str,
+    /// Of a `rejected`.
+    pub code: Option<RejectCode>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    #[error(
+        "the clock is {ahead_s} s ahead of the last leaf, more than the {max_s} s allowed: set the clock right, or start with --accept-clock-jump if it is right"
+    )]
+    ClockAhead { ahead_s: i64, max_s: i64 },
+    /// The machine would have broken its own ledger. Nothing of it was appended.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("a leaf of {bytes} bytes is larger than the format allows")]
+    LeafTooLarge { bytes: usize },
+}
+
+/// One session's sealing of one partition. Dropped, never repaired, when the session ends.
+pub struct SealMachine {
+    state: PartitionState,
+    config: SealConfig,
+    epoch: u64,
+    session: Session,
+    parser: EventParser,
+    leaf_bytes: Vec<u8>,
+}
+
+/// What goes beside a leaf into its record.
+#[derive(Default)]
+struct Payload<'a> {
+    event: Option<&'a [u8]>,
+    raw: Option<&'a [u8]>,
+    via: Option<&'a str>,
+    key: Option<EventKey>,
+}
+
+impl SealMachine {
+    /// `state` MUST be the fold of all accepted records up to and including the session's own fence.
+    #[must_use]
+    pub fn new(state: PartitionState, epoch: u64, session: Session, config: SealConfig) -> Self {
+        let parser = EventParser::new(config.limits.clone());
+        Self { state, config, epoch, session, parser, leaf_bytes: Vec::with_capacity(512) }
+    }
+
+    #[must_use]
+    pub fn state(&self) -> &PartitionState {
+        &self.state
+    }
+
+    /// The first offset of `<topic>/<partition>` that was not sealed yet.
+    #[must_use]
+    pub fn next_offset(&self, source: &str) -> u64 {
+        self.state.order.sources.get(source).map_or(0, |source| source.next_offset)
+    }
+
+    /// Looks at an input alone. Does not change what will be sealed.
+    pub fn judge(&mut self, input: &Input<'_>) -> Judgement {
+        if input.offset < self.next_offset(&source_name(input)) {
+            return Judgement::AlreadySealed;
+        }
+        match self.parser.parse(input.value) {
+            Err(refusal) => Judgement::Refused(refusal),
+            Ok(event) => {
+                let partition = self.state.order.partition_of(&event.tenant_id);
+                if partition == self.state.order.partition {
+                    Judgement::Event(event)
+                } else {
+                    Judgement::Misrouted { partition, tenant: event.tenant_id }
+                }
+            }
+        }
+    }
+
+    /// Seals one judged input: appends its record to `out`, before it a `source` leaf on the first use of its source, behind it a cut where
+    /// the segment is full.
+    pub fn seal(
+        &mut self,
+        input: &Input<'_>,
+        judgement: &Judgement,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Option<Sealed>, SealError> {
+        if matches!(judgement, Judgement::AlreadySealed) {
+            return Ok(None);
+        }
+        let name = source_name(input);
+        if !self.state.order.sources.contains_key(&name) {
+            self.emit(Body::Source { incarnation: 1, source: &name }, &Payload::default(), now, out)?;
+        }
+        let source = &format!("{name}@{}", input.offset);
+        let sealed = match judgement {
+            Judgement::AlreadySealed => return Ok(None),
+            Judgement::Refused(refusal) => self.reject(input, source, refusal.code, refusal.tenant.as_deref(), now, out),
+            Judgement::Misrouted { partition, tenant } => {
+                let body = Body::Rerouted { partition: u64::from(*partition), source, tenant };
+                self.emit(body, &Payload::default(), now, out)
+            }
+            Judgement::Event(event) => self.seal_event(input, source, event, now, out),
+        };
+        sealed.map(Some)
+    }
+
+    fn seal_event(
+        &mut self,
+        input: &Input<'_>,
+        source: &str,
+        event: &AuditEvent,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        let tenant = event.tenant_id.as_str();
+        let key = EventKey::new(tenant, &event.event_id);
+        let digest = sha256(&event.canonical);
+        let of = match self.state.window.get(&key) {
+            Some(seen) if seen.event == digest => Some(seen.index),
+            Some(_) => return self.reject(input, source, RejectCode::Conflict, Some(tenant), now, out),
+            None => self.replay_of(input),
+        };
+        if let Some(of) = of {
+            let payload = Payload { via: input.via, ..Payload::default() };
+            return self.emit(Body::Duplicate { of, source, tenant }, &payload, now, out);
+        }
+        let head = self.state.heads.get(tenant);
+        let body = Body::Entry { event: digest, prev: head.hash, sequence: head.sequence + 1, source, tenant };
+        let payload = Payload { event: Some(&event.canonical), raw: None, via: input.via, key: Some(key) };
+        self.emit(body, &payload, now, out)
+    }
+
+    /// A forwarded input that came a second time, after its id left the window: exact by its first position.
+    fn replay_of(&self, input: &Input<'_>) -> Option<u64> {
+        let (source, offset) = split_position(input.via?)?;
+        self.state.forwarded.get(source).filter(|known| offset < known.next_offset).map(|known| known.index)
+    }
+
+    fn reject(
+        &mut self,
+        input: &Input<'_>,
+        source: &str,
+        code: RejectCode,
+        tenant: Option<&str>,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        let (raw, raw_bytes) = (sha256(input.value), input.value.len() as u64);
+        let body = Body::Rejected { code, raw, raw_bytes, source, tenant };
+        let payload = Payload { raw: Some(input.value), via: input.via, ..Payload::default() };
+        self.emit(body, &payload, now, out)
+    }
+
+    /// Index 0. Every partition of a ledger says the same `ledger` and `partitions`.
+    pub fn genesis(
+        &mut self,
+        ledger: &str,
+        partitions: u32,
+        keys: &[PublicKey],
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        let body = Body::Genesis { keys: keys.to_vec(), ledger, partitions: u64::from(partitions) };
+        self.emit(body, &Payload::default(), now, out)
+    }
+
+    /// A `key` leaf, its proof made beforehand.
+    pub fn declare_key(
+        &mut self,
+        action: KeyAction,
+        key: PublicKey,
+        proof: Vec<u8>,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        self.emit(Body::Key { action, key, proof }, &Payload::default(), now, out)
+    }
+
+    /// Cuts the segment where its time has come.
+    pub fn tick(&mut self, now: UnixMicros, out: &mut Vec<NewRecord>) -> Result<(), SealError> {
+        let order = &self.state.order;
+        let interval = if order.next_index > order.cut_from {
+            self.config.cut_interval_micros
+        } else {
+            self.config.idle_cut_interval_micros
+        };
+        let due = order.genesis.is_some() && now.saturating_sub(self.state.cut_at) >= interval;
+        if due { self.cut(now, out).map(drop) } else { Ok(()) }
+    }
+
+    /// Closes the segment. The archive's boundaries are decided here, in the log, so that every archiver cuts alike.
+    pub fn cut(&mut self, now: UnixMicros, out: &mut Vec<NewRecord>) -> Result<Sealed, SealError> {
+        let from = self.state.order.cut_from;
+        self.emit(Body::Cut { from }, &Payload::default(), now, out)
+    }
+
+    /// Makes the next leaf, applies it to the state by the path that recovery takes, and encodes its record.
+    fn emit(
+        &mut self,
+        body: Body<'_>,
+        payload: &Payload<'_>,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        let sealed_at = self.sealed_at(now)?;
+        let origin = self.state.order.origin.clone();
+        let leaf = Leaf { index: self.state.order.next_index, origin: &origin, sealed_at, body };
+        let mut leaf_bytes = std::mem::take(&mut self.leaf_bytes);
+        leaf_bytes.clear();
+        leaf.write(&mut leaf_bytes);
+        if leaf_bytes.len() > crate::ledger::leaf::LEAF_BYTES_MAX {
+            return Err(SealError::LeafTooLarge { bytes: leaf_bytes.len() });
+        }
+        let record = LeafRecord {
+            leaf: &leaf,
+            leaf_bytes: &leaf_bytes,
+            event: payload.event,
+            raw: payload.raw,
+            via: payload.via,
+        };
+        self.state.apply(&record, payload.key)?;
+        out.push(NewRecord {
+            key: leaf.body.tenant().unwrap_or_default().as_bytes().to_vec(),
+            value: record::encode_leaf(self.epoch, &self.session, &leaf_bytes, record.event, record.raw, record.via),
+            headers: Vec::new(),
+        });
+        let full = self.state.segment_bytes >= self.config.segment_bytes_max;
+        let code = match leaf.body {
+            Body::Rejected { code, .. } => Some(code),
+            _ => None,
+        };
+        let sealed = Sealed { index: leaf.index, kind: leaf.body.kind(), code };
+        self.leaf_bytes = leaf_bytes;
+        if full {
+            self.cut(now, out)?;
+        }
+        Ok(sealed)
+    }
+
+    /// The time of the next leaf: never before the last one, never far ahead of it.
+    fn sealed_at(&self, now: UnixMicros) -> Result<UnixMicros, SealError> {
+        let order = &self.state.order;
+        let ahead = now.saturating_sub(order.last_sealed_at);
+        if order.next_index > 0 && ahead > self.config.clock_ahead_micros_max {
+            let max_s = self.config.clock_ahead_micros_max / 1_000_000;
+            return Err(SealError::ClockAhead { ahead_s: ahead / 1_000_000, max_s });
+        }
+        Ok(now.max(order.last_sealed_at))
+    }
+}
+
+fn source_name(input: &Input<'_>) -> String {
+    format!("{}/{}", input.topic, input.partition)
+}

@@ -1,0 +1,9 @@
+//! seal: the only writer of `ledger.entries`. Turns each input record into exactly one accepted record: `entry`,
+//! `duplicate`, `rejected` or `rerouted`.
+
+mod machine;
+mod runner;
+mod session;
+
+pub use machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
+pub use runner::{Random, Sealer};

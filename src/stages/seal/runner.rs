@@ -1,0 +1,299 @@
+//! The sealer of one partition: reads its sources, has the machine judge and seal, appends. Thin.
+
+use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
+use super::session::{OpenSession, Owner};
+use crate::clock::{Clock, UnixMicros};
+use crate::ledger::key::PublicKey;
+use crate::ledger::leaf::{Body, KeyAction, key_proof_message};
+use crate::log::reader::{Position, Reader, Seen};
+use crate::log::{Committed, Log, NewRecord, Record, topic};
+use crate::signing::{HeldKey, Signer};
+use crate::stages::restore::{PartitionConfig, reader_error};
+use crate::stages::{StageError, Step};
+use data_encoding::HEXLOWER;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One append's worth of input.
+const BATCH_RECORDS_MAX: usize = 1_000;
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// How often the positions are committed for lag tools. Nothing is resumed from them.
+const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
+const GROUP: &str = "ledgerline-seal";
+/// Header of a forwarded record: the position that it was forwarded from.
+const VIA: &str = "ledgerline-via";
+const CORRELATION_ID: &str = "correlation_id";
+
+/// Gives 16 random bytes: a session, or a ledger's id.
+pub type Random = Box<dyn FnMut() -> Result<[u8; 16], StageError> + Send + Sync>;
+
+pub struct Sealer {
+    log: Arc<dyn Log>,
+    signer: Arc<dyn Signer>,
+    clock: Arc<dyn Clock>,
+    random: Random,
+    partition: PartitionConfig,
+    /// Topics whose partition of the same number is sealed here.
+    sources: Vec<String>,
+    config: SealConfig,
+    session: Option<OpenSession>,
+    committed_at: UnixMicros,
+}
+
+impl Sealer {
+    #[must_use]
+    pub fn new(
+        log: Arc<dyn Log>,
+        signer: Arc<dyn Signer>,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        partition: PartitionConfig,
+        config: SealConfig,
+    ) -> Self {
+        let sources = vec![topic::AUDIT_EVENTS.to_owned()];
+        Self { log, signer, clock, random, partition, sources, config, session: None, committed_at: 0 }
+    }
+
+    /// The index that the next leaf will have, as far as this sealer knows.
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.session.as_ref().map_or(0, |session| session.machine.state().order.next_index)
+    }
+
+    /// Opens a session, or seals one batch of each source.
+    ///
+    /// Any error ends the session: what it appended is found out from the log by the next one.
+    pub async fn step(&mut self) -> Result<Step, StageError> {
+        let Some(mut session) = self.session.take() else {
+            return self.open().await;
+        };
+        let mut out = Vec::new();
+        for topic in self.sources.clone() {
+            self.seal_batch(&mut session.machine, &topic, &mut out).await?;
+        }
+        let now = self.clock.now();
+        session.machine.tick(now, &mut out).map_err(|error| self.seal_error(error))?;
+        let (owner, step) = if out.is_empty() {
+            (session.read_back(self.log.as_ref()).await?, Step::Idle)
+        } else {
+            (session.append(self.log.as_ref(), out).await?, Step::Progress)
+        };
+        if owner == Owner::Lost {
+            tracing::info!(partition = self.partition.partition, "another owner fenced this partition");
+            return Ok(Step::Progress);
+        }
+        self.commit_positions(&session.machine, now).await?;
+        self.session = Some(session);
+        Ok(step)
+    }
+
+    /// Seals a cut now, so that all that was sealed can be archived. `false` where there is no session to do it in.
+    pub async fn cut(&mut self) -> Result<bool, StageError> {
+        let Some(mut session) = self.session.take() else { return Ok(false) };
+        let mut out = Vec::new();
+        session.machine.cut(self.clock.now(), &mut out).map_err(|error| self.seal_error(error))?;
+        let mine = session.append(self.log.as_ref(), out).await? == Owner::Mine;
+        self.session = mine.then_some(session);
+        Ok(mine)
+    }
+
+    /// Fences and restores; then says what has to be said before the first input: genesis, keys.
+    async fn open(&mut self) -> Result<Step, StageError> {
+        let id = (self.random)()?;
+        let opened = OpenSession::open(self.log.as_ref(), &self.partition, self.config.clone(), id).await?;
+        let Some(mut session) = opened else { return Ok(Step::Progress) };
+        let mut out = Vec::new();
+        if !self.begin(&mut session.machine, &mut out).await? {
+            // Partition 0 has not begun yet. The session is dropped: a fence costs less than holding one that may be foreign by then.
+            return Ok(Step::Idle);
+        }
+        self.declare_keys(&mut session.machine, &mut out).await?;
+        if !out.is_empty() && session.append(self.log.as_ref(), out).await? == Owner::Lost {
+            return Ok(Step::Progress);
+        }
+        tracing::info!(
+            partition = self.partition.partition,
+            index = session.machine.state().order.next_index,
+            "sealing"
+        );
+        self.session = Some(session);
+        Ok(Step::Progress)
+    }
+
+    /// Genesis, where the partition has none. `false` where it has to wait for that of partition 0, whose ledger id all share.
+    async fn begin(&mut self, machine: &mut SealMachine, out: &mut Vec<NewRecord>) -> Result<bool, StageError> {
+        let partitions = self.log.partitions(topic::LEDGER_ENTRIES).await?;
+        if let Some(genesis) = &machine.state().order.genesis {
+            if genesis.partitions == partitions {
+                return Ok(true);
+            }
+            return Err(self.stopped(format!(
+                "the ledger was created with {} partitions, ledger.entries has {partitions}: the number is fixed at genesis; give ledger.entries and its sources {} partitions again",
+                genesis.partitions, genesis.partitions
+            )));
+        }
+        let ledger = if self.partition.partition == 0 {
+            HEXLOWER.encode(&(self.random)()?)
+        } else {
+            match self.ledger_of_partition_0().await? {
+                Some(ledger) => ledger,
+                None => return Ok(false),
+            }
+        };
+        let keys: Vec<PublicKey> =
+            self.signer.keys().into_iter().filter(|held| !held.retired).map(|held| held.key).collect();
+        machine
+            .genesis(&ledger, partitions, &keys, self.clock.now(), out)
+            .map_err(|error| self.seal_error(error))?;
+        Ok(true)
+    }
+
+    async fn ledger_of_partition_0(&self) -> Result<Option<String>, StageError> {
+        let to_stage_error = |error| reader_error(0, error);
+        let mut reader = Reader::open(self.log.as_ref(), 0, Position::BEGIN).await.map_err(to_stage_error)?;
+        loop {
+            let records = reader.fetch(self.log.as_ref()).await.map_err(to_stage_error)?;
+            if records.is_empty() {
+                return Ok(None);
+            }
+            for record in &records {
+                if let Seen::Leaf(accepted) = reader.offer(record).map_err(to_stage_error)? {
+                    return match accepted.leaf.body {
+                        Body::Genesis { ledger, .. } => Ok(Some(ledger.to_owned())),
+                        _ => Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned())),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Keys that the operator added or retired since become leaves.
+    async fn declare_keys(&self, machine: &mut SealMachine, out: &mut Vec<NewRecord>) -> Result<(), StageError> {
+        for HeldKey { key, retired } in self.signer.keys() {
+            let action = match (machine.state().keys.is_retired(&key.kid), retired) {
+                (None, false) => KeyAction::Add,
+                (Some(false), true) => KeyAction::Retire,
+                // Retired before it was ever declared here, or nothing new.
+                (None, true) | (Some(_), false) | (Some(true), true) => continue,
+            };
+            let message = key_proof_message(&self.partition.origin, action, &key);
+            let proof = self.signer.sign(&key.kid, &message).await?;
+            tracing::info!(partition = self.partition.partition, kid = key.kid, action = action.as_str(), "declaring a key");
+            machine
+                .declare_key(action, key, proof, self.clock.now(), out)
+                .map_err(|error| self.seal_error(error))?;
+        }
+        Ok(())
+    }
+
+    async fn seal_batch(
+        &self,
+        machine: &mut SealMachine,
+        topic: &str,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<(), StageError> {
+        let partition = self.partition.partition;
+        let from = machine.next_offset(&format!("{topic}/{partition}"));
+        let records = self.log.read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX).await?;
+        if records.is_empty() {
+            return self.check_source_end(topic, from).await;
+        }
+        let inputs: Vec<Input<'_>> = records.iter().map(|record| input(topic, partition, record)).collect();
+        let judged: Vec<Judgement> = inputs.iter().map(|input| machine.judge(input)).collect();
+        self.forward(topic, &inputs, &judged).await?;
+        let now = self.clock.now();
+        for ((input, judgement), record) in inputs.iter().zip(&judged).zip(&records) {
+            let sealed = machine.seal(input, judgement, now, out).map_err(|error| self.seal_error(error))?;
+            if let Some(sealed) = sealed {
+                count(partition, input, judgement, record, sealed);
+            }
+        }
+        Ok(())
+    }
+
+    /// A source that ends before what was sealed of it was recreated or restored: its offsets mean other records now.
+    async fn check_source_end(&self, topic: &str, next_offset: u64) -> Result<(), StageError> {
+        let partition = self.partition.partition;
+        let end = self.log.end(topic, partition).await?;
+        if end >= next_offset {
+            return Ok(());
+        }
+        Err(self.stopped(format!(
+            "{topic}/{partition} ends at offset {end}, but was sealed up to {next_offset}: the topic was recreated or lost records"
+        )))
+    }
+
+    /// Sends events of other partitions' tenants there: one batch a target, acknowledged in full before anything of it is sealed as `rerouted`. A crash in
+    /// between sends them again; the target knows them by the position in their header.
+    async fn forward(&self, topic: &str, inputs: &[Input<'_>], judged: &[Judgement]) -> Result<(), StageError> {
+        let mut by_target: BTreeMap<u32, Vec<NewRecord>> = BTreeMap::new();
+        for (input, judgement) in inputs.iter().zip(judged) {
+            if let Judgement::Misrouted { partition, tenant } = judgement {
+                let via = format!("{topic}/{}@{}", input.partition, input.offset);
+                by_target.entry(*partition).or_default().push(NewRecord {
+                    key: tenant.clone().into_bytes(),
+                    value: input.value.to_vec(),
+                    headers: vec![(VIA.to_owned(), via.into_bytes())],
+                });
+            }
+        }
+        for (target, records) in by_target {
+            self.log.append(topic, target, records).await?;
+        }
+        Ok(())
+    }
+
+    async fn commit_positions(&mut self, machine: &SealMachine, now: UnixMicros) -> Result<(), StageError> {
+        if now.saturating_sub(self.committed_at).abs() < COMMIT_INTERVAL_MICROS {
+            return Ok(());
+        }
+        self.committed_at = now;
+        let partition = self.partition.partition;
+        for topic in &self.sources {
+            let offset = machine.next_offset(&format!("{topic}/{partition}"));
+            self.log.commit(GROUP, topic, partition, Committed { offset, metadata: String::new() }).await?;
+        }
+        Ok(())
+    }
+
+    fn stopped(&self, what: String) -> StageError {
+        StageError::Stopped { partition: self.partition.partition, what }
+    }
+
+    fn seal_error(&self, error: SealError) -> StageError {
+        match error {
+            SealError::ClockAhead { .. } => StageError::Fatal { what: error.to_string(), source: Some(error.into()) },
+            SealError::Violation(_) | SealError::LeafTooLarge { .. } => self.stopped(error.to_string()),
+        }
+    }
+}
+
+fn input<'a>(topic: &'a str, partition: u32, record: &'a Record) -> Input<'a> {
+    Input { topic, partition, offset: record.offset, value: &record.value, via: header(record, VIA) }
+}
+
+fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
+    let (_, value) = record.headers.iter().find(|(found, _)| found == name)?;
+    std::str::from_utf8(value).ok()
+}
+
+fn count(partition: u32, input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Sealed) {
+    metrics::counter!("ledgerline_sealed_records_total", "kind" => sealed.kind).increment(1);
+    let Some(code) = sealed.code else { return };
+    metrics::counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(1);
+    let tenant_id = match judgement {
+        Judgement::Refused(refusal) => refusal.tenant.as_deref(),
+        Judgement::Event(event) => Some(event.tenant_id.as_str()),
+        Judgement::AlreadySealed | Judgement::Misrouted { .. } => None,
+    };
+    tracing::warn!(
+        partition,
+        index = sealed.index,
+        tenant_id,
+        correlation_id = header(record, CORRELATION_ID),
+        code = code.as_str(),
+        topic = input.topic,
+        offset = input.offset,
+        "rejected an input"
+    );
+}

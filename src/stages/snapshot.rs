@@ -1,0 +1,234 @@
+//! Snapshots in `ledger.heads`: one generation is a partition's whole state as of one cut, in chunks, closed by a marker (DESIGN section 1,
+//! rule 5). A generation without its marker, or whose digest does not fit, does not exist.
+//!
+//! Two notaries that write the same generation write the same bytes: the encoding is a function of the state.
+
+use super::state::{Forwarded, PartitionState};
+use super::window::{EventKey, Seen, Window};
+use crate::ledger::chain::{Head, Heads};
+use crate::ledger::key::{Alg, PublicKey};
+use crate::ledger::keyring::KeyRing;
+use crate::ledger::merkle::CompactRange;
+use crate::ledger::order::{Genesis, Order, SourceState};
+use crate::log::reader::Position;
+use crate::log::{Log, LogError, NewRecord, Offset, topic};
+use std::collections::BTreeMap;
+
+const VERSION: u64 = 1;
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// A partition as of one index: what a new owner or a new notary starts from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    pub position: Position,
+    pub state: PartitionState,
+    pub tree: CompactRange,
+}
+
+/// Appends `snapshot` as a new generation, then lets go of the generations before `previous`, which stays until the next one is closed.
+///
+/// A crash in between leaves an open generation, which no reader uses. Answers the offset of the new generation's first chunk.
+pub async fn write(
+    log: &dyn Log,
+    partition: u32,
+    snapshot: &Snapshot,
+    previous: Option<Offset>,
+) -> Result<Offset, LogError> {
+    let bytes = encode(snapshot);
+    let index = snapshot.position.index;
+    let mut first = None;
+    for (n, chunk) in bytes.chunks(CHUNK_BYTES_MAX).enumerate() {
+        let offset = log.append(topic::LEDGER_HEADS, partition, vec![keyed(index, &format!("{n:05}"), chunk)]).await?;
+        first.get_or_insert(offset);
+    }
+    let digest = blake3::hash(&bytes);
+    log.append(topic::LEDGER_HEADS, partition, vec![keyed(index, "closed", digest.as_bytes())]).await?;
+    if let Some(before) = previous {
+        log.trim(topic::LEDGER_HEADS, partition, before).await?;
+    }
+    Ok(first.unwrap_or_default())
+}
+
+fn keyed(index: u64, part: &str, value: &[u8]) -> NewRecord {
+    NewRecord { key: format!("{index:020}/{part}").into_bytes(), value: value.to_vec(), headers: Vec::new() }
+}
+
+/// The newest closed generation and the offset of its first chunk.
+pub async fn newest(log: &dyn Log, partition: u32) -> Result<Option<(Snapshot, Offset)>, LogError> {
+    let mut open: BTreeMap<Vec<u8>, Gathered> = BTreeMap::new();
+    let mut newest: Option<(Snapshot, Offset)> = None;
+    let mut from = log.start(topic::LEDGER_HEADS, partition).await?;
+    loop {
+        let records = log.read(topic::LEDGER_HEADS, partition, from, 16, 4 * CHUNK_BYTES_MAX).await?;
+        let Some(last) = records.last() else { return Ok(newest) };
+        from = last.offset + 1;
+        for record in records {
+            let Some((generation, part)) = split_key(&record.key) else { continue };
+            if part == b"closed" {
+                let closed = open.remove(generation).and_then(|gathered| gathered.close(&record.value));
+                newest = closed.filter(|new| newest.as_ref().is_none_or(|old| new.0.position.index >= old.0.position.index)).or(newest);
+            } else {
+                let gathered = open.entry(generation.to_vec()).or_insert_with(|| Gathered { first: record.offset, ..Gathered::default() });
+                gathered.chunks.insert(part.to_vec(), record.value);
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Gathered {
+    first: Offset,
+    chunks: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl Gathered {
+    /// `None` where a chunk is missing or damaged: the generation before is then the newest.
+    fn close(self, digest: &[u8]) -> Option<(Snapshot, Offset)> {
+        let bytes = self.chunks.into_values().collect::<Vec<_>>().concat();
+        if blake3::hash(&bytes).as_bytes() != digest {
+            return None;
+        }
+        Some((decode(&bytes)?, self.first))
+    }
+}
+
+fn split_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = key.iter().position(|byte| *byte == b'/')?;
+    Some((&key[..at], &key[at + 1..]))
+}
+
+fn encode(snapshot: &Snapshot) -> Vec<u8> {
+    let Snapshot { position, state, tree } = snapshot;
+    let mut w = Writer(Vec::new());
+    w.number(VERSION);
+    w.number(position.offset).number(position.epoch).bytes(&position.session).number(position.index);
+    w.number(tree.size()).list(tree.hashes(), |w, hash| { w.bytes(hash); });
+    encode_order(&mut w, &state.order);
+    w.number(state.segment_bytes).signed(state.cut_at);
+    let mut heads: Vec<_> = state.heads.iter().collect();
+    heads.sort_unstable_by_key(|(tenant, _)| *tenant);
+    w.list(&heads, |w, (tenant, head)| { w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash); });
+    w.list(state.keys.declared(), |w, key| {
+        w.bytes(key.alg.as_str().as_bytes()).bytes(key.kid.as_bytes()).bytes(&key.spki);
+        w.number(u64::from(state.keys.is_retired(&key.kid) == Some(true)));
+    });
+    let forwarded: Vec<_> = state.forwarded.iter().collect();
+    w.list(&forwarded, |w, (source, mark)| { w.bytes(source.as_bytes()).number(mark.next_offset).number(mark.index); });
+    let window: Vec<_> = state.window.iter().collect();
+    w.number(state.window.entries_max() as u64);
+    w.list(&window, |w, (key, seen)| { w.bytes(&key.0).number(seen.index).bytes(&seen.event); });
+    w.0
+}
+
+fn encode_order(w: &mut Writer, order: &Order) {
+    w.bytes(order.origin.as_bytes()).number(u64::from(order.partition));
+    let genesis: Vec<_> = order.genesis.iter().collect();
+    w.list(&genesis, |w, g| { w.bytes(g.ledger.as_bytes()).number(u64::from(g.partitions)); });
+    w.number(order.next_index).signed(order.last_sealed_at).number(order.cut_from);
+    let sources: Vec<_> = order.sources.iter().collect();
+    w.list(&sources, |w, (name, s)| { w.bytes(name.as_bytes()).number(s.incarnation).number(s.next_offset); });
+}
+
+fn decode(bytes: &[u8]) -> Option<Snapshot> {
+    let mut r = Reader(bytes);
+    if r.number()? != VERSION {
+        return None;
+    }
+    let position = Position { offset: r.number()?, epoch: r.number()?, session: r.array()?, index: r.number()? };
+    let size = r.number()?;
+    let tree = CompactRange::from_parts(size, r.list(Reader::array)?)?;
+    let order = decode_order(&mut r)?;
+    let (segment_bytes, cut_at) = (r.number()?, r.signed()?);
+    let mut heads = Heads::default();
+    for (tenant, head) in r.list(|r| Some((r.text()?, Head { sequence: r.number()?, hash: r.array()? })))? {
+        heads.restore(tenant, head);
+    }
+    let keys = KeyRing::from_declared(r.list(|r| {
+        let (alg, kid, spki) = (Alg::parse(r.text()?)?, r.text()?.to_owned(), r.bytes()?.to_vec());
+        Some((PublicKey { alg, kid, spki }, r.number()? != 0))
+    })?);
+    let forwarded = r.list(|r| Some((r.text()?.to_owned(), Forwarded { next_offset: r.number()?, index: r.number()? })))?;
+    let mut window = Window::new(usize::try_from(r.number()?).ok()?);
+    for (key, seen) in r.list(|r| Some((EventKey(r.array()?), Seen { index: r.number()?, event: r.array()? })))? {
+        window.push(key, seen);
+    }
+    let forwarded = forwarded.into_iter().collect();
+    let state = PartitionState { order, heads, keys, window, forwarded, segment_bytes, cut_at };
+    r.0.is_empty().then_some(Snapshot { position, state, tree })
+}
+
+fn decode_order(r: &mut Reader<'_>) -> Option<Order> {
+    let (origin, partition) = (r.text()?.to_owned(), u32::try_from(r.number()?).ok()?);
+    let genesis = r.list(|r| {
+        Some(Genesis { ledger: r.text()?.to_owned(), partitions: u32::try_from(r.number()?).ok()? })
+    })?;
+    let (next_index, last_sealed_at, cut_from) = (r.number()?, r.signed()?, r.number()?);
+    let sources = r.list(|r| {
+        Some((r.text()?.to_owned(), SourceState { incarnation: r.number()?, next_offset: r.number()? }))
+    })?;
+    let (genesis, sources) = (genesis.into_iter().next(), sources.into_iter().collect());
+    Some(Order { origin, partition, genesis, next_index, last_sealed_at, cut_from, sources })
+}
+
+/// Numbers are 8 bytes little-endian; bytes and lists have their length before them.
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn number(&mut self, value: u64) -> &mut Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    fn signed(&mut self, value: i64) -> &mut Self {
+        self.0.extend_from_slice(&value.to_le_bytes());
+        self
+    }
+
+    fn bytes(&mut self, value: &[u8]) -> &mut Self {
+        self.number(value.len() as u64).0.extend_from_slice(value);
+        self
+    }
+
+    fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Self, &T)) {
+        self.number(items.len() as u64);
+        for item in items {
+            each(self, item);
+        }
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn signed(&mut self) -> Option<i64> {
+        Some(i64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let count = usize::try_from(self.number()?).ok()?;
+        self.take(count)
+    }
+
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        self.bytes()?.try_into().ok()
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.bytes()?).ok()
+    }
+
+    fn list<T>(&mut self, mut each: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        // No capacity by a claimed length: a damaged count ends at the end of the bytes.
+        (0..self.number()?).map(|_| each(self)).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! The last entries of a partition by (tenant, event id), to tell a repeated delivery from a new event. Memory is fixed
+//! by the number of entries, whatever their ids' length.
+
+use crate::ledger::Digest;
+use std::collections::HashMap;
+
+/// How many entries are remembered unless configured: about 10 MB a partition.
+pub const WINDOW_ENTRIES_MAX: usize = 100_000;
+
+/// 128 bits of BLAKE3 over tenant and event id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EventKey(pub [u8; 16]);
+
+impl EventKey {
+    #[must_use]
+    pub fn new(tenant: &str, event_id: &str) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("ledgerline 2026-11 event id v1");
+        // A tenant has no NUL, so the pair is read in one way only.
+        hasher.update(tenant.as_bytes()).update(&[0]).update(event_id.as_bytes());
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        Self(key)
+    }
+}
+
+/// What is known of an event that was sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    pub index: u64,
+    /// SHA-256 of the canonical event.
+    pub event: Digest,
+}
+
+/// A ring of the last entries, and where each key stands in it.
+#[derive(Debug, Clone)]
+pub struct Window {
+    entries_max: usize,
+    ring: Vec<(EventKey, Seen)>,
+    /// Where the next entry goes once the ring is full: the place of the oldest.
+    oldest: usize,
+    place_of: HashMap<EventKey, u32>,
+}
+
+impl Window {
+    #[must_use]
+    pub fn new(entries_max: usize) -> Self {
+        Self { entries_max, ring: Vec::new(), oldest: 0, place_of: HashMap::new() }
+    }
+
+    #[must_use]
+    pub fn entries_max(&self) -> usize {
+        self.entries_max
+    }
+
+    #[must_use]
+    pub fn get(&self, key: &EventKey) -> Option<Seen> {
+        let place = *self.place_of.get(key)?;
+        self.ring.get(place as usize).map(|(_, seen)| *seen)
+    }
+
+    /// Remembers an entry and forgets the oldest where the window is full.
+    pub fn push(&mut self, key: EventKey, seen: Seen) {
+        if self.entries_max == 0 {
+            return;
+        }
+        let place = if self.ring.len() < self.entries_max {
+            self.ring.push((key, seen));
+            self.ring.len() - 1
+        } else {
+            let place = self.oldest;
+            let (forgotten, _) = std::mem::replace(&mut self.ring[place], (key, seen));
+            // A later entry may have taken over the key (an id that came back after its time).
+            if self.place_of.get(&forgotten) == Some(&(place as u32)) {
+                self.place_of.remove(&forgotten);
+            }
+            self.oldest = (place + 1) % self.entries_max;
+            place
+        };
+        self.place_of.insert(key, place as u32);
+    }
+
+    /// Oldest first: pushing them in this order into an empty window gives this window.
+    pub fn iter(&self) -> impl Iterator<Item = &(EventKey, Seen)> {
+        self.ring[self.oldest..].iter().chain(&self.ring[..self.oldest])
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ring.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+}
+
+/// Equal if they remember the same entries in the same order; where in the ring they lie does not matter.
+impl PartialEq for Window {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries_max == other.entries_max && self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(index: u64) -> Seen {
+        Seen { index, event: [index as u8; 32] }
+    }
+
+    #[test]
+    fn a_full_window_forgets_the_oldest_and_only_it() {
+        let mut window = Window::new(3);
+        for index in 0..5 {
+            window.push(EventKey::new("t", &index.to_string()), seen(index));
+        }
+        let known: Vec<bool> =
+            (0..5).map(|index: u64| window.get(&EventKey::new("t", &index.to_string())).is_some()).collect();
+        assert_eq!(known, [false, false, true, true, true]);
+        assert_eq!(window.iter().map(|(_, seen)| seen.index).collect::<Vec<_>>(), [2, 3, 4]);
+    }
+
+    #[test]
+    fn an_id_that_came_back_survives_the_forgetting_of_its_first_entry() {
+        let mut window = Window::new(2);
+        for (index, id) in ["a", "a", "b"].into_iter().enumerate() {
+            window.push(EventKey::new("t", id), seen(index as u64));
+        }
+        assert_eq!(window.get(&EventKey::new("t", "a")), Some(seen(1)));
+    }
+
+    #[test]
+    fn keys_tell_tenant_from_event_id() {
+        assert_ne!(EventKey::new("ab", "c"), EventKey::new("a", "bc"));
+    }
+}

@@ -1,0 +1,242 @@
+//! What every log must do, as one suite over `&dyn Log`; run for each implementation at the end of this file.
+
+use ledgerline::log::topic::{AUDIT_EVENTS, LEDGER_ENTRIES, LEDGER_HEADS};
+use ledgerline::log::{Committed, Log, LogError, NewRecord, Record};
+
+/// Each test is given an empty log of this many partitions.
+const PARTITIONS: u32 = 3;
+
+fn record(text: &str) -> NewRecord {
+    NewRecord {
+        key: format!("key of {text}").into_bytes(),
+        value: text.as_bytes().to_vec(),
+        headers: Vec::new(),
+    }
+}
+
+fn batch(name: &str, count: usize) -> Vec<NewRecord> {
+    (0..count).map(|n| record(&format!("{name} {n}"))).collect()
+}
+
+async fn read_all(log: &dyn Log, topic: &str, partition: u32) -> Vec<Record> {
+    log.read(topic, partition, 0, usize::MAX, usize::MAX)
+        .await
+        .unwrap()
+}
+
+fn offsets(records: &[Record]) -> Vec<u64> {
+    records.iter().map(|record| record.offset).collect()
+}
+
+fn values(records: &[Record]) -> Vec<String> {
+    let text = |record: &Record| String::from_utf8(record.value.clone()).unwrap();
+    records.iter().map(text).collect()
+}
+
+async fn an_empty_partition_starts_and_ends_at_0_and_reads_nothing(log: &dyn Log) {
+    assert_eq!(log.start(AUDIT_EVENTS, 1).await.unwrap(), 0);
+    assert_eq!(log.end(AUDIT_EVENTS, 1).await.unwrap(), 0);
+    assert_eq!(read_all(log, AUDIT_EVENTS, 1).await, []);
+}
+
+async fn what_was_appended_is_read_back_whole_and_in_order(log: &dyn Log) {
+    let mut written = batch("first", 3);
+    written[1].headers = vec![
+        ("correlation-id".to_owned(), b"c-1".to_vec()),
+        (String::new(), Vec::new()),
+        ("correlation-id".to_owned(), vec![0, 255]),
+    ];
+    written[2].key = Vec::new();
+    written[2].value = Vec::new();
+    assert_eq!(log.append(AUDIT_EVENTS, 0, written.clone()).await.unwrap(), 0);
+    let read = read_all(log, AUDIT_EVENTS, 0).await;
+    assert_eq!(offsets(&read), [0, 1, 2]);
+    let as_written = |record: &Record| NewRecord {
+        key: record.key.clone(),
+        value: record.value.clone(),
+        headers: record.headers.clone(),
+    };
+    assert_eq!(read.iter().map(as_written).collect::<Vec<_>>(), written);
+}
+
+async fn an_append_answers_with_the_offset_of_its_first_record(log: &dyn Log) {
+    let mut expected = 0;
+    for count in [1, 5, 64, 200, 3] {
+        let first = log.append(AUDIT_EVENTS, 0, batch("b", count)).await.unwrap();
+        assert_eq!(first, expected);
+        expected += count as u64;
+        assert_eq!(log.end(AUDIT_EVENTS, 0).await.unwrap(), expected);
+    }
+    let read = read_all(log, AUDIT_EVENTS, 0).await;
+    assert_eq!(offsets(&read), (0..expected).collect::<Vec<_>>());
+    assert_eq!(values(&read)[6..9], ["b 0", "b 1", "b 2"]);
+}
+
+async fn topics_and_partitions_are_apart(log: &dyn Log) {
+    log.append(AUDIT_EVENTS, 0, batch("a0", 2)).await.unwrap();
+    log.append(AUDIT_EVENTS, 2, batch("a2", 1)).await.unwrap();
+    assert_eq!(log.append(LEDGER_ENTRIES, 0, batch("e0", 1)).await.unwrap(), 0);
+    assert_eq!(values(&read_all(log, AUDIT_EVENTS, 0).await), ["a0 0", "a0 1"]);
+    assert_eq!(values(&read_all(log, AUDIT_EVENTS, 2).await), ["a2 0"]);
+    assert_eq!(values(&read_all(log, LEDGER_ENTRIES, 0).await), ["e0 0"]);
+    assert_eq!(log.end(LEDGER_ENTRIES, 2).await.unwrap(), 0);
+}
+
+async fn a_read_starts_where_it_is_told_and_keeps_its_bounds(log: &dyn Log) {
+    log.append(AUDIT_EVENTS, 0, batch("r", 10)).await.unwrap();
+    let read = async |from, records_max, bytes_max| {
+        let records = log.read(AUDIT_EVENTS, 0, from, records_max, bytes_max).await;
+        offsets(&records.unwrap())
+    };
+    assert_eq!(read(4, 3, 1_000).await, [4, 5, 6]);
+    assert_eq!(read(8, 100, 1_000).await, [8, 9]);
+    assert_eq!(read(10, 100, 1_000).await, [] as [u64; 0]);
+    assert_eq!(read(u64::MAX, 100, 1_000).await, [] as [u64; 0]);
+    // Each value has three bytes.
+    assert_eq!(read(0, 100, 6).await, [0, 1]);
+    assert_eq!(read(0, 100, 8).await, [0, 1]);
+}
+
+async fn a_read_gives_at_least_one_record_however_large(log: &dyn Log) {
+    let mut large = record("");
+    large.value = vec![7; 100_000];
+    log.append(AUDIT_EVENTS, 0, vec![large.clone(), large])
+        .await
+        .unwrap();
+    let read = log.read(AUDIT_EVENTS, 0, 0, 100, 10).await.unwrap();
+    assert_eq!(offsets(&read), [0]);
+    assert_eq!(read[0].value.len(), 100_000);
+}
+
+async fn trimmed_records_are_gone_and_offsets_go_on(log: &dyn Log) {
+    log.append(LEDGER_HEADS, 0, batch("t", 5)).await.unwrap();
+    log.trim(LEDGER_HEADS, 0, 3).await.unwrap();
+    assert_eq!(log.start(LEDGER_HEADS, 0).await.unwrap(), 3);
+    assert_eq!(offsets(&read_all(log, LEDGER_HEADS, 0).await), [3, 4]);
+    log.trim(LEDGER_HEADS, 0, 1).await.unwrap();
+    assert_eq!(log.start(LEDGER_HEADS, 0).await.unwrap(), 3, "the start goes back");
+    log.trim(LEDGER_HEADS, 0, 1_000).await.unwrap();
+    assert_eq!(log.start(LEDGER_HEADS, 0).await.unwrap(), 5, "not beyond the end");
+    assert_eq!(read_all(log, LEDGER_HEADS, 0).await, []);
+    assert_eq!(log.append(LEDGER_HEADS, 0, batch("u", 1)).await.unwrap(), 5);
+    assert_eq!(log.end(LEDGER_HEADS, 0).await.unwrap(), 6);
+}
+
+async fn a_committed_position_is_kept_whole_per_group_and_partition(log: &dyn Log) {
+    let position = |offset, metadata: &str| Committed {
+        offset,
+        metadata: metadata.to_owned(),
+    };
+    assert_eq!(log.committed("archive", LEDGER_ENTRIES, 0).await.unwrap(), None);
+    log.commit("archive", LEDGER_ENTRIES, 0, position(4, "1 4 1 00 2"))
+        .await
+        .unwrap();
+    log.commit("archive", LEDGER_ENTRIES, 0, position(9, "1 9 2 00 7"))
+        .await
+        .unwrap();
+    log.commit("archive", LEDGER_ENTRIES, 1, position(1, ""))
+        .await
+        .unwrap();
+    log.commit("notarize", LEDGER_ENTRIES, 0, position(2, "n"))
+        .await
+        .unwrap();
+    let committed = async |group, partition| log.committed(group, LEDGER_ENTRIES, partition).await.unwrap();
+    assert_eq!(committed("archive", 0).await, Some(position(9, "1 9 2 00 7")));
+    assert_eq!(committed("archive", 1).await, Some(position(1, "")));
+    assert_eq!(committed("notarize", 0).await, Some(position(2, "n")));
+    assert_eq!(committed("notarize", 1).await, None);
+}
+
+async fn a_refused_append_leaves_nothing_of_its_batch(log: &dyn Log) {
+    let mut written = batch("whole", 2);
+    written.push(NewRecord {
+        value: vec![0; log.record_bytes_max() + 1],
+        ..NewRecord::default()
+    });
+    let refused = log.append(AUDIT_EVENTS, 0, written.clone()).await;
+    assert!(matches!(refused, Err(LogError::Fatal { .. })), "{refused:?}");
+    assert_eq!(log.end(AUDIT_EVENTS, 0).await.unwrap(), 0);
+    assert_eq!(read_all(log, AUDIT_EVENTS, 0).await, []);
+    written[2].value.pop();
+    assert_eq!(log.append(AUDIT_EVENTS, 0, written).await.unwrap(), 0);
+    assert_eq!(read_all(log, AUDIT_EVENTS, 0).await.len(), 3);
+}
+
+async fn an_empty_append_and_unknown_places_are_refused_for_good(log: &dyn Log) {
+    let is_fatal = |outcome: Result<u64, LogError>| matches!(outcome, Err(LogError::Fatal { .. }));
+    assert!(is_fatal(log.append(AUDIT_EVENTS, 0, Vec::new()).await));
+    assert!(is_fatal(
+        log.append(AUDIT_EVENTS, PARTITIONS, batch("x", 1)).await
+    ));
+    assert!(is_fatal(log.append("no.such.topic", 0, batch("x", 1)).await));
+    assert!(is_fatal(log.end("no.such.topic", 0).await));
+    assert!(is_fatal(log.start(AUDIT_EVENTS, PARTITIONS).await));
+    assert!(log.read("no.such.topic", 0, 0, 1, 1).await.is_err());
+    assert!(log.partitions("no.such.topic").await.is_err());
+}
+
+async fn one_process_is_assigned_every_partition(log: &dyn Log) {
+    assert_eq!(log.partitions(AUDIT_EVENTS).await.unwrap(), PARTITIONS);
+    let assigned = log.assignments(AUDIT_EVENTS).await.unwrap();
+    assert_eq!(assigned, (0..PARTITIONS).collect::<Vec<_>>());
+}
+
+async fn appends_at_once_stand_each_in_one_piece(log: &dyn Log) {
+    let names: Vec<String> = (0..8).map(|n| format!("w{n}")).collect();
+    let appends = names
+        .iter()
+        .map(|name| log.append(AUDIT_EVENTS, 0, batch(name, 5)));
+    let firsts = futures_util::future::join_all(appends).await;
+    let read = values(&read_all(log, AUDIT_EVENTS, 0).await);
+    assert_eq!(read.len(), 40);
+    for (name, first) in names.iter().zip(firsts) {
+        let first = usize::try_from(first.unwrap()).unwrap();
+        let expected: Vec<String> = (0..5).map(|n| format!("{name} {n}")).collect();
+        assert_eq!(read[first..first + 5], expected);
+    }
+}
+
+/// Runs each test on the two logs.
+macro_rules! conformance {
+    ($($test:ident),* $(,)?) => {
+        mod embedded_log {
+            use ledgerline::log::embedded::EmbeddedLog;
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    let directory = tempfile::tempdir().unwrap();
+                    let file = directory.path().join("ledger.db");
+                    let log = EmbeddedLog::open(&file, super::PARTITIONS).await.unwrap();
+                    super::$test(&log).await;
+                    log.close().await.unwrap();
+                }
+            )*
+        }
+
+        mod simulated_log {
+            use crate::sim::{World, block_on};
+            $(
+                #[test]
+                fn $test() {
+                    let world = World::new(super::PARTITIONS);
+                    block_on(super::$test(&world.log(0)));
+                }
+            )*
+        }
+    };
+}
+
+conformance!(
+    an_empty_partition_starts_and_ends_at_0_and_reads_nothing,
+    what_was_appended_is_read_back_whole_and_in_order,
+    an_append_answers_with_the_offset_of_its_first_record,
+    topics_and_partitions_are_apart,
+    a_read_starts_where_it_is_told_and_keeps_its_bounds,
+    a_read_gives_at_least_one_record_however_large,
+    trimmed_records_are_gone_and_offsets_go_on,
+    a_committed_position_is_kept_whole_per_group_and_partition,
+    a_refused_append_leaves_nothing_of_its_batch,
+    an_empty_append_and_unknown_places_are_refused_for_good,
+    one_process_is_assigned_every_partition,
+    appends_at_once_stand_each_in_one_piece,
+);

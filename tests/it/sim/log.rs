@@ -1,0 +1,175 @@
+//! The log seam.
+
+use super::world::{Answer, World, injected};
+use async_trait::async_trait;
+use ledgerline::log::{Committed, Log, LogError, NewRecord, Offset, Record};
+
+/// As the embedded log.
+const RECORD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
+
+#[derive(Clone)]
+pub struct SimLog {
+    world: World,
+    owner: usize,
+    partitions: u32,
+}
+
+impl SimLog {
+    pub(super) fn new(world: World, owner: usize, partitions: u32) -> Self {
+        Self {
+            world,
+            owner,
+            partitions,
+        }
+    }
+
+    fn place(&self, topic: &str, partition: u32) -> Result<(String, u32), LogError> {
+        let place = (topic.to_owned(), partition);
+        if self.world.state().streams.contains_key(&place) {
+            Ok(place)
+        } else {
+            Err(fatal(format!("the simulated log has no {topic}/{partition}")))
+        }
+    }
+
+    /// A call other than an append: what failed may be made again.
+    async fn call<T>(
+        &self,
+        name: &str,
+        effect: impl FnOnce(&mut super::world::State) -> T,
+    ) -> Result<T, LogError> {
+        match self.world.call(self.owner, name, effect).await {
+            (Answer::Ok, Some(value)) => Ok(value),
+            (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(LogError::Retry {
+                what: name.to_owned(),
+                source: injected(),
+            }),
+        }
+    }
+}
+
+fn fatal(what: String) -> LogError {
+    LogError::Fatal { what, source: None }
+}
+
+#[async_trait]
+impl Log for SimLog {
+    async fn append(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> Result<Offset, LogError> {
+        let place = self.place(topic, partition)?;
+        if records.is_empty() {
+            return Err(fatal("an append of no records".to_owned()));
+        }
+        if records
+            .iter()
+            .any(|record| record.value.len() > RECORD_BYTES_MAX)
+        {
+            return Err(fatal(format!("a record for {topic} is too large")));
+        }
+        match self.world.call_append(self.owner, &place, records).await {
+            (Answer::Ok, Some(first)) => Ok(first),
+            (Answer::Refused, _) => Err(LogError::Retry {
+                what: "append".to_owned(),
+                source: injected(),
+            }),
+            (Answer::Ok | Answer::Unknown, _) => Err(LogError::Unknown {
+                topic: topic.to_owned(),
+                partition,
+                what: "append".to_owned(),
+                source: injected(),
+            }),
+        }
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        let place = self.place(topic, partition)?;
+        self.call(&format!("read {topic}/{partition} from {from}"), |state| {
+            let (mut read, mut bytes) = (Vec::new(), 0);
+            for record in state.streams[&place].records.range(from..).map(|(_, record)| record) {
+                bytes += record.value.len();
+                if read.len() == records_max || (bytes > bytes_max && !read.is_empty()) {
+                    break;
+                }
+                read.push(record.clone());
+            }
+            read
+        })
+        .await
+    }
+
+    async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
+        let place = self.place(topic, partition)?;
+        self.call(&format!("end of {topic}/{partition}"), |state| {
+            state.streams[&place].end
+        })
+        .await
+    }
+
+    async fn start(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
+        let place = self.place(topic, partition)?;
+        self.call(&format!("start of {topic}/{partition}"), |state| {
+            state.streams[&place].start
+        })
+        .await
+    }
+
+    async fn trim(&self, topic: &str, partition: u32, before: Offset) -> Result<(), LogError> {
+        let place = self.place(topic, partition)?;
+        self.call(&format!("trim {topic}/{partition} below {before}"), |state| {
+            let stream = state.streams.get_mut(&place).expect("the place was checked");
+            stream.start = stream.start.max(before.min(stream.end));
+            stream.records = stream.records.split_off(&stream.start);
+        })
+        .await
+    }
+
+    async fn assignments(&self, topic: &str) -> Result<Vec<u32>, LogError> {
+        Ok((0..self.partitions(topic).await?).collect())
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.place(topic, 0)?;
+        let partitions = self.partitions;
+        self.call(&format!("partitions of {topic}"), |_| partitions).await
+    }
+
+    async fn commit(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        position: Committed,
+    ) -> Result<(), LogError> {
+        self.place(topic, partition)?;
+        let key = (group.to_owned(), topic.to_owned(), partition);
+        let name = format!("commit {group} {topic}/{partition} at {}", position.offset);
+        self.call(&name, |state| {
+            state.committed.insert(key, position);
+        })
+        .await
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<Committed>, LogError> {
+        self.place(topic, partition)?;
+        let key = (group.to_owned(), topic.to_owned(), partition);
+        self.call(&format!("committed {group} {topic}/{partition}"), |state| {
+            state.committed.get(&key).cloned()
+        })
+        .await
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        RECORD_BYTES_MAX
+    }
+}

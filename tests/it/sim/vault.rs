@@ -1,0 +1,61 @@
+//! The vault seam.
+
+use super::world::{Answer, State, World, injected};
+use async_trait::async_trait;
+use ledgerline::vault::{Put, Vault, VaultError};
+
+#[derive(Clone)]
+pub struct SimVault {
+    world: World,
+    owner: usize,
+}
+
+impl SimVault {
+    pub(super) fn new(world: World, owner: usize) -> Self {
+        Self { world, owner }
+    }
+
+    async fn call<T>(&self, name: String, effect: impl FnOnce(&mut State) -> T) -> Result<T, VaultError> {
+        match self.world.call(self.owner, &name, effect).await {
+            (Answer::Ok, Some(value)) => Ok(value),
+            (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(VaultError::Retry {
+                what: name,
+                source: injected(),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl Vault for SimVault {
+    async fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put, VaultError> {
+        self.call(format!("put {name}"), |state| {
+            if state.objects.contains_key(name) {
+                return Put::Exists;
+            }
+            state.objects.insert(name.to_owned(), bytes.to_vec());
+            Put::Created
+        })
+        .await
+    }
+
+    async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, VaultError> {
+        self.call(format!("get {name}"), |state| state.objects.get(name).cloned())
+            .await
+    }
+
+    async fn head(&self, name: &str) -> Result<Option<u64>, VaultError> {
+        self.call(format!("head {name}"), |state| {
+            state.objects.get(name).map(|bytes| bytes.len() as u64)
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
+        self.call(format!("list {prefix}"), |state| {
+            let names = state.objects.keys();
+            names.filter(|name| name.starts_with(prefix)).cloned().collect()
+        })
+        .await
+    }
+}
