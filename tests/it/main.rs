@@ -1,5 +1,6 @@
-mod vault_conformance;
 //! Tests that need only the library's public interface, in one binary so that it links once.
 
 mod log_conformance;
 mod sim;
+mod simulation;
+mod vault_conformance;

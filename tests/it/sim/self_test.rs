@@ -216,7 +216,7 @@ async fn run_session(log: &dyn Log, session: Session) -> Result<bool, ReaderErro
     }
     while reader.position().session == session && reader.position().index < LEAVES {
         let index = reader.position().index;
-        let record = encode_leaf(epoch, &session, &leaf(index), None, None);
+        let record = encode_leaf(epoch, &session, &leaf(index), None, None, None);
         let offset = append(log, record).await?;
         match reader.offer_acknowledged(offset, epoch, &session, Candidate::Leaf { index }) {
             Some(Verdict::LeafAccepted) => {}
