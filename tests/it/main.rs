@@ -15,3 +15,5 @@ mod tamper;
 mod vault_conformance;
 mod verify_good;
 mod verify_reasons;
+mod simulation;
+mod vault_conformance;
