@@ -2,4 +2,5 @@
 
 mod log_conformance;
 mod model;
+mod schemas;
 mod sim;

@@ -62,7 +62,7 @@ pub async fn append(
     Offset::try_from(first).map_err(|_| failure.damaged("an offset is negative"))
 }
 
-async fn insert_all(
+pub async fn insert_all(
     connection: &mut SqliteConnection,
     failure: Failure<'_>,
     batch: Batch<'_>,

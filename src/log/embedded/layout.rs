@@ -19,7 +19,7 @@ use std::time::Duration;
 /// The version of the tables below.
 const LAYOUT: i64 = 1;
 /// Measured: larger pages hold several records of the usual size and need fewer of them per commit.
-const PAGE_BYTES: u32 = 16_384;
+pub const PAGE_BYTES: u32 = 16_384;
 /// The page cache of a connection, in KiB (SQLite takes a negative number as that).
 const CACHE_KIB: &str = "-16384";
 /// Pages in the WAL at which a commit moves them into the database file.

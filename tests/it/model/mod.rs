@@ -8,18 +8,17 @@
 //! | 3 nothing is sent again within a session | [`session`] | stalls |
 //! | 4 resume from accepted records only, drop what is redelivered | [`session`] | gaps, duplicates |
 //! | 5 a snapshot is whole, and two generations are kept | [`snapshot`] | forks, no way to restore |
-//! | 6 a reader starts at the beginning or from a whole position | [`reader`] | readers that disagree |
+//! | 6 a reader starts at the beginning or from a whole position | [`tail`] | readers that disagree |
 //! | 7 forward one batch at a time, from a pure choice, with incarnations | [`forward`] | lost, doubled and reordered events |
-//! | 8 a log shorter than what was signed stops the partition | [`truncation`] | a signed fork |
+//! | 8 a log shorter than what was signed stops the partition | [`tail`] | a signed fork |
 //!
 //! The rule by which records are accepted is the product's own [`ledgerline::log::reader::Acceptance`]; [`rule`] can only
 //! bend what is offered to it, for the variants without a part of rule 1.
 
-// mod forward;
-// mod reader;
+mod forward;
 mod rule;
 mod search;
 mod session;
 mod session_tests;
-// mod snapshot;
-// mod truncation;
+mod snapshot;
+mod tail;

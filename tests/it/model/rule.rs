@@ -92,16 +92,11 @@ impl Fold {
         self.acceptance.position()
     }
 
-    /// The same, without its memory of epochs: what a snapshot that lacks it gives.
-    pub fn without_epoch(&self) -> Self {
-        let position = Position {
-            epoch: 0,
-            session: [0; 16],
-            ..self.acceptance.position()
-        };
+    /// The same, as of another position.
+    pub fn at(self, position: Position) -> Self {
         Self {
             acceptance: Acceptance::new(position),
-            ..*self
+            ..self
         }
     }
 
@@ -168,6 +163,6 @@ impl Fold {
     }
 }
 
-fn session_bytes(session: SessionId) -> [u8; 16] {
+pub fn session_bytes(session: SessionId) -> [u8; 16] {
     [session; 16]
 }

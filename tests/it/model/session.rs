@@ -35,6 +35,8 @@ pub struct Protocol {
     pub resumes_from_acknowledged: bool,
     /// Rule 4 taken out: an input that the consumer delivers again is not dropped.
     pub seals_redelivered: bool,
+    /// Whether an owner's wrong state is bad before anything wrong is in the log.
+    pub states_judged: bool,
     pub owners: usize,
     pub inputs: u8,
     /// Most appends of an owner that are not acknowledged.
@@ -225,7 +227,7 @@ impl Model for Protocol {
 
     fn bad(&self, state: &State) -> Option<Bad> {
         let astray = state.owners.iter().any(|owner| self.is_astray(state, owner));
-        state.bad.or(astray.then_some(Bad::State))
+        state.bad.or((self.states_judged && astray).then_some(Bad::State))
     }
 
     fn bad_end(&self, state: &State) -> Option<Bad> {
