@@ -20,7 +20,10 @@ const SCHEMAS: [(&str, &str, &str); 2] = [
 #[test]
 fn what_the_first_version_wrote_is_read_by_todays_schema_and_the_other_way() {
     for (name, today, first) in SCHEMAS {
-        let (today, first) = (Schema::parse_str(today).unwrap(), Schema::parse_str(first).unwrap());
+        let (today, first) = (
+            Schema::parse_str(today).unwrap(),
+            Schema::parse_str(first).unwrap(),
+        );
         assert!(
             SchemaCompatibility::can_read(&first, &today).is_ok(),
             "{name}: not backward compatible"

@@ -94,11 +94,13 @@ pub async fn insert_all(
 /// Moves the stream's end by `count` and answers with where it was.
 async fn advance(connection: &mut SqliteConnection, id: i64, count: usize) -> Result<i64, sqlx::Error> {
     let count = count as i64;
-    let row = sqlx::query("UPDATE stream SET next_offset = next_offset + ?1 WHERE id = ?2 RETURNING next_offset - ?1")
-        .bind(count)
-        .bind(id)
-        .fetch_one(connection)
-        .await?;
+    let row = sqlx::query(
+        "UPDATE stream SET next_offset = next_offset + ?1 WHERE id = ?2 RETURNING next_offset - ?1",
+    )
+    .bind(count)
+    .bind(id)
+    .fetch_one(connection)
+    .await?;
     row.try_get(0)
 }
 
@@ -123,7 +125,9 @@ fn arguments(
             None
         } else {
             Some(headers::encode(&record.headers).ok_or_else(|| {
-                fatal(format!("the headers of a record have at most {HEADERS_BYTES_MAX} bytes"))
+                fatal(format!(
+                    "the headers of a record have at most {HEADERS_BYTES_MAX} bytes"
+                ))
             })?)
         };
         arguments

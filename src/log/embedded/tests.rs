@@ -85,10 +85,7 @@ async fn another_number_of_partitions_is_refused_and_the_file_says_how_many() {
     let file = directory.path().join("ledger.db");
     EmbeddedLog::open(&file, 2).await.unwrap().close().await.unwrap();
     let what = fatal_text(EmbeddedLog::open(&file, 3).await);
-    assert!(
-        what.contains("has 2 partitions and 3 are configured"),
-        "{what}"
-    );
+    assert!(what.contains("has 2 partitions and 3 are configured"), "{what}");
     let log = EmbeddedLog::open_existing(&file).await.unwrap();
     assert_eq!(log.partitions(AUDIT_EVENTS).await.unwrap(), 2);
     for partitions in [0, 4_097] {
@@ -104,7 +101,10 @@ async fn a_database_that_another_process_holds_locked_is_to_be_tried_again_and_t
     let file = directory.path().join("ledger.db");
     let (log, other) = (open_impatiently(&file).await, open_impatiently(&file).await);
     let mut locking = other.writer.lock().await.take().unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut locking).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut locking)
+        .await
+        .unwrap();
     match log.append(AUDIT_EVENTS, 0, batch(1, 10)).await {
         Err(LogError::Retry { what, source }) => {
             assert!(what.contains("another process holds the database"), "{what}");
@@ -154,11 +154,19 @@ async fn a_file_that_is_no_database_or_no_log_is_refused_by_name() {
     let text = directory.path().join("notes.txt");
     fs::write(&text, "these are notes, and long enough to look at: ".repeat(100)).unwrap();
     let what = fatal_text(EmbeddedLog::open(&text, 1).await);
-    assert!(what.contains("notes.txt is damaged, or is no SQLite database"), "{what}");
+    assert!(
+        what.contains("notes.txt is damaged, or is no SQLite database"),
+        "{what}"
+    );
     let foreign = directory.path().join("foreign.db");
-    let options = SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
+    let options = SqliteConnectOptions::new()
+        .filename(&foreign)
+        .create_if_missing(true);
     let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
-    sqlx::query("CREATE TABLE t (x)").execute(&mut connection).await.unwrap();
+    sqlx::query("CREATE TABLE t (x)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     let what = fatal_text(EmbeddedLog::open(&foreign, 1).await);
     assert!(what.contains("no log of Ledgerline"), "{what}");
@@ -204,7 +212,10 @@ async fn the_file_and_its_wal_are_readable_by_their_owner_alone() {
         .unwrap();
     log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap();
     for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
-        let mode = fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+        let mode = fs::metadata(directory.path().join(name))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600, "{name}");
     }
 }
@@ -226,7 +237,10 @@ async fn an_error_keeps_its_source_and_tells_no_value() {
     let directory = tempfile::tempdir().unwrap();
     let log = open_impatiently(&directory.path().join("ledger.db")).await;
     let mut writer = log.writer.lock().await;
-    sqlx::query("DROP TABLE r1").execute(writer.as_mut().unwrap()).await.unwrap();
+    sqlx::query("DROP TABLE r1")
+        .execute(writer.as_mut().unwrap())
+        .await
+        .unwrap();
     drop(writer);
     let mut secret = batch(1, 1);
     secret[0].value = b"hunter2".to_vec();

@@ -45,8 +45,10 @@ enum Choice {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Bad {
-    /// An item that was never sealed is dropped as one that was, or committed and nowhere.
-    Loss,
+    /// An item that was never sealed is dropped as one that was.
+    Dropped,
+    /// An item is committed, and neither sealed nor in flight.
+    CommittedAndNowhere,
     Duplicate,
 }
 
@@ -140,10 +142,7 @@ impl Forward {
         let in_flight = session.in_flight.iter().any(|sent| sent.offset == item);
         (sent && !in_flight && !has(session.landed, item)).then(|| {
             let mut next = state.clone();
-            next.sessions[place].in_flight.push(Sent {
-                offset: item,
-                target,
-            });
+            next.sessions[place].in_flight.push(Sent { offset: item, target });
             next
         })
     }
@@ -200,7 +199,7 @@ impl Forward {
         let due = &mut state.due[usize::from(sent.target)][slot];
         let sealed = has(state.sealed[incarnation], sent.offset);
         if sent.offset < *due {
-            state.bad = (!sealed).then_some(Bad::Loss);
+            state.bad = (!sealed).then_some(Bad::Dropped);
         } else if sealed {
             state.bad = Some(Bad::Duplicate);
         } else {
@@ -244,10 +243,19 @@ impl Model for Forward {
     }
 
     fn successors(&self, state: &State, out: &mut Vec<(Step, State)>) {
-        let mut push = |what, who, next: Option<State>| out.extend(next.map(|next| (Step { what, who }, next)));
+        let mut push =
+            |what, who, next: Option<State>| out.extend(next.map(|next| (Step { what, who }, next)));
         for session in 0..state.sessions.len() {
-            push("lands: an item of session", session, self.land(state, session, false));
-            push("lands, and will again: an item of session", session, self.land(state, session, true));
+            push(
+                "lands: an item of session",
+                session,
+                self.land(state, session, false),
+            );
+            push(
+                "lands, and will again: an item of session",
+                session,
+                self.land(state, session, true),
+            );
             push("is lost: an item of session", session, Self::lose(state, session));
         }
         for sender in 0..self.senders {
@@ -283,7 +291,7 @@ impl Model for Forward {
             !has(state.sealed[incarnation], item) && !in_flight
         };
         let lost = (0..state.committed).any(nowhere);
-        state.bad.or(lost.then_some(Bad::Loss))
+        state.bad.or(lost.then_some(Bad::CommittedAndNowhere))
     }
 }
 
@@ -330,7 +338,7 @@ fn rule_7_holds_over_a_recreated_source_topic() {
 #[test]
 fn rule_7_with_two_items_in_flight_a_lost_one_is_dropped_behind_the_next() {
     let without = Forward { window: 2, ..whole() };
-    assert_violated(&without, Bad::Loss);
+    assert_violated(&without, Bad::Dropped);
 }
 
 #[test]
@@ -342,7 +350,7 @@ fn rule_7_a_commit_of_the_highest_acknowledged_item_skips_a_lost_one() {
         commit: Commit::HighestAcknowledged,
         ..whole()
     };
-    assert_violated(&without, Bad::Loss);
+    assert_violated(&without, Bad::CommittedAndNowhere);
 }
 
 #[test]
@@ -351,7 +359,7 @@ fn rule_7_a_rerouted_sealed_before_the_forward_is_acknowledged_loses_it() {
         commit: Commit::Sent,
         ..whole()
     };
-    assert_violated(&without, Bad::Loss);
+    assert_violated(&without, Bad::CommittedAndNowhere);
 }
 
 #[test]
@@ -361,7 +369,7 @@ fn rule_7_without_incarnations_a_recreated_topic_is_dropped_as_already_seen() {
         by_incarnation: false,
         ..whole()
     };
-    assert_violated(&without, Bad::Loss);
+    assert_violated(&without, Bad::Dropped);
 }
 
 #[test]

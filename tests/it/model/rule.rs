@@ -142,9 +142,7 @@ impl Fold {
             self.acceptance.position().session
         };
         let candidate = Candidate::Leaf { index: index.into() };
-        self.acceptance
-            .offer(0, record.epoch.into(), &session, candidate)
-            == Verdict::LeafAccepted
+        self.acceptance.offer(0, record.epoch.into(), &session, candidate) == Verdict::LeafAccepted
     }
 
     fn extend(&mut self, session: SessionId, leaf: Leaf) -> Option<Break> {

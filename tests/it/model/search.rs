@@ -81,12 +81,7 @@ impl<M: Model> Search<M> {
     }
 
     /// Takes a state in unless it is known; what is bad in it.
-    fn visit(
-        &mut self,
-        model: &M,
-        state: M::State,
-        link: Option<(usize, Step)>,
-    ) -> Option<(M::Bad, usize)> {
+    fn visit(&mut self, model: &M, state: M::State, link: Option<(usize, Step)>) -> Option<(M::Bad, usize)> {
         if !self.seen.insert(fingerprint(&state)) {
             return None;
         }
@@ -154,7 +149,10 @@ impl Lanes {
     }
 
     fn mix(&mut self, word: u64) {
-        self.a = (self.a ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(29) ^ (self.a >> 32);
+        self.a = (self.a ^ word)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29)
+            ^ (self.a >> 32);
         self.b = (self.b.rotate_left(17) ^ word).wrapping_mul(0xD6E8_FEB8_6659_FD93) ^ (self.b >> 31);
     }
 

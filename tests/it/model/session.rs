@@ -312,7 +312,10 @@ impl Protocol {
         if working && self.may_open(state, owner) {
             let mut next = state.clone();
             self.begin_session(&mut next, owner);
-            out.push((step("meets an unknown answer and opens a session: owner", owner), next));
+            out.push((
+                step("meets an unknown answer and opens a session: owner", owner),
+                next,
+            ));
         }
         if self.group && state.assigned != Some(owner) && state.sessions.len() < self.sessions {
             let mut next = state.clone();
@@ -338,7 +341,10 @@ impl Protocol {
             Mode::Sealing(sealing) => sealing.unacknowledged.iter().any(|index| is_lost(session, index)),
         };
         if failed {
-            out.push((step("is told of a lost append: owner", owner), ended(state, owner)));
+            out.push((
+                step("is told of a lost append: owner", owner),
+                ended(state, owner),
+            ));
         }
     }
 
@@ -396,7 +402,10 @@ impl Protocol {
             return;
         };
         if !accepted && self.own_fence_checked {
-            out.push((step("finds its fence not accepted: owner", owner), ended(state, owner)));
+            out.push((
+                step("finds its fence not accepted: owner", owner),
+                ended(state, owner),
+            ));
             return;
         }
         let mut next = state.clone();
@@ -442,13 +451,7 @@ impl Protocol {
         }
     }
 
-    fn acknowledge(
-        &self,
-        state: &State,
-        owner: usize,
-        mut sealing: Sealing,
-        index: u8,
-    ) -> (Step, State) {
+    fn acknowledge(&self, state: &State, owner: usize, mut sealing: Sealing, index: u8) -> (Step, State) {
         sealing.unacknowledged.remove(index);
         let mut next = state.clone();
         if self.resumes_from_acknowledged {

@@ -271,7 +271,8 @@ impl Model for Snapshots {
     }
 
     fn successors(&self, state: &State, out: &mut Vec<(Step, State)>) {
-        let mut push = |what, who, next: Option<State>| out.extend(next.map(|next| (Step { what, who }, next)));
+        let mut push =
+            |what, who, next: Option<State>| out.extend(next.map(|next| (Step { what, who }, next)));
         let more = usize::from(state.sealed) < self.tenants.len();
         let sealed = State {
             sealed: state.sealed + 1,
@@ -293,10 +294,18 @@ impl Model for Snapshots {
             if !landed.notaries[notary].late.is_empty() {
                 let write = landed.notaries[notary].late.remove(0);
                 land(&mut landed, write);
-                push("a write from before the restart lands: notary", notary, Some(landed));
+                push(
+                    "a write from before the restart lands: notary",
+                    notary,
+                    Some(landed),
+                );
                 let mut lost = state.clone();
                 lost.notaries[notary].late.clear();
-                push("writes from before the restart are lost: notary", notary, Some(lost));
+                push(
+                    "writes from before the restart are lost: notary",
+                    notary,
+                    Some(lost),
+                );
             }
         }
     }

@@ -57,7 +57,7 @@ struct State {
 struct Session {
     epoch: u8,
     in_flight: Vec<Payload>,
-    /// The log up to its accepted fence, and where its own leaves stand behind that.
+    /// Where its own leaves stand, once its owner has restored.
     working: Option<Working>,
     /// What its fence found, until the owner restores.
     fence: Option<(bool, Fold)>,
@@ -189,43 +189,77 @@ impl Tail {
     /// Whether a reader that starts at `from` accepts other leaves than one that reads from the beginning.
     fn disagrees(&self, log: &[Record], from: usize) -> bool {
         let mut whole = fold(&log[..from]);
-        let mut late = match self.start {
-            Start::WholePosition => Some(whole.at(whole.position())),
-            Start::PositionWithoutEpoch => Some(whole.at(Position {
-                index: whole.position().index,
-                ..Position::BEGIN
-            })),
-            Start::FirstRecord | Start::FirstFence => None,
-        };
+        let mut late = self.late(&whole);
         log[from..].iter().any(|record| {
             let (accepted, _) = whole.offer(Rule::WHOLE, record);
-            let late_accepted = match &mut late {
-                Some(late) => late.offer(Rule::WHOLE, record).0,
-                None => {
-                    late = self.trust(record);
-                    late.is_some() && matches!(record.payload, Payload::Leaf(_))
-                }
-            };
+            let late_accepted = self.offer_late(&mut late, record);
             accepted != late_accepted && record.payload != Payload::Fence
         })
     }
 
-    /// A reader that takes `record` for accepted, and what follows from that. Indices start at its leaf, or, for a fence, are
-    /// taken to start at 0 (the only leaf that could tell comes later).
-    fn trust(&self, record: &Record) -> Option<Fold> {
-        let index = match (self.start, record.payload) {
-            (Start::FirstRecord, Payload::Leaf(leaf)) => u64::from(leaf.index) + 1,
-            (Start::FirstRecord | Start::FirstFence, Payload::Fence) => 0,
-            (Start::FirstFence, Payload::Leaf(_)) => return None,
-            (Start::WholePosition | Start::PositionWithoutEpoch, _) => return None,
-        };
-        Some(Fold::new().at(Position {
-            offset: 0,
-            epoch: record.epoch.into(),
-            session: session_bytes(record.session),
-            index,
-        }))
+    /// A reader where the one from the beginning stands as `whole`.
+    fn late(&self, whole: &Fold) -> Late {
+        match self.start {
+            Start::WholePosition => Late::Reading(whole.at(whole.position())),
+            Start::PositionWithoutEpoch => Late::Reading(whole.at(Position {
+                index: whole.position().index,
+                ..Position::BEGIN
+            })),
+            Start::FirstRecord | Start::FirstFence => Late::TrustsNothing,
+        }
     }
+
+    fn offer_late(&self, late: &mut Late, record: &Record) -> bool {
+        match (&mut *late, record.payload) {
+            (Late::Reading(fold), _) => fold.offer(Rule::WHOLE, record).0,
+            // The index that is due is not known before a leaf of the trusted fence's session shows one.
+            (Late::TrustsFence(fence), Payload::Leaf(_)) => {
+                let trusted = (fence.epoch, fence.session) == (record.epoch, record.session);
+                if trusted {
+                    *late = Late::Reading(behind(record));
+                }
+                trusted
+            }
+            (Late::TrustsFence(fence), Payload::Fence) => {
+                if record.epoch == fence.epoch + 1 {
+                    *fence = *record;
+                }
+                false
+            }
+            (Late::TrustsNothing, Payload::Fence) => {
+                *late = Late::TrustsFence(*record);
+                true
+            }
+            (Late::TrustsNothing, Payload::Leaf(_)) => {
+                let trusted = self.start == Start::FirstRecord;
+                if trusted {
+                    *late = Late::Reading(behind(record));
+                }
+                trusted
+            }
+        }
+    }
+}
+
+/// A reader that did not begin at the beginning.
+enum Late {
+    TrustsNothing,
+    TrustsFence(Record),
+    Reading(Fold),
+}
+
+/// The position behind a leaf that is taken for accepted.
+fn behind(record: &Record) -> Fold {
+    let index = match record.payload {
+        Payload::Leaf(leaf) => u64::from(leaf.index) + 1,
+        Payload::Fence => 0,
+    };
+    Fold::new().at(Position {
+        offset: 0,
+        epoch: record.epoch.into(),
+        session: session_bytes(record.session),
+        index,
+    })
 }
 
 fn fold(log: &[Record]) -> Fold {
@@ -272,10 +306,15 @@ impl Model for Tail {
         if state.stopped {
             return;
         }
-        let mut push = |what, who, next: Option<State>| out.extend(next.map(|next| (Step { what, who }, next)));
+        let mut push =
+            |what, who, next: Option<State>| out.extend(next.map(|next| (Step { what, who }, next)));
         for session in 0..state.sessions.len() {
             push("lands: a record of session", session, Self::land(state, session));
-            push("is lost: a record of session", session, Self::lose(state, session));
+            push(
+                "is lost: a record of session",
+                session,
+                Self::lose(state, session),
+            );
         }
         for owner in 0..self.owners {
             push("opens a session: owner", owner, self.open(state, owner));
@@ -290,7 +329,10 @@ impl Model for Tail {
 
     fn bad(&self, state: &State) -> Option<Bad> {
         let now = leaves(&state.log);
-        let fork = now.iter().zip(&state.notary.signed).any(|(leaf, signed)| leaf != signed);
+        let fork = now
+            .iter()
+            .zip(&state.notary.signed)
+            .any(|(leaf, signed)| leaf != signed);
         if fork && !state.stopped {
             return Some(Bad::SignedFork);
         }

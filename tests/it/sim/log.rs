@@ -59,10 +59,7 @@ impl Log for SimLog {
         if records.is_empty() {
             return Err(fatal("an append of no records".to_owned()));
         }
-        if records
-            .iter()
-            .any(|record| record.value.len() > RECORD_BYTES_MAX)
-        {
+        if records.iter().any(|record| record.value.len() > RECORD_BYTES_MAX) {
             return Err(fatal(format!("a record for {topic} is too large")));
         }
         match self.world.call_append(self.owner, &place, records).await {
@@ -91,7 +88,11 @@ impl Log for SimLog {
         let place = self.place(topic, partition)?;
         self.call(&format!("read {topic}/{partition} from {from}"), |state| {
             let (mut read, mut bytes) = (Vec::new(), 0);
-            for record in state.streams[&place].records.range(from..).map(|(_, record)| record) {
+            for record in state.streams[&place]
+                .records
+                .range(from..)
+                .map(|(_, record)| record)
+            {
                 bytes += record.value.len();
                 if read.len() == records_max || (bytes > bytes_max && !read.is_empty()) {
                     break;
