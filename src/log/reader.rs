@@ -67,11 +67,7 @@ fn parse_position(text: &str) -> Option<Position> {
     let position = Position {
         offset: parse_decimal(parts.next()?)?,
         epoch: parse_decimal(parts.next()?)?,
-        session: HEXLOWER
-            .decode(parts.next()?.as_bytes())
-            .ok()?
-            .try_into()
-            .ok()?,
+        session: HEXLOWER.decode(parts.next()?.as_bytes()).ok()?.try_into().ok()?,
         index: parse_decimal(parts.next()?)?,
     };
     // Before any fence there is no session and no leaf.
@@ -126,13 +122,7 @@ impl Acceptance {
     }
 
     /// Judges the record at `offset`. Callers offer every record once, in order.
-    pub fn offer(
-        &mut self,
-        offset: Offset,
-        epoch: u64,
-        session: &Session,
-        candidate: Candidate,
-    ) -> Verdict {
+    pub fn offer(&mut self, offset: Offset, epoch: u64, session: &Session, candidate: Candidate) -> Verdict {
         self.pass(offset);
         match candidate {
             Candidate::Fence => self.offer_fence(epoch, session),

@@ -36,7 +36,9 @@ impl Failure<'_> {
             }
             Some(code::NOMEM) => return retry(format!("no memory left while {doing}: {file}"), error),
             Some(code::FULL) => {
-                format!("no space left on the disk of the database {file}: free some and start again; nothing is lost")
+                format!(
+                    "no space left on the disk of the database {file}: free some and start again; nothing is lost"
+                )
             }
             Some(code::IOERR) => format!(
                 "the disk of the database {file} failed while {doing}: it may be full or broken; see the system's log"

@@ -62,7 +62,7 @@ pub async fn append(
     Offset::try_from(first).map_err(|_| failure.damaged("an offset is negative"))
 }
 
-async fn insert_all(
+pub async fn insert_all(
     connection: &mut SqliteConnection,
     failure: Failure<'_>,
     batch: Batch<'_>,
@@ -94,11 +94,13 @@ async fn insert_all(
 /// Moves the stream's end by `count` and answers with where it was.
 async fn advance(connection: &mut SqliteConnection, id: i64, count: usize) -> Result<i64, sqlx::Error> {
     let count = count as i64;
-    let row = sqlx::query("UPDATE stream SET next_offset = next_offset + ?1 WHERE id = ?2 RETURNING next_offset - ?1")
-        .bind(count)
-        .bind(id)
-        .fetch_one(connection)
-        .await?;
+    let row = sqlx::query(
+        "UPDATE stream SET next_offset = next_offset + ?1 WHERE id = ?2 RETURNING next_offset - ?1",
+    )
+    .bind(count)
+    .bind(id)
+    .fetch_one(connection)
+    .await?;
     row.try_get(0)
 }
 
@@ -123,7 +125,9 @@ fn arguments(
             None
         } else {
             Some(headers::encode(&record.headers).ok_or_else(|| {
-                fatal(format!("the headers of a record have at most {HEADERS_BYTES_MAX} bytes"))
+                fatal(format!(
+                    "the headers of a record have at most {HEADERS_BYTES_MAX} bytes"
+                ))
             })?)
         };
         arguments

@@ -61,10 +61,7 @@ impl Log for SimLog {
         if records.is_empty() {
             return Err(fatal("an append of no records".to_owned()));
         }
-        if records
-            .iter()
-            .any(|record| record.value.len() > RECORD_BYTES_MAX)
-        {
+        if records.iter().any(|record| record.value.len() > RECORD_BYTES_MAX) {
             return Err(fatal(format!("a record for {topic} is too large")));
         }
         match self.world.call_append(self.owner, &place, records).await {

@@ -238,7 +238,9 @@ impl World {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no test panics while it holds the world")
+        self.state
+            .lock()
+            .expect("no test panics while it holds the world")
     }
 
     /// One call: lets others act, then takes the next step number, meets its fault, and applies `effect` unless the fault
