@@ -7,11 +7,11 @@ Usage: python3 samples/generate.py > samples/audit_events.ndjson
 import json
 import random
 import sys
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 SEED = 20261101
 EVENTS = 300
-START = datetime(2026, 11, 1, 5, 0, tzinfo=timezone.utc)
+START = datetime(2026, 11, 1, 5, 0, tzinfo=UTC)
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
 TENANTS = {
@@ -25,7 +25,13 @@ AGENTS = [
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 14_6) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.1 Safari/605.1.15",
     "intake-agent/4.2.0 (+batch; retries=3)",
 ]
-FILES = ["Q3 forecast.xlsx", "Überweisung 2026-10.pdf", "患者同意書.pdf", "contract \"draft\" v7.docx", "scan\\0042.tiff"]
+FILES = [
+    "Q3 forecast.xlsx",
+    "Überweisung 2026-10.pdf",
+    "患者同意書.pdf",
+    'contract "draft" v7.docx',
+    "scan\\0042.tiff",
+]
 ROLES = ["viewer", "editor", "billing", "records-officer", "admin"]
 
 
@@ -82,8 +88,17 @@ class Writer:
 
     def actor(self, person):
         if self.random.random() < 0.12:
-            return {"type": "service", "id": "svc:nightly-reconciliation", "on_behalf_of": {"type": "user", "id": person}}
-        return {"id": person, "type": "user", "mfa": self.pick([True, False]), "session_age_s": self.random.randrange(0, 28_800)}
+            return {
+                "type": "service",
+                "id": "svc:nightly-reconciliation",
+                "on_behalf_of": {"type": "user", "id": person},
+            }
+        return {
+            "id": person,
+            "type": "user",
+            "mfa": self.pick([True, False]),
+            "session_age_s": self.random.randrange(0, 28_800),
+        }
 
     def context(self):
         return {
@@ -108,7 +123,11 @@ def login(writer, _people):
     data = {
         "method": writer.pick(["password+totp", "passkey", "saml"]),
         "outcome": "success" if ok else "failure",
-        "risk": {"score": round(writer.random.random(), 4), "threshold": 0.75, "signals": writer.pick([[], ["new_device"], ["geo", "velocity"]])},
+        "risk": {
+            "score": round(writer.random.random(), 4),
+            "threshold": 0.75,
+            "signals": writer.pick([[], ["new_device"], ["geo", "velocity"]]),
+        },
         "attempts": writer.random.randrange(1, 6),
         "clock_skew_s": writer.pick([0.0, -0.25, 1e-7, 3.5e-5]),
     }
@@ -122,8 +141,16 @@ def upload(writer, _people):
         "bytes": size,
         "sha256": writer.hexadecimal(64),
         "pages": writer.pick([None, 1, 12, 340]),
-        "virus_scan": {"engine": "in-house", "clean": True, "took_s": round(writer.random.uniform(0.01, 4), 3)},
-        "labels": {"retention": writer.pick(["7y", "10y", "permanent"]), "language": writer.pick(["de", "en", "ja"]), "": "unlabelled"},
+        "virus_scan": {
+            "engine": "in-house",
+            "clean": True,
+            "took_s": round(writer.random.uniform(0.01, 4), 3),
+        },
+        "labels": {
+            "retention": writer.pick(["7y", "10y", "permanent"]),
+            "language": writer.pick(["de", "en", "ja"]),
+            "": "unlabelled",
+        },
     }
     return "document.upload", [target], data
 
@@ -133,22 +160,43 @@ def permission(writer, people):
     data = {
         "before": sorted(roles[:1]),
         "after": roles,
-        "reason": writer.pick(["on-call rota", "Vertretung für Urlaub", "監査対応", "ticket #4411\napproved by phone"]),
+        "reason": writer.pick(
+            ["on-call rota", "Vertretung für Urlaub", "監査対応", "ticket #4411\napproved by phone"]
+        ),
         "approvals": [{"by": person, "at_step": step} for step, person in enumerate(people[:2], 1)],
         "expires_in_s": writer.pick([3600, 86400, None]),
     }
-    targets = [{"type": "user", "id": writer.pick(people)}, {"type": "group", "id": writer.identifier("grp_", 8)}]
+    targets = [
+        {"type": "user", "id": writer.pick(people)},
+        {"type": "group", "id": writer.identifier("grp_", 8)},
+    ]
     return "permission.change", targets, data
 
 
 def decision(writer, _people):
     data = {
         "decision": writer.pick(["allow", "deny"]),
-        "policy": {"id": writer.pick(["pol-17", "pol-201"]), "version": writer.random.randrange(1, 40), "weights": [1, 0.5, 2.25e-3, 1e21]},
-        "obligations": writer.pick([[], [{"kind": "redact", "fields": ["iban", "dob"]}], [{"kind": "notify", "emoji": "🔔"}]]),
+        "policy": {
+            "id": writer.pick(["pol-17", "pol-201"]),
+            "version": writer.random.randrange(1, 40),
+            "weights": [1, 0.5, 2.25e-3, 1e21],
+        },
+        "obligations": writer.pick(
+            [[], [{"kind": "redact", "fields": ["iban", "dob"]}], [{"kind": "notify", "emoji": "🔔"}]]
+        ),
         "evaluated_in_us": writer.random.randrange(20, 4_000),
     }
-    return "access.decision", [{"type": "record", "id": writer.identifier("rec_"), "classification": writer.pick(["internal", "restricted"])}], data
+    return (
+        "access.decision",
+        [
+            {
+                "type": "record",
+                "id": writer.identifier("rec_"),
+                "classification": writer.pick(["internal", "restricted"]),
+            }
+        ],
+        data,
+    )
 
 
 def export(writer, _people):
@@ -156,8 +204,14 @@ def export(writer, _people):
     data = {
         "format": writer.pick(["csv", "parquet"]),
         "rows": rows,
-        "amount_total": {"currency": writer.pick(["EUR", "USD", "JPY"]), "minor_units": str(rows * 104_729_000_017)},
-        "filters": [{"field": "created", "op": ">=", "value": "2026-01-01"}, {"field": "balance", "op": "<", "value": -1500.75}],
+        "amount_total": {
+            "currency": writer.pick(["EUR", "USD", "JPY"]),
+            "minor_units": str(rows * 104_729_000_017),
+        },
+        "filters": [
+            {"field": "created", "op": ">=", "value": "2026-01-01"},
+            {"field": "balance", "op": "<", "value": -1500.75},
+        ],
         "destination": f"sftp://{writer.address()}/out/{writer.hexadecimal(8)}",
         "avogadro_check": 6.02214076e23,
     }
@@ -169,7 +223,11 @@ def written(event, manner):
     if manner == 0:
         return json.dumps(event)
     if manner == 1:
-        return json.dumps(event, ensure_ascii=False, separators=(",", ":")).replace("1e+21", "1E21").replace(":0.75,", ":7.50e-1,")
+        return (
+            json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+            .replace("1e+21", "1E21")
+            .replace(":0.75,", ":7.50e-1,")
+        )
     if manner == 2:
         return json.dumps(event, ensure_ascii=False).replace(": 0.0}", ": -0.0}").replace("null,", "null ,")
     return json.dumps(event, ensure_ascii=False)
@@ -188,7 +246,9 @@ def lines():
     # An integer that a double does not carry, and an event of nobody.
     number = json.dumps(writer.event() | {"data": {"account": 9007199254740993}})
     texts.insert(260, number)
-    texts.insert(280, json.dumps({name: value for name, value in writer.event().items() if name != "tenant_id"}))
+    texts.insert(
+        280, json.dumps({name: value for name, value in writer.event().items() if name != "tenant_id"})
+    )
     return texts
 
 

@@ -7,8 +7,14 @@ mod tamper;
 pub use generate::write_event;
 
 use super::Failure;
+use super::verify::{default_threads, verify_directory};
 use super::ingest::{self, IngestOptions, Summary, ingest_lines, read_mapping};
-use crate::config::{Config, Settings, StageName, describe};
+use crate::config::{Config, Settings, describe};
+use crate::ledger::verify::Options;
+use crate::ledger::chain::Head;
+use crate::ledger::names;
+use crate::log::topic;
+use crate::stages::restore::{Follower, PartitionConfig};
 use crate::service::{self, Ending, Seams, Status};
 use generate::Generator;
 use std::io::{BufRead, BufReader, Cursor};
@@ -19,6 +25,8 @@ use tokio::sync::watch;
 
 /// 300 events of four companies, with a few repeats and faults among them.
 const SAMPLE: &[u8] = include_bytes!("../../samples/audit_events.ndjson");
+/// More tenants are counted, not listed.
+const TENANTS_SHOWN: usize = 8;
 const LOG_NAME: &str = "demo.ledgerline.example/audit";
 
 /// Seal, sign, archive and verify audit events on this machine, then show what tampering looks like.
@@ -60,6 +68,9 @@ pub struct Args {
 struct Sealed {
     summary: Summary,
     seconds: f64,
+    /// The chain heads of the first tenants by name, and how many tenants there are.
+    tenants: Vec<(String, Head)>,
+    tenants_total: usize,
 }
 
 /// # Errors
@@ -78,11 +89,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
     show::opening(args.json, &dir);
     let sealed = runtime.block_on(seal(&config, input, options, lines_total))?;
-    let story = show::Story { json: args.json, dir: &dir, archive: &config.archive };
-    let report = story.sealed_and_verified(&sealed)?;
-    story.tampered(tamper::flip_one_byte(&config.archive)?)?;
-    story.closing(&report);
-    Ok(())
+    let options = Options { threads: default_threads(), ..Options::default() };
+    let report = verify_directory(&config.archive, &options, !args.json)?;
+    let tampered = tamper::flip_one_byte(&config.archive)?;
+    show::Story { json: args.json, dir: &dir, archive: &config.archive }.told(&sealed, &report, &tampered)
 }
 
 fn settings(args: &Args, dir: &Path) -> Settings {
@@ -148,10 +158,10 @@ async fn seal(
     let stages = service::run(config, &seams, Arc::clone(&status), Ending { shutdown, input_ended });
     let log = Arc::clone(&seams.log);
     let ingesting = tokio::spawn({
-        let (bar, status) = (progress.ingested(), Arc::clone(&status));
+        let bar = progress.ingested();
         async move {
             let summary = Box::pin(ingest_lines(input, &options, log.as_ref(), |at| {
-                bar.set(at.lines, status.reached(StageName::Seal), status.reached(StageName::Archive));
+                bar.set(at.lines);
             }))
             .await;
             input_done.send_replace(true);
@@ -168,6 +178,32 @@ async fn seal(
         .await
         .map_err(|error| Failure::unreadable(format!("ingesting ended unexpectedly: {error}")))?
         .map_err(|error: ingest::IngestError| Failure::unreadable(super::chain(&error)))?;
+    let seconds = begun.elapsed().as_secs_f64();
     progress.finish();
-    Ok(Sealed { summary, seconds: begun.elapsed().as_secs_f64() })
+    let (tenants, tenants_total) = heads(config, &seams).await?;
+    Ok(Sealed { summary, seconds, tenants, tenants_total })
+}
+
+/// Chain heads as the log has them, by the way on which an owner restores its state.
+async fn heads(config: &Config, seams: &Seams) -> Result<(Vec<(String, Head)>, usize), Failure> {
+    let failure = |error| Failure::unreadable(super::chain(&error));
+    let partitions = seams.log.partitions(topic::LEDGER_ENTRIES).await.map_err(|error| Failure::unreadable(super::chain(&error)))?;
+    let mut heads = std::collections::BTreeMap::new();
+    let mut total = 0;
+    for partition in 0..partitions {
+        let partition = PartitionConfig {
+            origin: names::origin(&config.log_name, partition),
+            partition,
+            limits: config.seal.limits,
+            window_entries_max: 0,
+        };
+        let mut follower = Follower::restore(seams.log.as_ref(), &partition).await.map_err(failure)?;
+        follower.catch_up(seams.log.as_ref(), None).await.map_err(failure)?;
+        total += follower.state.heads.len();
+        heads.extend(follower.state.heads.iter().map(|(tenant, head)| (tenant.to_owned(), head)));
+        while heads.len() > TENANTS_SHOWN {
+            heads.pop_last();
+        }
+    }
+    Ok((heads.into_iter().collect(), total))
 }

@@ -1,5 +1,7 @@
 //! The tree against RFC 6962's recursive definition, which is slow and obviously right, and tiles against the tree.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use data_encoding::HEXLOWER;
 use ledgerline::ledger::Digest;
 use ledgerline::ledger::merkle::{

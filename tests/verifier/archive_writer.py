@@ -4,8 +4,8 @@ import hashlib
 import os
 
 import canonical
+import leaves
 import notes
-import rules
 import zstandard
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
@@ -82,8 +82,10 @@ class PartitionWriter:
         tenant = event["tenant_id"]
         sequence, prev = self.heads.get(tenant, (0, "0" * 64))
         own = {"event": hashlib.sha256(event_bytes).hexdigest(), "prev": prev, "sequence": sequence + 1}
-        leaf = self.leaf("entry", line_event=event_bytes, **({"source": source, "tenant": tenant} | own | members))
-        self.heads[tenant] = (sequence + 1, rules.entry_hash(leaf).hex())
+        leaf = self.leaf(
+            "entry", line_event=event_bytes, **({"source": source, "tenant": tenant} | own | members)
+        )
+        self.heads[tenant] = (sequence + 1, leaves.entry_hash(leaf).hex())
 
     def rejected(self, raw, code, source, /, **members):
         digest = {"raw": hashlib.sha256(raw).hexdigest(), "raw_bytes": len(raw)}
@@ -127,6 +129,19 @@ def jwks_objects(genesis_keys, declared):
     """{name: bytes} of the JWKS objects."""
     counts = range(genesis_keys, len(declared) + 1)
     return {f"keys/jwks-{k}.json": notes.jwks([key.public for key in declared[:k]]) for k in counts}
+
+
+class Memory:
+    """An archive that is on no disk."""
+
+    def __init__(self, objects):
+        self.objects = objects
+
+    def names(self):
+        return set(self.objects)
+
+    def read(self, name):
+        return self.objects[name]
 
 
 def write_directory(path, objects):

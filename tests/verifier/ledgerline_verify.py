@@ -10,20 +10,15 @@ It is written to be read, not to be fast: one thread, about one segment in memor
 import argparse
 import json
 import os
-import re
 import stat
 import sys
 
-import canonical
+import events
+import leaves
 import notes
-import rules
-import zstandard
 from notes import Bad
+from segments import SEGMENT, Cut, Invalid
 from tree import Tree
-
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-SEGMENT_BYTES_MAX = 64 * 1024 * 1024
-SEGMENT = re.compile(r"(?P<origin>.+)/class=(?P<class>[^/]+)/date=(?P<date>[^/]+)/(?P<first>[0-9]{20})-(?P<last>[0-9]{20})\.ndjson\.zst")
 
 NO_TAIL = "that no cuts are missing at the end of a partition: give --expect-head or --not-before"
 NO_TAIL_AFTER = "that no cuts are missing after what --expect-head and --not-before demand"
@@ -34,21 +29,6 @@ NEVER_ESTABLISHED = [
     "whether a refusal or a duplicate was just",
     "whether a tenant's leaves are in the class that was meant for it",
 ]
-
-
-class Invalid(Exception):
-    """The first bad place."""
-
-    def __init__(self, reason, name=None, leaf=None, index=None):
-        super().__init__(reason)
-        leaf = leaf if isinstance(leaf, dict) else {}
-        self.place = {
-            "object": name,
-            "tenant": leaf.get("tenant"),
-            "sequence": leaf.get("sequence"),
-            "index": leaf.get("index", index),
-            "reason": str(reason),
-        }
 
 
 class Unreadable(Exception):
@@ -95,127 +75,6 @@ def read_file(path):
         raise Unreadable(f"{path}: {error.strerror}") from error
 
 
-def decompress(data):
-    """The lines of one zstd frame with content size and checksum, and nothing after it."""
-    try:
-        if not data.startswith(ZSTD_MAGIC):
-            raise Bad("not a zstd frame")
-        frame = zstandard.get_frame_parameters(data)
-        if not frame.has_checksum or not 0 < frame.content_size <= SEGMENT_BYTES_MAX:
-            raise Bad("the zstd frame lacks its checksum or size, or holds too much")
-        decoder = zstandard.ZstdDecompressor(max_window_size=2 * SEGMENT_BYTES_MAX).decompressobj()
-        lines = decoder.decompress(data)
-    except zstandard.ZstdError as error:
-        raise Bad(f"zstd: {error}") from error
-    if not decoder.eof or decoder.unused_data or len(lines) != frame.content_size:
-        raise Bad("the zstd frame is cut short or something follows it")
-    return lines
-
-
-def read_line(line):
-    """A segment line as (leaf, leaf bytes, event or None), rebuilt from its parts and equal to what was read."""
-    try:
-        # The line's own object is one level more than the event's.
-        parts = canonical.parse(line, canonical.DEPTH_MAX + 1)
-    except canonical.Refused as error:
-        raise Bad(f"the line is not JSON by section 2: {error.code}") from error
-    if not isinstance(parts, dict) or "leaf" not in parts:
-        raise Bad("the line holds no leaf")
-    leaf, leaf_bytes = parts["leaf"], canonical.write(parts["leaf"])
-    try:
-        if len(leaf_bytes) > rules.LEAF_BYTES_MAX:
-            raise Bad("the leaf is longer than 4,096 bytes")
-        rules.check_members(leaf)
-        event_part, event = b"", None
-        raw_part = b""
-        if leaf["kind"] == "entry":
-            event, event_bytes = check_event(parts.get("event"), leaf)
-            event_part = b'"event":' + event_bytes + b","
-        elif leaf["kind"] == "rejected":
-            raw_part = b',"raw":' + canonical.write(check_raw(parts.get("raw"), leaf))
-        if line != b"{" + event_part + b'"leaf":' + leaf_bytes + raw_part + b"}":
-            raise Bad("the line is not what its leaf and event or raw make: not canonical, or something is added")
-    except Bad as error:
-        raise Invalid(error, leaf=leaf) from error
-    return leaf, leaf_bytes, event
-
-
-def check_event(event, leaf):
-    try:
-        rules.check_event(event)
-    except canonical.Refused as error:
-        raise Bad(f"the event is not an audit event: {error.code}") from error
-    event_bytes = canonical.write(event)
-    if rules.sha256_hex(event_bytes) != leaf["event"]:
-        raise Bad("the SHA-256 of the event is not the leaf's")
-    return event, event_bytes
-
-
-def check_raw(text, leaf):
-    if not isinstance(text, str):
-        raise Bad("a rejected leaf's line holds no raw")
-    raw = notes.base64_decode(text)
-    if len(raw) != leaf["raw_bytes"] or rules.sha256_hex(raw) != leaf["raw"]:
-        raise Bad("length or SHA-256 of raw is not the leaf's")
-    return text
-
-
-class Cut:
-    """The objects of one cut, by class, before they are read."""
-
-    def __init__(self, first, last):
-        self.first, self.last, self.objects = first, last, []
-
-    def leaves(self, archive):
-        """(name, leaf, leaf bytes, event) of all objects, in order of index. Each index occurs once."""
-        read = []
-        for name, archive_class in self.objects:
-            before = self.first - 1
-            for leaf, leaf_bytes, event in self.lines(archive, name):
-                if not before < leaf["index"] <= self.last:
-                    raise Invalid("the leaf is out of order or out of its segment", name, leaf)
-                if "tenant" not in leaf and archive_class != "default":
-                    raise Invalid("a leaf without tenant belongs to class default", name, leaf)
-                before = leaf["index"]
-                read.append((leaf["index"], name, leaf, leaf_bytes, event))
-        read.sort(key=lambda row: row[0])
-        self.check_complete(read)
-        return read
-
-    def lines(self, archive, name):
-        """The lines of one object. 0x0A is the only separator."""
-        try:
-            text = decompress(archive.read(name))
-            if not text.endswith(b"\n"):
-                raise Bad("the last line has no end")
-        except Bad as error:
-            raise Invalid(error, name) from error
-        for number, line in enumerate(text[:-1].split(b"\n"), 1):
-            try:
-                yield read_line(line)
-            except Invalid as error:
-                error.place["object"] = name
-                raise
-            except Bad as error:
-                raise Invalid(f"line {number}: {error}", name) from error
-
-    def check_complete(self, read):
-        objects_of = {}
-        for expected, (index, name, leaf, _, _) in enumerate(read, self.first):
-            if index != expected:
-                raise Invalid(f"index {expected} is missing or occurs twice", name, leaf)
-            if objects_of.setdefault(leaf.get("tenant", ""), name) != name:
-                raise Invalid("a tenant's leaves are in two classes of one cut", name, leaf)
-            if (leaf["kind"] == "cut") != (index == self.last):
-                raise Invalid("a segment ends with its cut and holds no other", name, leaf)
-        _, name, cut, _, _ = read[-1]
-        if (cut["index"], cut.get("from")) != (self.last, self.first):
-            raise Invalid("the segment's name is not that of its cut", name, cut)
-        for name, _ in self.objects:
-            if SEGMENT.fullmatch(name)["date"] != cut["sealed_at"][:10]:
-                raise Invalid("date is not the UTC day of the cut", name, cut)
-
-
 class Verifier:
     def __init__(self, archive, trusted=None, heads=(), not_before=None):
         self.archive, self.trusted, self.heads, self.not_before = archive, trusted, heads, not_before
@@ -242,7 +101,7 @@ class Verifier:
             match = SEGMENT.fullmatch(name)
             if not match:
                 continue
-            if rules.split_origin(match["origin"]) is None or not rules.CLASS.fullmatch(match["class"]):
+            if leaves.split_origin(match["origin"]) is None or not leaves.CLASS.fullmatch(match["class"]):
                 raise Invalid("not the name of a segment", name)
             span = int(match["first"]), int(match["last"])
             cuts = origins.setdefault(match["origin"], {})
@@ -252,7 +111,7 @@ class Verifier:
         return {origin: [cuts[span] for span in sorted(cuts)] for origin, cuts in origins.items()}
 
     def verify_partition(self, origin, cuts, names):
-        partition, tree = rules.Partition(origin), Tree()
+        partition, tree = leaves.Partition(origin), Tree()
         self.partitions.append(partition)
         for cut in cuts:
             if cut.first != tree.size or cut.last < cut.first:
@@ -267,7 +126,7 @@ class Verifier:
             self.verify_checkpoint(partition, tree, names)
             self.verify_tiles(origin, tree, size_before, names)
         self.tenants += len(partition.tenants)
-        if self.not_before is not None and rules.instant(partition.sealed_at) < self.not_before:
+        if self.not_before is not None and events.instant(partition.sealed_at) < self.not_before:
             raise Invalid(f"the last cut of {origin} is sealed before the given time", cuts[-1].objects[0][0])
 
     def apply(self, partition, name, leaf, leaf_bytes, event):
@@ -288,7 +147,9 @@ class Verifier:
         name = f"{partition.origin}/checkpoints/{tree.size:020}"
         data = self.fetch(name, names)
         try:
-            notes.check_archived_checkpoint(data, partition.origin, tree.size, tree.root(), partition.keys.signers())
+            notes.check_archived_checkpoint(
+                data, partition.origin, tree.size, tree.root(), partition.keys.signers()
+            )
             if self.trusted is not None and not self.trusts(partition.keys.signers()):
                 raise Bad("no signature of the checkpoint is by a trusted key")
         except Bad as error:
@@ -313,7 +174,9 @@ class Verifier:
                     raise Invalid(f"{partition.origin} and {first.origin} have another {member} in genesis")
             if partition.log_name != first.log_name:
                 raise Invalid(f"{partition.origin} and {first.origin} have other log names")
-        missing = set(range(first.genesis["partitions"])) - {partition.number for partition in self.partitions}
+        missing = set(range(first.genesis["partitions"])) - {
+            partition.number for partition in self.partitions
+        }
         if missing:
             raise Invalid(f"partition {min(missing)} of {first.log_name} is missing")
 
@@ -362,9 +225,10 @@ class Verifier:
         }
 
 
-def verify(path, trusted=None, heads=(), not_before=None):
-    """The report of an archive directory. `trusted` are keys, `heads` are notes.Head, `not_before` a rules.instant."""
-    verifier = Verifier(Directory(path), trusted, heads, not_before)
+def verify(archive, trusted=None, heads=(), not_before=None):
+    """The report of an archive: what has names() and read(name). `trusted` are keys, `heads` notes.Head, `not_before`
+    a events.instant."""
+    verifier = Verifier(archive, trusted, heads, not_before)
     try:
         return verifier.report(verifier.run(), None)
     except Invalid as error:
@@ -372,13 +236,23 @@ def verify(path, trusted=None, heads=(), not_before=None):
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(prog="ledgerline_verify.py", description="Verifies a Ledgerline archive by docs/FORMAT.md.")
-    parser.add_argument("archive", metavar="ARCHIVE", help="directory archive")
-    parser.add_argument("--jwks", metavar="FILE", help="trusted keys; without them the verdict is at most consistent")
-    parser.add_argument(
-        "--expect-head", metavar="FILE", action="append", default=[], help="a checkpoint that the archive must hold"
+    parser = argparse.ArgumentParser(
+        prog="ledgerline_verify.py", description="Verifies a Ledgerline archive by docs/FORMAT.md."
     )
-    parser.add_argument("--not-before", metavar="TIME", help="RFC 3339; every partition must have a cut at or after it")
+    parser.add_argument("archive", metavar="ARCHIVE", help="directory archive")
+    parser.add_argument(
+        "--jwks", metavar="FILE", help="trusted keys; without them the verdict is at most consistent"
+    )
+    parser.add_argument(
+        "--expect-head",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a checkpoint that the archive must hold",
+    )
+    parser.add_argument(
+        "--not-before", metavar="TIME", help="RFC 3339; every partition must have a cut at or after it"
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     return parser, parser.parse_args(argv)
 
@@ -388,12 +262,12 @@ def main(argv):
     try:
         trusted = notes.trusted_keys(read_file(given.jwks)) if given.jwks else None
         heads = [notes.Head(read_file(path)) for path in given.expect_head]
-        not_before = rules.instant(given.not_before) if given.not_before else None
+        not_before = events.instant(given.not_before) if given.not_before else None
         if given.not_before and not_before is None:
             parser.error("--not-before is not an RFC 3339 time")
         if trusted == []:
             parser.error("--jwks holds no PS256 or Ed25519 key")
-        report = verify(given.archive, trusted, heads, not_before)
+        report = verify(Directory(given.archive), trusted, heads, not_before)
     except Bad as error:
         parser.error(str(error))
     except Unreadable as error:

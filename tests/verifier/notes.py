@@ -87,7 +87,11 @@ class Key:
             members = {"crv": "Ed25519", "kty": "OKP", "x": base64url(self.public.public_bytes_raw())}
         else:
             modulus = self.public.public_numbers().n
-            members = {"e": "AQAB", "kty": "RSA", "n": base64url(modulus.to_bytes((modulus.bit_length() + 7) // 8, "big"))}
+            members = {
+                "e": "AQAB",
+                "kty": "RSA",
+                "n": base64url(modulus.to_bytes((modulus.bit_length() + 7) // 8, "big")),
+            }
         return members | {"alg": self.alg, "kid": self.kid, "use": "sig"}
 
 

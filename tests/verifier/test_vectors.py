@@ -11,8 +11,9 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import canonical
+import events
+import leaves
 import notes
-import rules
 import tree
 
 VECTORS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "vectors")
@@ -66,28 +67,28 @@ class Vectors(unittest.TestCase):
     def test_events(self):
         def work(data):
             event = canonical.parse(data)
-            rules.check_event(event)
+            events.check_event(event)
             return canonical.write(event)
 
         def check(case):
             data = base64.b64decode(case["input_base64"])
             self.assert_outcome(case, lambda: work(data))
             if "sha256" in case:
-                self.assertEqual(rules.sha256_hex(work(data)), case["sha256"])
+                self.assertEqual(leaves.sha256_hex(work(data)), case["sha256"])
 
         self.each("events.json", check)
 
     def test_times(self):
         def check(case):
-            self.assertEqual(rules.instant(case["time"]) is not None, case["valid"])
+            self.assertEqual(events.instant(case["time"]) is not None, case["valid"])
 
         self.each("times.json", check, "time")
 
     def test_murmur2(self):
         def check(case):
-            self.assertEqual(f"{rules.murmur2(case['tenant'].encode()):08x}", case["murmur2"])
+            self.assertEqual(f"{events.murmur2(case['tenant'].encode()):08x}", case["murmur2"])
             for partitions, partition in case["partition"].items():
-                self.assertEqual(rules.partition_of(case["tenant"], int(partitions)), partition)
+                self.assertEqual(events.partition_of(case["tenant"], int(partitions)), partition)
 
         self.each("murmur2.json", check, "tenant")
 
@@ -96,8 +97,8 @@ class Vectors(unittest.TestCase):
             data = base64.b64decode(case["leaf_base64"])
             try:
                 leaf = canonical.parse(data)
-                rules.check_members(leaf)
-                valid = canonical.write(leaf) == data and len(data) <= rules.LEAF_BYTES_MAX
+                leaves.check_members(leaf)
+                valid = canonical.write(leaf) == data and len(data) <= leaves.LEAF_BYTES_MAX
             except (canonical.Refused, notes.Bad):
                 valid = False
             self.assertEqual(valid, case["valid"])
@@ -107,7 +108,7 @@ class Vectors(unittest.TestCase):
     def test_entry_hashes(self):
         def check(case):
             leaf = base64.b64decode(case["leaf_base64"])
-            self.assertEqual(rules.entry_hash(leaf).hex(), case["entry_hash"])
+            self.assertEqual(leaves.entry_hash(leaf).hex(), case["entry_hash"])
             self.assertEqual(tree.leaf_hash(leaf).hex(), case["leaf_hash"])
 
         self.each("entry_hash.json", check, "entry_hash")
@@ -145,20 +146,29 @@ class Vectors(unittest.TestCase):
             self.assertEqual(key.key_id(case["origin"]).hex(), case["key_id"])
             self.assertEqual(canonical.write(key.jwk()).decode(), case["jwk"])
             self.assertTrue(key.verifies(notes.base64_decode(case["proof"]), case["proof_text"].encode()))
-            self.assertFalse(key.verifies(notes.base64_decode(case["proof"]), case["proof_text"].encode() + b"\n"))
+            self.assertFalse(
+                key.verifies(notes.base64_decode(case["proof"]), case["proof_text"].encode() + b"\n")
+            )
         self.assertEqual(notes.jwks(keys).decode(), vectors["jwks"])
-        self.assertEqual([k.identity() for k in notes.trusted_keys(vectors["jwks"].encode())], [k.identity() for k in keys])
+        self.assertEqual(
+            [k.identity() for k in notes.trusted_keys(vectors["jwks"].encode())], [k.identity() for k in keys]
+        )
 
     def test_checkpoints(self):
         vectors = load("checkpoint.json")
         origin, size, root = vectors["origin"], vectors["size"], notes.base64_decode(vectors["root"])
         self.assertEqual(notes.checkpoint_text(origin, size, root), vectors["text"])
-        keys = {k["kid"]: notes.Key(k["alg"], k["kid"], notes.base64_decode(k["spki"])) for k in load("keys.json")["cases"]}
+        keys = {
+            k["kid"]: notes.Key(k["alg"], k["kid"], notes.base64_decode(k["spki"]))
+            for k in load("keys.json")["cases"]
+        }
         signers = [keys[kid] for kid in vectors["signers"]]
         for case in vectors["cases"]:
             with self.subTest(case["name"]):
                 try:
-                    notes.check_archived_checkpoint(notes.base64_decode(case["note_base64"]), origin, size, root, signers)
+                    notes.check_archived_checkpoint(
+                        notes.base64_decode(case["note_base64"]), origin, size, root, signers
+                    )
                     valid = True
                 except notes.Bad:
                     valid = False

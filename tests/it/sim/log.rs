@@ -1,5 +1,6 @@
 //! The log seam.
 
+use super::call::Call;
 use super::world::{Answer, World, injected};
 use async_trait::async_trait;
 use ledgerline::log::{Committed, Log, LogError, NewRecord, Offset, Record};
@@ -35,13 +36,14 @@ impl SimLog {
     /// A call other than an append: what failed may be made again.
     async fn call<T>(
         &self,
-        name: &str,
+        call: Call,
+        detail: impl FnOnce() -> String,
         effect: impl FnOnce(&mut super::world::State) -> T,
     ) -> Result<T, LogError> {
-        match self.world.call(self.owner, name, effect).await {
+        match self.world.call(self.owner, call, detail, effect).await {
             (Answer::Ok, Some(value)) => Ok(value),
             (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(LogError::Retry {
-                what: name.to_owned(),
+                what: call.as_str().to_owned(),
                 source: injected(),
             }),
         }
@@ -68,13 +70,13 @@ impl Log for SimLog {
         match self.world.call_append(self.owner, &place, records).await {
             (Answer::Ok, Some(first)) => Ok(first),
             (Answer::Refused, _) => Err(LogError::Retry {
-                what: "append".to_owned(),
+                what: Call::append_to(topic).as_str().to_owned(),
                 source: injected(),
             }),
             (Answer::Ok | Answer::Unknown, _) => Err(LogError::Unknown {
                 topic: topic.to_owned(),
                 partition,
-                what: "append".to_owned(),
+                what: Call::append_to(topic).as_str().to_owned(),
                 source: injected(),
             }),
         }
@@ -89,9 +91,13 @@ impl Log for SimLog {
         bytes_max: usize,
     ) -> Result<Vec<Record>, LogError> {
         let place = self.place(topic, partition)?;
-        self.call(&format!("read {topic}/{partition} from {from}"), |state| {
+        let detail = || format!("{topic}/{partition} from {from}");
+        self.call(Call::Read, detail, |state| {
             let (mut read, mut bytes) = (Vec::new(), 0);
             for record in state.streams[&place].records.range(from..).map(|(_, record)| record) {
+                if state.hides(&place, record.offset) {
+                    continue;
+                }
                 bytes += record.value.len();
                 if read.len() == records_max || (bytes > bytes_max && !read.is_empty()) {
                     break;
@@ -105,7 +111,7 @@ impl Log for SimLog {
 
     async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
         let place = self.place(topic, partition)?;
-        self.call(&format!("end of {topic}/{partition}"), |state| {
+        self.call(Call::End, || format!("of {topic}/{partition}"), |state| {
             state.streams[&place].end
         })
         .await
@@ -113,7 +119,7 @@ impl Log for SimLog {
 
     async fn start(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
         let place = self.place(topic, partition)?;
-        self.call(&format!("start of {topic}/{partition}"), |state| {
+        self.call(Call::Start, || format!("of {topic}/{partition}"), |state| {
             state.streams[&place].start
         })
         .await
@@ -121,7 +127,8 @@ impl Log for SimLog {
 
     async fn trim(&self, topic: &str, partition: u32, before: Offset) -> Result<(), LogError> {
         let place = self.place(topic, partition)?;
-        self.call(&format!("trim {topic}/{partition} below {before}"), |state| {
+        let detail = || format!("{topic}/{partition} below {before}");
+        self.call(Call::Trim, detail, |state| {
             let stream = state.streams.get_mut(&place).expect("the place was checked");
             stream.start = stream.start.max(before.min(stream.end));
             stream.records = stream.records.split_off(&stream.start);
@@ -136,7 +143,7 @@ impl Log for SimLog {
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         self.place(topic, 0)?;
         let partitions = self.partitions;
-        self.call(&format!("partitions of {topic}"), |_| partitions).await
+        self.call(Call::Partitions, || format!("of {topic}"), |_| partitions).await
     }
 
     async fn commit(
@@ -148,8 +155,9 @@ impl Log for SimLog {
     ) -> Result<(), LogError> {
         self.place(topic, partition)?;
         let key = (group.to_owned(), topic.to_owned(), partition);
-        let name = format!("commit {group} {topic}/{partition} at {}", position.offset);
-        self.call(&name, |state| {
+        let at = position.offset;
+        let detail = || format!("{group} {topic}/{partition} at {at}");
+        self.call(Call::Commit, detail, |state| {
             state.committed.insert(key, position);
         })
         .await
@@ -163,7 +171,8 @@ impl Log for SimLog {
     ) -> Result<Option<Committed>, LogError> {
         self.place(topic, partition)?;
         let key = (group.to_owned(), topic.to_owned(), partition);
-        self.call(&format!("committed {group} {topic}/{partition}"), |state| {
+        let detail = || format!("{group} {topic}/{partition}");
+        self.call(Call::Committed, detail, |state| {
             state.committed.get(&key).cloned()
         })
         .await

@@ -4,6 +4,7 @@
 //! Each call yields once before it takes effect, so that the [`executor`] can let any other owner act between any two
 //! calls. An owner that crashes loses its future, and with it all that it had in memory; it is then started anew.
 
+mod call;
 mod clock;
 mod executor;
 mod log;
@@ -13,6 +14,7 @@ mod signer;
 mod vault;
 mod world;
 
+pub use call::{Call, matrix};
 pub use executor::{Executor, Schedule, block_on};
-pub use plan::{Fault, Plan};
-pub use world::World;
+pub use plan::{Fault, FaultKind, Plan, Random};
+pub use world::{Defect, World, yield_once};

@@ -1,5 +1,6 @@
 //! The signing seam: another signer's keys, with steps and faults in front.
 
+use super::call::Call;
 use super::world::{Answer, World, injected};
 use async_trait::async_trait;
 use ledgerline::signing::{HeldKey, SignError, Signer};
@@ -25,11 +26,11 @@ impl Signer for SimSigner {
     }
 
     async fn sign(&self, kid: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let name = format!("sign with {kid}");
-        match self.world.call(self.owner, &name, |_| ()).await {
+        let call = self.world.call(self.owner, Call::Sign, || format!("with {kid}"), |_| ());
+        match call.await {
             (Answer::Ok, _) => self.inner.sign(kid, message).await,
             (Answer::Refused | Answer::Unknown, _) => Err(SignError::Retry {
-                what: name,
+                what: Call::Sign.as_str().to_owned(),
                 source: injected(),
             }),
         }

@@ -1,5 +1,6 @@
 //! The vault seam.
 
+use super::call::Call;
 use super::world::{Answer, State, World, injected};
 use async_trait::async_trait;
 use ledgerline::vault::{Put, Vault, VaultError};
@@ -15,11 +16,16 @@ impl SimVault {
         Self { world, owner }
     }
 
-    async fn call<T>(&self, name: String, effect: impl FnOnce(&mut State) -> T) -> Result<T, VaultError> {
-        match self.world.call(self.owner, &name, effect).await {
+    async fn call<T>(
+        &self,
+        call: Call,
+        name: &str,
+        effect: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, VaultError> {
+        match self.world.call(self.owner, call, || name.to_owned(), effect).await {
             (Answer::Ok, Some(value)) => Ok(value),
             (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(VaultError::Retry {
-                what: name,
+                what: format!("{} {name}", call.as_str()),
                 source: injected(),
             }),
         }
@@ -29,30 +35,26 @@ impl SimVault {
 #[async_trait]
 impl Vault for SimVault {
     async fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put, VaultError> {
-        self.call(format!("put {name}"), |state| {
-            if state.objects.contains_key(name) {
-                return Put::Exists;
-            }
-            state.objects.insert(name.to_owned(), bytes.to_vec());
-            Put::Created
+        self.call(Call::Put, name, |state| {
+            state.put(name, bytes)
         })
         .await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, VaultError> {
-        self.call(format!("get {name}"), |state| state.objects.get(name).cloned())
+        self.call(Call::Get, name, |state| state.objects.get(name).cloned())
             .await
     }
 
     async fn head(&self, name: &str) -> Result<Option<u64>, VaultError> {
-        self.call(format!("head {name}"), |state| {
+        self.call(Call::Head, name, |state| {
             state.objects.get(name).map(|bytes| bytes.len() as u64)
         })
         .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
-        self.call(format!("list {prefix}"), |state| {
+        self.call(Call::List, prefix, |state| {
             let names = state.objects.keys();
             names.filter(|name| name.starts_with(prefix)).cloned().collect()
         })

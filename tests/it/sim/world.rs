@@ -1,5 +1,6 @@
 //! The shared state behind the four seams, and the step that every call goes through.
 
+use super::call::Call;
 use super::clock::SimClock;
 use super::log::SimLog;
 use super::plan::{Fault, FaultKind, Plan};
@@ -7,6 +8,7 @@ use super::signer::SimSigner;
 use super::vault::SimVault;
 use ledgerline::log::{BoxError, Committed, NewRecord, Record, topic};
 use ledgerline::signing::Signer;
+use ledgerline::vault::Put;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -31,11 +33,33 @@ pub(super) struct State {
     steps: u64,
     delayed: Vec<DelayedAppend>,
     crashed: BTreeSet<usize>,
-    hits: BTreeMap<FaultKind, u64>,
-    trace: Vec<String>,
+    hits: BTreeMap<(Call, FaultKind), u64>,
+    /// The kind of every call so far, by step.
+    calls: Vec<Call>,
+    /// `None` where nobody will read it: text for every call takes longer than the calls.
+    trace: Option<Vec<String>>,
+    changes: u64,
+    defect: Option<Defect>,
 }
 
-#[derive(Default)]
+/// How a world breaks a promise of its seams, to see that a judge can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Defect {
+    /// No read shows the record at this offset of `audit.events/0`.
+    HidesInput { offset: u64 },
+    /// Every append to this topic is acknowledged and forgotten.
+    ForgetsAppends { topic: &'static str },
+    /// The last byte of each record of `ledger.entries` from this offset on is changed.
+    AltersEntries { from: u64 },
+    /// A put leaves half an object.
+    StoresHalf,
+    /// A put over an object that exists empties it and answers that it was created.
+    Overwrites,
+    /// Every append is applied twice.
+    AppliesTwice,
+}
+
+#[derive(Clone, Default)]
 pub(super) struct Stream {
     pub start: u64,
     pub end: u64,
@@ -74,7 +98,10 @@ impl World {
             delayed: Vec::new(),
             crashed: BTreeSet::new(),
             hits: BTreeMap::new(),
-            trace: Vec::new(),
+            calls: Vec::new(),
+            trace: Some(Vec::new()),
+            changes: 0,
+            defect: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -85,6 +112,19 @@ impl World {
     #[must_use]
     pub fn with_plan(self, plan: Plan) -> Self {
         self.state().plan = plan;
+        self
+    }
+
+    /// Keeps no trace.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        self.state().trace = None;
+        self
+    }
+
+    #[must_use]
+    pub fn with_defect(self, defect: Option<Defect>) -> Self {
+        self.state().defect = defect;
         self
     }
 
@@ -111,14 +151,74 @@ impl World {
         self.state().steps
     }
 
+    /// The kind of every call so far, by step.
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// Grows whenever the log or the archive changes.
+    pub fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
     /// How many calls met a fault of this kind.
     pub fn hits(&self, kind: FaultKind) -> u64 {
-        self.state().hits.get(&kind).copied().unwrap_or(0)
+        Call::ALL.into_iter().map(|call| self.hits_at(call, kind)).sum()
+    }
+
+    /// How many calls of this kind met a fault of this kind.
+    pub fn hits_at(&self, call: Call, kind: FaultKind) -> u64 {
+        self.state().hits.get(&(call, kind)).copied().unwrap_or(0)
     }
 
     /// Every call so far: step, owner, call, fault.
     pub fn trace(&self) -> Vec<String> {
-        self.state().trace.clone()
+        self.state().trace.clone().unwrap_or_default()
+    }
+
+    /// A world of its own that holds what this one holds now: same log, archive, positions and clock, no calls yet, no faults.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let fork = Self::new(self.partitions);
+        {
+            let (from, mut to) = (self.state(), fork.state());
+            to.streams.clone_from(&from.streams);
+            to.committed.clone_from(&from.committed);
+            to.objects.clone_from(&from.objects);
+            to.clock = from.clock;
+        }
+        fork
+    }
+
+    /// Appends without a step: what others wrote.
+    pub fn put_records(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> u64 {
+        self.state().land(&(topic.to_owned(), partition), records)
+    }
+
+    /// What a partition holds, without a step.
+    pub fn records(&self, topic: &str, partition: u32) -> Vec<Record> {
+        let state = self.state();
+        let stream = &state.streams[&(topic.to_owned(), partition)];
+        stream.records.values().cloned().collect()
+    }
+
+    pub fn end_of(&self, topic: &str, partition: u32) -> u64 {
+        self.state().streams[&(topic.to_owned(), partition)].end
+    }
+
+    /// The archive, without a step.
+    pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
+        self.state().objects.clone()
+    }
+
+    /// Changes the archive behind everybody's back.
+    pub fn edit_objects(&self, edit: impl FnOnce(&mut BTreeMap<String, Vec<u8>>)) {
+        edit(&mut self.state().objects);
+    }
+
+    /// Whether an append to `topic` is still in flight.
+    pub fn is_in_flight(&self, topic: &str) -> bool {
+        self.state().delayed.iter().any(|append| append.place.0 == topic)
     }
 
     /// Lets every append that is still in flight arrive, and meets no more faults.
@@ -146,13 +246,14 @@ impl World {
     pub(super) async fn call<T>(
         &self,
         owner: usize,
-        name: &str,
+        call: Call,
+        detail: impl FnOnce() -> String,
         effect: impl FnOnce(&mut State) -> T,
     ) -> (Answer, Option<T>) {
         yield_once().await;
         let ended = {
             let mut state = self.state();
-            let fault = state.begin(owner, name);
+            let fault = state.begin(owner, call, detail);
             state.meet(fault, owner, effect)
         };
         match ended {
@@ -179,18 +280,22 @@ impl World {
 
 impl State {
     /// The fault that the next step meets.
-    fn begin(&mut self, owner: usize, name: &str) -> Option<Fault> {
+    fn begin(&mut self, owner: usize, call: Call, detail: impl FnOnce() -> String) -> Option<Fault> {
         let step = self.steps;
         self.steps += 1;
         self.land_due(step);
         let fault = self.plan.next(step);
         if let Some(fault) = fault {
-            *self.hits.entry(fault.kind()).or_default() += 1;
+            *self.hits.entry((call, fault.kind())).or_default() += 1;
         }
-        self.trace.push(match fault {
-            None => format!("{step} owner {owner} {name}"),
-            Some(fault) => format!("{step} owner {owner} {name}: {fault:?}"),
-        });
+        self.calls.push(call);
+        if let Some(trace) = &mut self.trace {
+            let line = format!("{step} owner {owner} {} {}", call.as_str(), detail());
+            trace.push(match fault {
+                None => line,
+                Some(fault) => format!("{line}: {fault:?}"),
+            });
+        }
         fault
     }
 
@@ -228,8 +333,8 @@ impl State {
         place: &(String, u32),
         records: Vec<NewRecord>,
     ) -> Option<(Answer, Option<u64>)> {
-        let name = format!("append {} to {}/{}", records.len(), place.0, place.1);
-        let fault = self.begin(owner, &name);
+        let detail = || format!("/{} {} records", place.1, records.len());
+        let fault = self.begin(owner, Call::append_to(&place.0), detail);
         if let Some(Fault::Delayed { steps }) = fault {
             self.delayed.push(DelayedAppend {
                 due: self.steps + steps,
@@ -250,6 +355,8 @@ impl State {
 
     /// Appends and answers with the first offset.
     fn land(&mut self, place: &(String, u32), records: Vec<NewRecord>) -> u64 {
+        self.changes += 1;
+        let records = self.spoil(place, records);
         let timestamp_ms = self.clock / 1_000;
         let stream = self.streams.get_mut(place).expect("the place was checked");
         let first = stream.end;
@@ -269,8 +376,47 @@ impl State {
     }
 }
 
+impl State {
+    /// What a defect makes of an append.
+    fn spoil(&self, place: &(String, u32), mut records: Vec<NewRecord>) -> Vec<NewRecord> {
+        match self.defect {
+            Some(Defect::AppliesTwice) => [records.clone(), records].concat(),
+            Some(Defect::ForgetsAppends { topic }) if topic == place.0 => Vec::new(),
+            Some(Defect::AltersEntries { from }) if topic::LEDGER_ENTRIES == place.0 => {
+                let after = self.streams[place].end;
+                for (offset, record) in (after..).zip(&mut records) {
+                    if offset >= from && let Some(last) = record.value.last_mut() {
+                        *last ^= 1;
+                    }
+                }
+                records
+            }
+            Some(_) | None => records,
+        }
+    }
+
+    /// Whether a defect hides this record.
+    pub fn hides(&self, place: &(String, u32), offset: u64) -> bool {
+        let hidden = place.0 == topic::AUDIT_EVENTS && place.1 == 0;
+        hidden && self.defect == Some(Defect::HidesInput { offset })
+    }
+
+    pub fn put(&mut self, name: &str, bytes: &[u8]) -> Put {
+        let exists = self.objects.contains_key(name);
+        let stored = match self.defect {
+            Some(Defect::Overwrites) if exists => &[],
+            _ if exists => return Put::Exists,
+            Some(Defect::StoresHalf) => &bytes[..bytes.len() / 2],
+            Some(_) | None => bytes,
+        };
+        self.changes += 1;
+        self.objects.insert(name.to_owned(), stored.to_vec());
+        Put::Created
+    }
+}
+
 /// Pending once, then ready.
-async fn yield_once() {
+pub async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
         if yielded {
