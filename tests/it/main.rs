@@ -21,5 +21,6 @@ mod simulation;
 mod tamper;
 mod tidy;
 mod vault_conformance;
+mod verify_command;
 mod verify_good;
 mod verify_reasons;

@@ -255,11 +255,11 @@ fn every_object_renamed_or_doubled_is_found() {
     let archive = Ledger::small().write();
     for name in archive.objects.keys() {
         for near in near_names(name) {
-            let changed = renamed(&archive, name, &near);
-            if changed == archive || archive.objects.contains_key(&near) {
+            let moved = renamed(&archive, name, &near);
+            if moved == archive || archive.objects.contains_key(&near) {
                 continue;
             }
-            assert!(is_found(&changed, &Options::default()), "{name} as {near}");
+            assert!(is_found(&moved, &Options::default()), "{name} as {near}");
             let mut doubled = archive.clone();
             doubled
                 .objects
