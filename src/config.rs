@@ -158,7 +158,8 @@ pub struct Config {
     pub issuer_kid: Option<String>,
     pub rsa_bits: RsaBits,
     pub log_name: String,
-    pub partitions: u32,
+    /// Of a log that is created; one that exists has its own.
+    pub partitions: Option<u32>,
     pub stages: Vec<StageName>,
     pub listen: SocketAddr,
     pub seal: SealConfig,
@@ -185,7 +186,7 @@ impl Settings {
             issuer_kid: r.issuer_kid(),
             rsa_bits: r.rsa_bits(),
             log_name: r.log_name(),
-            partitions: r.number("partitions", "LEDGERLINE_PARTITIONS", self.partitions.as_deref(), 4, 1..=4_096) as u32,
+            partitions: r.partitions(),
             stages: r.stages(),
             listen: r.listen(),
             seal: r.seal(),
@@ -234,6 +235,11 @@ impl Reader<'_> {
                 default
             }
         }
+    }
+
+    fn partitions(&mut self) -> Option<u32> {
+        let text = self.settings.partitions.as_deref()?;
+        Some(self.number("partitions", "LEDGERLINE_PARTITIONS", Some(text), 1, 1..=4_096) as u32)
     }
 
     fn millis(&mut self, key: &'static str, variable: &'static str, text: Option<&str>, default_ms: u64) -> i64 {
@@ -419,7 +425,7 @@ mod tests {
     #[test]
     fn the_four_required_settings_are_enough() {
         let config = settings().check().unwrap();
-        assert_eq!((config.partitions, config.stages.len()), (4, 3));
+        assert_eq!((config.partitions, config.stages.len()), (None, 3));
         assert_eq!(config.signer, SignerConfig::Directory("k".into()));
     }
 

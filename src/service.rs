@@ -6,7 +6,7 @@ use crate::config::{Config, SignerConfig, StageName};
 use crate::ledger::key::PublicKey;
 use crate::ledger::names;
 use crate::log::embedded::EmbeddedLog;
-use crate::log::{Log, topic};
+use crate::log::{Log, LogError, topic};
 use crate::signing::Signer;
 use crate::signing::local::{LocalSigner, LocalSignerOptions};
 use crate::stages::archive::Archiver;
@@ -17,11 +17,14 @@ use crate::stages::{StageError, Step};
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
+/// Partitions of a new log.
+const PARTITIONS_DEFAULT: u32 = 4;
 const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
 const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -86,7 +89,7 @@ impl Seams {
     /// Opens what the configuration names; creates it where it is not there.
     pub async fn open(config: &Config) -> Result<Self, StageError> {
         let signer = open_signer(config)?;
-        let log = EmbeddedLog::open(&config.log, config.partitions).await?;
+        let log = open_log(&config.log, config.partitions).await?;
         let vault = DirectoryVault::create(&config.archive)?;
         Ok(Self { log: Arc::new(log), vault: Arc::new(vault), signer: Arc::new(signer), clock: Arc::new(SystemClock) })
     }
@@ -94,6 +97,15 @@ impl Seams {
     #[must_use]
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.signer.keys().into_iter().map(|held| held.key).collect()
+    }
+}
+
+/// The embedded log that is there, or a new one with `partitions`, or with [`PARTITIONS_DEFAULT`]. An existing one says itself how
+/// many it has; another number is refused.
+pub async fn open_log(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
+    match partitions {
+        None if path.exists() => EmbeddedLog::open_existing(path).await,
+        partitions => EmbeddedLog::open(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await,
     }
 }
 

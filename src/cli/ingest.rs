@@ -1,13 +1,193 @@
-//! `ledgerline ingest`.
+//! `ledgerline ingest`: lines of JSON into `audit.events`.
+//!
+//! Each line ends up in exactly one of two places: the log, or the file of refused lines, with the reason. The core is
+//! [`ingest_lines`], which the demo uses too.
+
+mod batch;
+mod ingestion;
+mod judge;
+mod lines;
+mod refused;
+
+pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines};
 
 use super::Failure;
+use crate::config::parse_url;
+use crate::log::embedded::EmbeddedLog;
+use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::path::{Path, PathBuf};
 
-/// Stub.
+const READ_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Append audit events, one JSON object a line, to the log
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+#[command(
+    after_help = "A line that cannot be sealed is not appended: it goes, whole and with the reason, to the file of refused \
+                        lines, and the rest goes on. Exit status 0 says that every line is in one of the two."
+)]
+pub struct Args {
+    /// The file of events; - for standard input
+    #[arg(value_name = "FILE|-")]
+    file: PathBuf,
+    /// How records of another shape become audit events (connectors/cloudtrail.toml is one)
+    #[arg(long, value_name = "FILE.toml")]
+    mapping: Option<PathBuf>,
+    /// Where the log lies: sqlite:PATH
+    #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
+    log: Option<String>,
+    /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
+    #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    partitions: Option<u32>,
+    /// Largest canonical event in bytes, as `run` has it
+    #[arg(long, value_name = "BYTES", env = "LEDGERLINE_EVENT_BYTES_MAX", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
+    event_bytes_max: u32,
+    /// Where refused lines go; made only if there is one, with a number behind its name where that is taken
+    /// [default: FILE.refused.ndjson, for standard input refused.ndjson]
+    #[arg(long, value_name = "FILE")]
+    refused: Option<PathBuf>,
+    /// Leave out the lines before this one: to go on after an interruption
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    from_line: u64,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// # Errors
-/// Stub.
-pub fn run(_args: &Args) -> Result<(), Failure> {
-    Err(Failure::usage("not built yet"))
+/// `Usage` for a mapping or an address that is none, `Unreadable` where files or the log fail.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut options = IngestOptions::new(args.refused_file());
+    options.mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
+    options.from_line = args.from_line;
+    options.limits.event_bytes_max = args.event_bytes_max as usize;
+    let (input, bytes) = open_input(&args.file)?;
+    let bar = progress_bar(bytes);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
+    let summary = runtime.block_on(async {
+        let log = open_log(args).await?;
+        Box::pin(ingest_lines(input, &options, &log, |progress| {
+            bar.set_position(progress.bytes);
+            bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
+        }))
+        .await
+        .map_err(|e| {
+            Failure::unreadable(format!(
+                "{}: {}. {}",
+                args.file.display(),
+                super::chain(&e),
+                e.advice()
+            ))
+        })
+    });
+    bar.finish_and_clear();
+    print(&summary?, args);
+    Ok(())
+}
+
+async fn open_log(args: &Args) -> Result<EmbeddedLog, Failure> {
+    let path = parse_url(args.log.as_deref(), "sqlite:", "sqlite:ledger.db")
+        .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
+    crate::service::open_log(&path, args.partitions).await.map_err(|e| Failure::unreadable(super::chain(&e)))
+}
+
+impl Args {
+    fn refused_file(&self) -> PathBuf {
+        match &self.refused {
+            Some(file) => file.clone(),
+            None if is_standard_input(&self.file) => PathBuf::from("refused.ndjson"),
+            None => {
+                let mut name = self.file.clone().into_os_string();
+                name.push(".refused.ndjson");
+                PathBuf::from(name)
+            }
+        }
+    }
+}
+
+fn is_standard_input(file: &Path) -> bool {
+    file == Path::new("-")
+}
+
+/// The input, and its size in bytes where it has one.
+fn open_input(path: &Path) -> Result<(Box<dyn BufRead>, Option<u64>), Failure> {
+    if is_standard_input(path) {
+        let input = BufReader::with_capacity(READ_BUFFER_BYTES, io::stdin());
+        return Ok((Box::new(input), None));
+    }
+    let unreadable = |e: io::Error| Failure::unreadable(format!("{} cannot be read: {e}", path.display()));
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let bytes = metadata.is_file().then_some(metadata.len());
+    Ok((Box::new(BufReader::with_capacity(READ_BUFFER_BYTES, file)), bytes))
+}
+
+/// Reads a mapping file.
+///
+/// # Errors
+/// `Unreadable` where it cannot be read, `Usage` with all its faults where it is none.
+pub fn read_mapping(path: &Path) -> Result<Mapping, Failure> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(MAPPING_BYTES_MAX as u64 + 1).read_to_string(&mut text))
+        .map_err(|e| Failure::unreadable(format!("{} cannot be read: {e}", path.display())))?;
+    Mapping::from_toml(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress_bar(bytes: Option<u64>) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match bytes {
+        Some(bytes) => (
+            ProgressBar::new(bytes),
+            "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {msg}",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} {bytes} {bytes_per_sec} {msg}",
+        ),
+    };
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn print(summary: &Summary, args: &Args) {
+    let refused_file = summary
+        .refused_file
+        .as_ref()
+        .map(|file| file.display().to_string());
+    if args.json {
+        let json = serde_json::json!({
+            "lines": summary.lines,
+            "bytes": summary.bytes,
+            "accepted": summary.accepted,
+            "refused": summary.refused_count(),
+            "codes": summary.refused,
+            "refused_file": refused_file,
+        });
+        println!("{json}");
+        return;
+    }
+    println!(
+        "{} lines: {} accepted, {} refused",
+        summary.lines,
+        summary.accepted,
+        summary.refused_count()
+    );
+    for (code, lines) in &summary.refused {
+        println!("  {code}: {lines}");
+    }
+    if let Some(file) = refused_file {
+        println!("The refused lines and the reasons are in {file}");
+    }
 }

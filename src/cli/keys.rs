@@ -1,13 +1,217 @@
-//! `ledgerline keys`.
+//! `ledgerline keys`: the keys of a local signer.
 
 use super::Failure;
+use crate::ledger::key::Alg;
+use crate::ledger::names::is_origin;
+use crate::signing::local::{LocalKeysError, LocalSigner, RsaBits};
+use crate::signing::{HeldKey, Signer as _};
+use clap::{Subcommand, ValueEnum};
+use std::io::Write as _;
+use std::path::PathBuf;
 
-/// Stub.
+/// List, add and retire the keys of a local signer, or print them as C2SP verifier keys.
+///
+/// The newest key of each algorithm that is not retired signs. Keys stay in their directory for good: what they have signed is verified
+/// with them. A running `ledgerline run` sees a change when it is started again.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// The directory of keys; goes before --signer
+    #[arg(long, value_name = "DIR", global = true)]
+    keys: Option<PathBuf>,
+    /// The signer, `file:DIR`
+    #[arg(long, value_name = "URL", global = true, env = "LEDGERLINE_SIGNER")]
+    signer: Option<String>,
+    /// Print one JSON object
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show all keys in the order in which they were made
+    List,
+    /// Make new keys; from the next start of `ledgerline run` on they are declared in the ledger and sign
+    Add {
+        /// Which keys to make
+        #[arg(long, value_enum, default_value_t = Algs::Both)]
+        alg: Algs,
+        /// The new PS256 key's kid (`ISSUER_KID`) [default: its RFC 7638 thumbprint]
+        #[arg(long, value_name = "KID")]
+        kid: Option<String>,
+        /// Size of a new PS256 key: 2048, 3072 or 4096
+        #[arg(long, value_name = "BITS", default_value = "2048", value_parser = parse_bits)]
+        rsa_bits: RsaBits,
+    },
+    /// Retire a key: from the next start of `ledgerline run` on the ledger declares it as retired, and it signs no more
+    Retire {
+        #[arg(value_name = "KID")]
+        kid: String,
+    },
+    /// Print keys as C2SP verifier keys, one a line: all that are not retired, or one
+    Vkey {
+        /// The partition whose notes are to be verified, <log name>/<partition>
+        #[arg(long, value_name = "NAME", value_parser = parse_origin)]
+        origin: String,
+        #[arg(value_name = "KID")]
+        kid: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Algs {
+    #[value(name = "PS256")]
+    Ps256,
+    #[value(name = "Ed25519")]
+    Ed25519,
+    #[value(name = "both")]
+    Both,
+}
+
+impl Algs {
+    const fn list(self) -> &'static [Alg] {
+        match self {
+            Self::Ps256 => &[Alg::Ps256],
+            Self::Ed25519 => &[Alg::Ed25519],
+            Self::Both => &[Alg::Ps256, Alg::Ed25519],
+        }
+    }
+}
+
+fn parse_bits(text: &str) -> Result<RsaBits, String> {
+    text.parse()
+        .ok()
+        .and_then(RsaBits::from_bits)
+        .ok_or_else(|| "an RSA key has 2048, 3072 or 4096 bits".to_owned())
+}
+
+fn parse_origin(text: &str) -> Result<String, String> {
+    if is_origin(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("an origin is <log name>/<partition>, like ledger.example.com/audit/0".to_owned())
+    }
+}
 
 /// # Errors
-/// Stub.
-pub fn run(_args: &Args) -> Result<(), Failure> {
-    Err(Failure::usage("not built yet"))
+/// Where the keys cannot be read or changed as asked.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let mut signer = LocalSigner::open(&directory(args)?).map_err(failure)?;
+    let text = match &args.command {
+        Command::List => list(&signer.keys(), args.json),
+        Command::Add { alg, kid, rsa_bits } => {
+            if kid.is_some() && *alg == Algs::Ed25519 {
+                return Err(Failure::usage(
+                    "--kid is for a PS256 key: an Ed25519 key has its thumbprint",
+                ));
+            }
+            for alg in alg.list() {
+                let kid = kid.as_deref().filter(|_| *alg == Alg::Ps256);
+                signer.add(*alg, kid, *rsa_bits).map_err(failure)?;
+            }
+            let next = "\nThe next start of `ledgerline run` declares what is new as leaves; then the keys marked `signs` sign.\n";
+            changed(&signer, args.json, next)
+        }
+        Command::Retire { kid } => {
+            signer.retire(kid).map_err(failure)?;
+            let next = "\nThe next start of `ledgerline run` declares the retirement as a leaf. Keep the key's file: other changes may need it.\n";
+            changed(&signer, args.json, next)
+        }
+        Command::Vkey { origin, kid } => vkeys(&signer.keys(), origin, kid.as_deref(), args.json)?,
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::unreadable(format!("cannot write to standard output: {error}")))
+}
+
+fn directory(args: &Args) -> Result<PathBuf, Failure> {
+    if let Some(path) = &args.keys {
+        return Ok(path.clone());
+    }
+    let url = args.signer.as_deref().ok_or_else(|| {
+        Failure::usage("which keys? Give --keys DIR, or --signer file:DIR (environment: LEDGERLINE_SIGNER)")
+    })?;
+    url.strip_prefix("file:").map(PathBuf::from).ok_or_else(|| {
+        Failure::usage(format!(
+            "--signer {url}: `keys` works on local keys, file:DIR; those of a service are made there"
+        ))
+    })
+}
+
+/// `signs`, `older` (another one signs) or `retired`.
+fn state(keys: &[HeldKey], at: usize) -> &'static str {
+    let Some(held) = keys.get(at) else { return "" };
+    let newer = keys
+        .iter()
+        .skip(at + 1)
+        .any(|other| other.key.alg == held.key.alg && !other.retired);
+    match (held.retired, newer) {
+        (true, _) => "retired",
+        (false, true) => "older",
+        (false, false) => "signs",
+    }
+}
+
+fn list(keys: &[HeldKey], json: bool) -> String {
+    if json {
+        let keys: Vec<_> = keys
+            .iter()
+            .enumerate()
+            .map(|(at, held)| {
+                let key = &held.key;
+                serde_json::json!({"alg": key.alg.as_str(), "kid": key.kid, "spki": key.spki_base64(), "state": state(keys, at)})
+            })
+            .collect();
+        return format!("{}\n", serde_json::json!({ "keys": keys }));
+    }
+    let width = keys
+        .iter()
+        .map(|held| held.key.kid.len())
+        .max()
+        .unwrap_or(0)
+        .max(3);
+    let rows = keys.iter().enumerate().map(|(at, held)| {
+        let (kid, alg) = (&held.key.kid, held.key.alg.as_str());
+        format!("{kid:width$}  {alg:7}  {}\n", state(keys, at))
+    });
+    std::iter::once(format!("{:width$}  ALG      STATE\n", "KID"))
+        .chain(rows)
+        .collect()
+}
+
+fn changed(signer: &LocalSigner, json: bool, next: &str) -> String {
+    let mut text = list(&signer.keys(), json);
+    if !json {
+        text.push_str(next);
+    }
+    text
+}
+
+fn vkeys(keys: &[HeldKey], origin: &str, kid: Option<&str>, json: bool) -> Result<String, Failure> {
+    let wanted: Vec<String> = keys
+        .iter()
+        .filter(|held| kid.map_or(!held.retired, |kid| held.key.kid == kid))
+        .map(|held| held.key.vkey(origin))
+        .collect();
+    if let (Some(kid), true) = (kid, wanted.is_empty()) {
+        return Err(Failure::invalid(format!(
+            "there is no key {kid}; `ledgerline keys list` shows the kids"
+        )));
+    }
+    Ok(if json {
+        format!("{}\n", serde_json::json!({ "vkeys": wanted }))
+    } else {
+        wanted.iter().fold(String::new(), |text, vkey| text + vkey + "\n")
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in map_err")]
+fn failure(error: LocalKeysError) -> Failure {
+    let message = error.to_string();
+    match error {
+        LocalKeysError::Io { .. } | LocalKeysError::Crypto => Failure::unreadable(message),
+        LocalKeysError::Permissions { .. } | LocalKeysError::Damaged { .. } => Failure::usage(message),
+        LocalKeysError::Refused(_) => Failure::invalid(message),
+    }
 }

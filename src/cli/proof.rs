@@ -1,13 +1,96 @@
-//! `ledgerline proof`.
+//! `ledgerline proof`: a proof file for one entry, from an archive.
+
+mod archive;
 
 use super::Failure;
+use crate::ledger::jwks;
+use crate::ledger::leaf::INTEGER_MAX;
+use crate::ledger::merkle::inclusion_proof;
+use crate::ledger::names::is_tenant;
+use crate::ledger::proof::{TlogProof, check_proof};
+use crate::ledger::tile::subtree_root;
+pub(super) use archive::read_limited;
+use archive::{ArchiveReader, FoundEntry};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
-/// Stub.
+/// Write a proof file (c2sp.org/tlog-proof@v1) for one entry of an archive.
+///
+/// The proof shows, with no archive at hand, that a signed checkpoint covers the entry; `ledgerline verify-proof` checks it. It is checked
+/// with the archive's own keys before it is written. Exit status: 0 written, 1 there is no such entry or the archive is not good,
+/// 2 usage, 3 unreadable.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The archive: a directory, or `file:DIR`
+    #[arg(value_name = "ARCHIVE")]
+    archive: String,
+    /// The tenant whose entry it is
+    #[arg(long, value_name = "TENANT", value_parser = parse_tenant)]
+    tenant: String,
+    /// The entry's number in its tenant's chain, from 1
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=INTEGER_MAX))]
+    sequence: u64,
+    /// Where to write the proof [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+fn parse_tenant(text: &str) -> Result<String, String> {
+    if is_tenant(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(
+            "a tenant is 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit"
+                .to_owned(),
+        )
+    }
+}
 
 /// # Errors
-/// Stub.
-pub fn run(_args: &Args) -> Result<(), Failure> {
-    Err(Failure::usage("not built yet"))
+/// Where there is no such entry, the archive is damaged or cannot be read, or the proof cannot be written.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let root = args.archive.strip_prefix("file:").unwrap_or(&args.archive);
+    let archive = ArchiveReader::open(Path::new(root))?;
+    let origin = archive.origin_of(&args.tenant)?;
+    let entry = archive.find_entry(&origin, &args.tenant, args.sequence)?;
+    let proof = build(&archive, &origin, entry)?;
+    match &args.out {
+        Some(path) => std::fs::write(path, proof)
+            .map_err(|error| Failure::unreadable(format!("cannot write {}: {error}", path.display()))),
+        None => std::io::stdout()
+            .write_all(&proof)
+            .map_err(|error| Failure::unreadable(format!("cannot write to standard output: {error}"))),
+    }
+}
+
+/// The proof file's bytes, checked.
+fn build(archive: &ArchiveReader, origin: &str, entry: FoundEntry) -> Result<Vec<u8>, Failure> {
+    let checkpoint = archive.newest_checkpoint(origin)?;
+    let size = checkpoint.checkpoint.size;
+    if entry.index >= size {
+        return Err(Failure::invalid(format!(
+            "{}: leaf {} is not covered by the newest checkpoint of {origin}, which has size {size}: the archive lacks a later one",
+            entry.segment, entry.index
+        )));
+    }
+    let mut subtree = |level, index| {
+        subtree_root(level, index, size, |tile| archive.tile(origin, tile))
+            .map_err(|error| archive::tile_failure(origin, error))
+    };
+    let proof = TlogProof {
+        hashes: inclusion_proof(entry.index, size, &mut subtree)?,
+        extra: entry.leaf,
+        index: entry.index,
+        checkpoint,
+    };
+    let (jwks_name, jwks) = archive.newest_jwks()?;
+    let keys = jwks::parse(&jwks).map_err(|error| Failure::invalid(format!("{jwks_name}: {error}")))?;
+    check_proof(&proof, &entry.event_digest, &keys).map_err(|error| {
+        Failure::invalid(format!(
+            "the archive does not prove this entry ({} and the checkpoint of size {size} of {origin}): {error}; \
+             `ledgerline verify` shows what is wrong",
+            entry.segment
+        ))
+    })?;
+    Ok(proof.format())
 }

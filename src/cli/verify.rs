@@ -1,13 +1,168 @@
 //! `ledgerline verify`.
 
-use super::Failure;
+mod print;
 
-/// Stub.
+pub use print::{Colour, describe, to_json};
+
+use super::Failure;
+use crate::ledger::checkpoint::SignedCheckpoint;
+use crate::ledger::jwks;
+use crate::ledger::key::PublicKey;
+use crate::ledger::names;
+use crate::ledger::time::parse_occurred_at;
+use crate::ledger::verify::{Options, Progress, Report, SourceError, Verdict, verify};
+use crate::vault::source::DirectorySource;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::error::Error as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+/// Verifies an archive offline: every byte, every chain, tree and signature.
+///
+/// Exit status 0: valid, or consistent where no key was pinned; 1: invalid; 2: usage; 3: unreadable.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The archive: a directory, also as file:DIR
+    archive: String,
+    /// Look only at the partition of this tenant, and count its entries
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
+    /// Trust these keys and no others (RFC 7517); without it the verdict is `consistent` at most
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// A signed checkpoint from elsewhere that the archive must contain; may be given several times
+    #[arg(long, value_name = "FILE")]
+    expect_head: Vec<PathBuf>,
+    /// Demand that every partition has a cut at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+    /// Threads that read the archive [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// # Errors
-/// Stub.
-pub fn run(_args: &Args) -> Result<(), Failure> {
-    Err(Failure::usage("not built yet"))
+/// By the exit status that the contract gives to what was found.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let options = options(args)?;
+    let root = directory_of(&args.archive);
+    let report = verify_directory(root, &options, !args.json)?;
+    let text = if args.json {
+        format!("{:#}\n", to_json(&report))
+    } else {
+        describe(&report, &args.archive, Colour::of_terminal(&std::io::stdout()))
+    };
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::unreadable(format!("the report could not be written: {error}")))?;
+    match report.verdict {
+        Verdict::Valid | Verdict::Consistent => Ok(()),
+        // The report has said everything.
+        Verdict::Invalid => Err(Failure::invalid("")),
+    }
+}
+
+/// Verifies the archive in a directory; `show_progress` draws a bar where standard error is a terminal.
+///
+/// # Errors
+/// Where it cannot be read. An invalid archive is a report.
+pub fn verify_directory(root: &Path, options: &Options, show_progress: bool) -> Result<Report, Failure> {
+    let source = DirectorySource::open(root).map_err(|error| {
+        Failure::unreadable(format!("the archive {} cannot be read: {error}", root.display()))
+    })?;
+    let bar = if show_progress && std::io::stderr().is_terminal() {
+        progress_bar()
+    } else {
+        ProgressBar::hidden()
+    };
+    let outcome = verify(&source, options, &mut |progress| show(&bar, progress));
+    bar.finish_and_clear();
+    outcome.map_err(|error| Failure::unreadable(explain(&error)))
+}
+
+/// One thread for each processor.
+#[must_use]
+pub fn default_threads() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+fn directory_of(archive: &str) -> &Path {
+    Path::new(archive.strip_prefix("file:").unwrap_or(archive))
+}
+
+fn options(args: &Args) -> Result<Options, Failure> {
+    let not_before = match &args.not_before {
+        None => None,
+        Some(text) => Some(parse_occurred_at(text).ok_or_else(|| {
+            Failure::usage(format!(
+                "--not-before {text:?} is not an RFC 3339 time such as 2026-11-22T10:00:00Z"
+            ))
+        })?),
+    };
+    if let Some(tenant) = args.tenant.as_deref().filter(|tenant| !names::is_tenant(tenant)) {
+        let pattern = "[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}";
+        return Err(Failure::usage(format!(
+            "--tenant {tenant:?} does not match {pattern}"
+        )));
+    }
+    Ok(Options {
+        trusted: args.jwks.as_deref().map(trusted_keys).transpose()?,
+        expected_heads: args
+            .expect_head
+            .iter()
+            .map(|path| expected_head(path))
+            .collect::<Result<_, _>>()?,
+        not_before,
+        tenant: args.tenant.clone(),
+        threads: args.threads.map_or_else(default_threads, NonZeroUsize::get),
+    })
+}
+
+fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
+    let keys = jwks::parse(&read_argument("--jwks", path)?)
+        .map_err(|error| Failure::usage(format!("--jwks {}: {error}", path.display())))?;
+    if keys.is_empty() {
+        return Err(Failure::usage(format!("--jwks {} holds no key", path.display())));
+    }
+    Ok(keys)
+}
+
+fn expected_head(path: &Path) -> Result<SignedCheckpoint, Failure> {
+    SignedCheckpoint::parse(&read_argument("--expect-head", path)?)
+        .map_err(|error| Failure::usage(format!("--expect-head {}: {error}", path.display())))
+}
+
+fn read_argument(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
+    std::fs::read(path)
+        .map_err(|error| Failure::unreadable(format!("{flag} {} cannot be read: {error}", path.display())))
+}
+
+fn explain(error: &SourceError) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} objects  {msg}  {elapsed}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    bar.set_length(progress.objects_total);
+    bar.set_position(progress.objects);
+    bar.set_message(format!(
+        "{} entries  {}",
+        progress.entries,
+        print::bytes(progress.line_bytes)
+    ));
 }

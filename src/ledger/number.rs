@@ -49,9 +49,8 @@ fn is_plain(token: &[u8]) -> bool {
     let Some(whole_len) = digits.iter().position(|b| !b.is_ascii_digit()) else {
         return is_plain_integer(digits) && token != b"-0";
     };
-    let fraction = match &digits[whole_len..] {
-        [b'.', fraction @ ..] => fraction,
-        _ => return false,
+    let Some(fraction) = digits[whole_len..].strip_prefix(b".") else {
+        return false;
     };
     fraction.iter().all(u8::is_ascii_digit)
         && fraction.last().is_some_and(|b| *b != b'0')

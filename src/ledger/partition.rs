@@ -12,8 +12,8 @@ pub fn partition_of(tenant: &str, partitions: u32) -> u32 {
 /// murmur2, 32 bits, as `org.apache.kafka.common.utils.Utils.murmur2`.
 #[must_use]
 pub fn murmur2(bytes: &[u8]) -> u32 {
-    // Java's length is an int; the cast wraps as it would there, and a tenant id is far shorter.
-    let mut hash = SEED ^ (bytes.len() & 0xffff_ffff) as u32;
+    // Java's length is an int; a tenant id is far shorter than any wrapping.
+    let mut hash = SEED ^ u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     let (words, rest) = bytes.as_chunks::<4>();
     for word in words {
         let mut k = u32::from_le_bytes(*word).wrapping_mul(MULTIPLIER);

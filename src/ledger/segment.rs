@@ -85,7 +85,8 @@ pub fn parse_line(line: &[u8]) -> Result<LineRef<'_>, SegmentError> {
     let with_raw = || {
         let inner = line.strip_prefix(LEAF_OPEN)?.strip_suffix(b"\"}")?;
         let within = &inner[..inner.len().min(LEAF_BYTES_MAX + RAW_AFTER_LEAF.len())];
-        let leaf_end = find(within, RAW_AFTER_LEAF)?;
+        // A leaf has a member `raw` of its own, but none behind an object.
+        let leaf_end = find(within, b"},\"raw\":\"")? + 1;
         Some(LineRef {
             leaf: &inner[..leaf_end],
             event: None,
@@ -170,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_line_gives_back_its_parts() {
-        let leaf = br#"{"a":1,"keys":[{"x":"y"},{"x":"z"}],"v":1}"#;
+        let leaf = br#"{"a":1,"keys":[{"x":"y"},{"x":"z"}],"raw":"00","v":1}"#;
         let event = br#"{"leaf":{"a":1},"event":{},"raw":"x","z":",\"leaf\":{"}"#;
         let plain = line(leaf, None, None);
         assert_eq!(parse_line(&plain).unwrap().leaf, leaf);

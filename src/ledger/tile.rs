@@ -93,8 +93,8 @@ fn parse_groups(groups: &str) -> Option<u64> {
 /// Why tiles cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TileError<E> {
-    /// The reader's own failure.
-    #[error(transparent)]
+    /// The reader's own failure, to be matched.
+    #[error("a tile could not be read")]
     Get(E),
     #[error("the tile {path} has {found} bytes where {expected} were due")]
     Length {

@@ -2,6 +2,7 @@
 //! [`crate::ledger::segment`] and [`crate::ledger::names`]; a vault knows bytes.
 
 pub mod directory;
+pub mod source;
 pub mod walk;
 
 use crate::log::BoxError;

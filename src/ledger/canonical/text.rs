@@ -77,6 +77,13 @@ pub(super) fn write_char(character: char, out: &mut Vec<u8>) {
     }
 }
 
+/// Appends `text` as a JSON string in canonical spelling, quotes and all.
+pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    text.chars().for_each(|character| write_char(character, out));
+    out.push(b'"');
+}
+
 /// The end of the escape at `at`, if it is the one that RFC 8785 writes.
 pub(super) fn minimal_escape_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at + 1)? {

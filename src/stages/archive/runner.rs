@@ -53,15 +53,18 @@ impl Archiver {
 
     /// Takes one batch of records, or up to the next cut, or stores a cut.
     ///
-    /// Any error drops what this archiver holds in memory: the next step finds out from the archive how far it is.
+    /// After `Retry` the next step goes on where this one failed: objects that were stored are found equal. Any other error drops what
+    /// this archiver holds in memory.
     pub async fn step(&mut self) -> Result<Step, StageError> {
         let mut run = match self.run.take() {
             Some(run) => run,
             None => self.resume().await?,
         };
-        let step = self.advance(&mut run).await?;
-        self.run = Some(run);
-        Ok(step)
+        let outcome = self.advance(&mut run).await;
+        if matches!(outcome, Ok(_) | Err(StageError::Retry { .. })) {
+            self.run = Some(run);
+        }
+        outcome
     }
 
     /// From the newest checkpoint in the archive: it was stored last, so all that it covers is there.

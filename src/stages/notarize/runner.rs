@@ -1,13 +1,14 @@
 //! The notary: follows `ledger.entries`, signs, stores snapshots. Thin.
 
-use super::machine::{NotarizeConfig, SignPolicy};
+use super::machine::{Due, NotarizeConfig, SignPolicy};
 use crate::clock::Clock;
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::key::PublicKey;
-use crate::log::{Log, NewRecord, topic};
+use crate::log::{Log, NewRecord, Record, topic};
 use crate::signing::Signer;
 use crate::stages::restore::{Follower, PartitionConfig};
 use crate::stages::{StageError, Step, snapshot};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 pub struct Notary {
@@ -23,7 +24,9 @@ struct Run {
     follower: Follower,
     policy: SignPolicy,
     /// Records read and not yet taken, oldest first.
-    pending: std::collections::VecDeque<crate::log::Record>,
+    pending: VecDeque<Record>,
+    /// A cut that was taken and whose checkpoint, or snapshot, is not stored yet: nothing is taken before it is.
+    at_cut: Option<Due>,
     caught_up_once: bool,
 }
 
@@ -47,25 +50,32 @@ impl Notary {
 
     /// Takes one batch of records, or up to the next cut, and signs what is due.
     ///
-    /// Any error drops what this notary holds in memory: the next step restores it from the log.
+    /// After `Retry` the next step goes on where this one failed: what it writes may stand twice, and says the same. Any other error drops what this
+    /// notary holds in memory.
     pub async fn step(&mut self) -> Result<Step, StageError> {
         let mut run = match self.run.take() {
             Some(run) => run,
             None => self.restore().await?,
         };
-        let step = self.advance(&mut run).await?;
-        self.run = Some(run);
-        Ok(step)
+        let outcome = self.advance(&mut run).await;
+        if matches!(outcome, Ok(_) | Err(StageError::Retry { .. })) {
+            self.run = Some(run);
+        }
+        outcome
     }
 
     async fn restore(&self) -> Result<Run, StageError> {
         let follower = Follower::restore(self.log.as_ref(), &self.partition).await?;
         let signed_size = follower.signed.as_ref().map_or(0, |signed| signed.size);
         let policy = SignPolicy::new(self.config.clone(), signed_size, self.clock.now());
-        Ok(Run { follower, policy, pending: std::collections::VecDeque::new(), caught_up_once: false })
+        Ok(Run { follower, policy, pending: VecDeque::new(), at_cut: None, caught_up_once: false })
     }
 
     async fn advance(&self, run: &mut Run) -> Result<Step, StageError> {
+        if let Some(due) = run.at_cut {
+            self.store_cut(run, due).await?;
+            run.at_cut = None;
+        }
         if run.pending.is_empty() {
             run.pending = run.follower.read(self.log.as_ref()).await?.into();
         }
@@ -78,7 +88,8 @@ impl Notary {
             let (cut_before, bytes) = (run.follower.state.order.cut_from, run.follower.state.segment_bytes);
             run.follower.take(&record)?;
             if run.follower.state.order.cut_from > cut_before {
-                self.at_cut(run, bytes).await?;
+                let size = run.follower.tree.size();
+                run.at_cut = Some(run.policy.after_cut(size, bytes, self.clock.now()));
                 return Ok(Step::Progress);
             }
         }
@@ -89,8 +100,7 @@ impl Notary {
         Ok(if caught_up { Step::Idle } else { Step::Progress })
     }
 
-    async fn at_cut(&self, run: &mut Run, segment_bytes: u64) -> Result<(), StageError> {
-        let due = run.policy.after_cut(run.follower.tree.size(), segment_bytes, self.clock.now());
+    async fn store_cut(&self, run: &mut Run, due: Due) -> Result<(), StageError> {
         if due.checkpoint {
             self.sign(run).await?;
         }

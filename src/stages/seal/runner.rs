@@ -40,6 +40,13 @@ pub struct Sealer {
     committed_at: UnixMicros,
 }
 
+/// Records of one source, each with what it is.
+struct Batch {
+    topic: String,
+    records: Vec<Record>,
+    judged: Vec<Judgement>,
+}
+
 impl Sealer {
     #[must_use]
     pub fn new(
@@ -62,16 +69,24 @@ impl Sealer {
 
     /// Opens a session, or seals one batch of each source.
     ///
-    /// Any error ends the session: what it appended is found out from the log by the next one.
+    /// An error while reading leaves the session as it was. Any error from the first append on ends it: what became of its records is
+    /// found out from the log by the next one.
     pub async fn step(&mut self) -> Result<Step, StageError> {
         let Some(mut session) = self.session.take() else {
             return self.open().await;
         };
-        let mut out = Vec::new();
-        for topic in self.sources.clone() {
-            self.seal_batch(&mut session.machine, &topic, &mut out).await?;
-        }
+        let batches = match self.read_batches(&mut session.machine).await {
+            Ok(batches) => batches,
+            Err(error) => {
+                self.session = matches!(error, StageError::Retry { .. }).then_some(session);
+                return Err(error);
+            }
+        };
         let now = self.clock.now();
+        let mut out = Vec::new();
+        for batch in &batches {
+            self.seal_batch(&mut session.machine, batch, now, &mut out)?;
+        }
         session.machine.tick(now, &mut out).map_err(|error| self.seal_error(error))?;
         let (owner, step) = if out.is_empty() {
             (session.read_back(self.log.as_ref()).await?, Step::Idle)
@@ -186,26 +201,38 @@ impl Sealer {
         Ok(())
     }
 
-    async fn seal_batch(
+    /// The next records of every source, judged; those of other partitions' tenants are forwarded when this returns.
+    async fn read_batches(&self, machine: &mut SealMachine) -> Result<Vec<Batch>, StageError> {
+        let partition = self.partition.partition;
+        let mut batches = Vec::new();
+        for topic in &self.sources {
+            let from = machine.next_offset(&format!("{topic}/{partition}"));
+            let records = self.log.read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX).await?;
+            if records.is_empty() {
+                self.check_source_end(topic, from).await?;
+                continue;
+            }
+            let judged = records.iter().map(|record| machine.judge(&input(topic, partition, record))).collect();
+            let batch = Batch { topic: topic.clone(), records, judged };
+            self.forward(&batch).await?;
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    fn seal_batch(
         &self,
         machine: &mut SealMachine,
-        topic: &str,
+        batch: &Batch,
+        now: UnixMicros,
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
         let partition = self.partition.partition;
-        let from = machine.next_offset(&format!("{topic}/{partition}"));
-        let records = self.log.read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX).await?;
-        if records.is_empty() {
-            return self.check_source_end(topic, from).await;
-        }
-        let inputs: Vec<Input<'_>> = records.iter().map(|record| input(topic, partition, record)).collect();
-        let judged: Vec<Judgement> = inputs.iter().map(|input| machine.judge(input)).collect();
-        self.forward(topic, &inputs, &judged).await?;
-        let now = self.clock.now();
-        for ((input, judgement), record) in inputs.iter().zip(&judged).zip(&records) {
-            let sealed = machine.seal(input, judgement, now, out).map_err(|error| self.seal_error(error))?;
+        for (record, judgement) in batch.records.iter().zip(&batch.judged) {
+            let input = input(&batch.topic, partition, record);
+            let sealed = machine.seal(&input, judgement, now, out).map_err(|error| self.seal_error(error))?;
             if let Some(sealed) = sealed {
-                count(partition, input, judgement, record, sealed);
+                count(&input, judgement, record, sealed);
             }
         }
         Ok(())
@@ -225,20 +252,20 @@ impl Sealer {
 
     /// Sends events of other partitions' tenants there: one batch a target, acknowledged in full before anything of it is sealed as `rerouted`. A crash in
     /// between sends them again; the target knows them by the position in their header.
-    async fn forward(&self, topic: &str, inputs: &[Input<'_>], judged: &[Judgement]) -> Result<(), StageError> {
+    async fn forward(&self, batch: &Batch) -> Result<(), StageError> {
         let mut by_target: BTreeMap<u32, Vec<NewRecord>> = BTreeMap::new();
-        for (input, judgement) in inputs.iter().zip(judged) {
+        for (record, judgement) in batch.records.iter().zip(&batch.judged) {
             if let Judgement::Misrouted { partition, tenant } = judgement {
-                let via = format!("{topic}/{}@{}", input.partition, input.offset);
+                let via = format!("{}/{}@{}", batch.topic, self.partition.partition, record.offset);
                 by_target.entry(*partition).or_default().push(NewRecord {
                     key: tenant.clone().into_bytes(),
-                    value: input.value.to_vec(),
+                    value: record.value.clone(),
                     headers: vec![(VIA.to_owned(), via.into_bytes())],
                 });
             }
         }
         for (target, records) in by_target {
-            self.log.append(topic, target, records).await?;
+            self.log.append(&batch.topic, target, records).await?;
         }
         Ok(())
     }
@@ -277,7 +304,7 @@ fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
-fn count(partition: u32, input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Sealed) {
+fn count(input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Sealed) {
     metrics::counter!("ledgerline_sealed_records_total", "kind" => sealed.kind).increment(1);
     let Some(code) = sealed.code else { return };
     metrics::counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(1);
@@ -287,7 +314,7 @@ fn count(partition: u32, input: &Input<'_>, judgement: &Judgement, record: &Reco
         Judgement::AlreadySealed | Judgement::Misrouted { .. } => None,
     };
     tracing::warn!(
-        partition,
+        partition = input.partition,
         index = sealed.index,
         tenant_id,
         correlation_id = header(record, CORRELATION_ID),

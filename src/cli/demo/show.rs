@@ -1,0 +1,173 @@
+//! What the demo prints: progress bars while it works, then the story, or one JSON object.
+
+use super::Sealed;
+use super::tamper::Tampered;
+use crate::cli::Failure;
+use crate::cli::verify::{Colour, describe, to_json};
+use crate::config::StageName;
+use crate::ledger::verify::{Report, Verdict};
+use crate::service::Status;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::convert::Infallible;
+use std::io::{self, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const REFRESH: Duration = Duration::from_millis(100);
+
+/// One bar each for events read, leaves sealed and leaves archived; hidden where standard error is no terminal.
+pub(super) struct Bars {
+    ingested: ProgressBar,
+    sealed: ProgressBar,
+    archived: ProgressBar,
+}
+
+/// The bar of events read, for the task that reads.
+pub(super) struct Ingested(ProgressBar);
+
+impl Ingested {
+    pub(super) fn set(&self, lines: u64) {
+        self.0.set_position(lines);
+    }
+}
+
+impl Bars {
+    pub(super) fn new(lines_total: Option<u64>) -> Self {
+        let bars = MultiProgress::new();
+        if !io::stderr().is_terminal() {
+            bars.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let bar = |name: &'static str, total: Option<u64>| {
+            let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+            let template = if total.is_some() {
+                "{prefix:>9} {bar:32} {human_pos:>11} of {human_len} ({per_sec})"
+            } else {
+                "{prefix:>9} {spinner} {human_pos:>11} ({per_sec})"
+            };
+            // The templates are constants; the default style stands in for one that could not be read.
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bars.add(bar.with_prefix(name))
+        };
+        Self {
+            ingested: bar("read", lines_total),
+            sealed: bar("sealed", lines_total),
+            archived: bar("archived", lines_total),
+        }
+    }
+
+    pub(super) fn ingested(&self) -> Ingested {
+        Ingested(self.ingested.clone())
+    }
+
+    /// Follows the stages for ever.
+    pub(super) async fn watch(&self, status: &Arc<Status>) -> Infallible {
+        loop {
+            self.sealed.set_position(status.reached(StageName::Seal));
+            self.archived.set_position(status.reached(StageName::Archive));
+            tokio::time::sleep(REFRESH).await;
+        }
+    }
+
+    pub(super) fn finish(&self) {
+        for bar in [&self.ingested, &self.sealed, &self.archived] {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+pub(super) fn opening(json: bool, dir: &Path) {
+    if !json {
+        println!("Ledgerline demo in {}\n", dir.display());
+    }
+}
+
+/// Tells what happened, or gathers it for one JSON object.
+pub(super) struct Story<'a> {
+    pub(super) json: bool,
+    pub(super) dir: &'a Path,
+    pub(super) archive: &'a Path,
+}
+
+impl Story<'_> {
+    /// # Errors
+    /// Where the archive that was just written does not verify.
+    pub(super) fn told(&self, sealed: &Sealed, report: &Report, tampered: &Tampered) -> Result<(), Failure> {
+        if self.json {
+            println!("{}", self.as_json(sealed, report, tampered));
+        } else {
+            self.sealed(sealed, report);
+            let colour = Colour::of_terminal(&io::stdout());
+            println!("Verified, offline, from the archive alone\n");
+            print!("{}", describe(report, &self.archive.display().to_string(), colour));
+            let change = &tampered.change;
+            println!(
+                "\nTampered: in a copy, entry {} of tenant {} (leaf {}) has another first letter of its action, {:?} for {:?},\n\
+                 byte {} of the event, in\n{}\n",
+                change.sequence, change.tenant, change.index, change.to, change.from, change.at, change.object
+            );
+            print!("{}", describe(&tampered.report, "copy", colour));
+            self.closing();
+        }
+        match (report.verdict, tampered.report.verdict) {
+            (Verdict::Invalid, _) => Err(Failure::invalid("the archive that was just written does not verify")),
+            (_, Verdict::Valid | Verdict::Consistent) => Err(Failure::invalid("the changed byte was not found")),
+            (Verdict::Valid | Verdict::Consistent, Verdict::Invalid) => Ok(()),
+        }
+    }
+
+    fn sealed(&self, sealed: &Sealed, report: &Report) {
+        let summary = &sealed.summary;
+        let rate = summary.lines as f64 / sealed.seconds;
+        let megabytes = summary.bytes as f64 / 1e6;
+        println!("Sealed");
+        println!("  read         {} lines, {megabytes:.1} MB", summary.lines);
+        if summary.refused_count() > 0 {
+            let codes: Vec<String> = summary.refused.iter().map(|(code, n)| format!("{n} {code}")).collect();
+            let file = summary.refused_file.as_deref().map_or(String::new(), |file| format!(", kept in {}", file.display()));
+            println!("  refused      {} ({}){file}", summary.refused_count(), codes.join(", "));
+        }
+        println!("  tenants      {}", report.tenants);
+        println!("  entries      {}", report.entries);
+        println!("  checkpoints  {} archived", report.checkpoints);
+        println!("  archive      {}", self.archive.display());
+        println!("  rate         {rate:.0} events/s from input to archive ({:.2} s)", sealed.seconds);
+        println!("\n  {:<44} {:>9}  root", "tree heads", "leaves");
+        for head in &report.heads {
+            println!("  {:<44} {:>9}  {}", head.origin, head.size, data_encoding::HEXLOWER.encode(&head.root));
+        }
+        println!("\n  {:<44} {:>9}  chain head", "tenants", "entries");
+        for (tenant, head) in &sealed.tenants {
+            println!("  {tenant:<44} {:>9}  {}", head.sequence, data_encoding::HEXLOWER.encode(&head.hash));
+        }
+        if sealed.tenants_total > sealed.tenants.len() {
+            println!("  .. and {} more", sealed.tenants_total - sealed.tenants.len());
+        }
+        println!();
+    }
+
+    fn closing(&self) {
+        let (dir, archive) = (self.dir.display(), self.archive.display());
+        println!("\nTry it yourself:");
+        println!("  ledgerline verify {archive}");
+        println!("  ledgerline verify {archive} --jwks {archive}/keys/jwks-2.json   # keys from elsewhere pin the origin");
+        println!("  ledgerline keys list --signer file:{dir}/keys");
+    }
+
+    fn as_json(&self, sealed: &Sealed, report: &Report, tampered: &Tampered) -> serde_json::Value {
+        let summary = &sealed.summary;
+        serde_json::json!({
+            "dir": self.dir,
+            "archive": self.archive,
+            "lines": summary.lines,
+            "accepted": summary.accepted,
+            "refused": summary.refused,
+            "refused_file": summary.refused_file,
+            "bytes": summary.bytes,
+            "seconds": sealed.seconds,
+            "events_per_second": summary.lines as f64 / sealed.seconds,
+            "verified": to_json(report),
+            "tampered": { "object": tampered.change.object, "report": to_json(&tampered.report) },
+        })
+    }
+}

@@ -1,0 +1,253 @@
+//! What `proof` reads of a directory archive. It looks for one entry and verifies nothing but what it must to find it: the
+//! proof is checked as a whole afterwards.
+
+use crate::cli::Failure;
+use crate::ledger::Digest;
+use crate::ledger::checkpoint::SignedCheckpoint;
+use crate::ledger::jwks::JWKS_BYTES_MAX;
+use crate::ledger::leaf::{Body, Leaf};
+use crate::ledger::names;
+use crate::ledger::note::NOTE_BYTES_MAX;
+use crate::ledger::partition::partition_of;
+use crate::ledger::segment::{FrameError, LineReader, parse_line};
+use crate::ledger::tile::{TileError, TileName};
+use crate::vault::walk::walk;
+use sha2::{Digest as _, Sha256};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// Deeper than any log name of an archive.
+const DEPTH_MAX: usize = 64;
+const TILE_BYTES_MAX: usize = 8_192;
+
+/// An entry and where it was found.
+pub(super) struct FoundEntry {
+    pub(super) leaf: Vec<u8>,
+    pub(super) index: u64,
+    /// SHA-256 of the event that stands beside the leaf.
+    pub(super) event_digest: Digest,
+    /// The object's name.
+    pub(super) segment: String,
+}
+
+pub(super) struct ArchiveReader {
+    root: PathBuf,
+}
+
+impl ArchiveReader {
+    pub(super) fn open(root: &Path) -> Result<Self, Failure> {
+        let metadata = fs::metadata(root).map_err(|error| unreadable(root, &error))?;
+        if !metadata.is_dir() {
+            return Err(Failure::unreadable(format!(
+                "{} is not a directory",
+                root.display()
+            )));
+        }
+        let root = root.to_owned();
+        Ok(Self { root })
+    }
+
+    /// The origin of the partition that the format puts `tenant` into. Partitions are counted by a genesis leaf.
+    pub(super) fn origin_of(&self, tenant: &str) -> Result<String, Failure> {
+        let mut origins = Vec::new();
+        self.find_origins("", DEPTH_MAX, &mut origins)?;
+        origins.sort();
+        let first = origins.first().ok_or_else(|| {
+            Failure::invalid(format!(
+                "{} is no archive with a checkpoint: no directory <origin>/checkpoints is in it",
+                self.root.display()
+            ))
+        })?;
+        let log_name = |origin: &str| origin.rsplit_once('/').map(|(name, _)| name.to_owned());
+        let name = log_name(first).unwrap_or_default();
+        if let Some(other) = origins
+            .iter()
+            .find(|origin| log_name(origin).as_ref() != Some(&name))
+        {
+            return Err(Failure::invalid(format!(
+                "{} holds two logs, {first} and {other}: an archive has one",
+                self.root.display()
+            )));
+        }
+        let partitions = self.partitions(first)?;
+        Ok(names::origin(&name, partition_of(tenant, partitions)))
+    }
+
+    fn find_origins(&self, below: &str, depth: usize, origins: &mut Vec<String>) -> Result<(), Failure> {
+        let path = self.root.join(below);
+        let failed = |error: io::Error| unreadable(&path, &error);
+        for entry in fs::read_dir(&path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let is_directory = entry.file_type().map_err(failed)?.is_dir();
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            let part = if below.is_empty() {
+                name.clone()
+            } else {
+                format!("{below}/{name}")
+            };
+            if is_directory && name == "checkpoints" && names::is_origin(below) {
+                origins.push(below.to_owned());
+            } else if is_directory && depth > 0 && names::is_log_name(&part) {
+                self.find_origins(&part, depth - 1, origins)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of partitions that the genesis leaf of `origin` gives.
+    fn partitions(&self, origin: &str) -> Result<u32, Failure> {
+        let start = format!("{:020}-", 0);
+        let object = self
+            .segments(origin)?
+            .into_iter()
+            .find(|name| name.contains("/class=default/") && file_name(name).starts_with(&start))
+            .ok_or_else(|| Failure::invalid(format!("the first segment of {origin} is missing")))?;
+        let mut lines = self.open_segment(&object)?;
+        let line = lines
+            .next_line()
+            .map_err(|error| segment_failure(&object, error))?;
+        let genesis = line
+            .and_then(|line| parse_line(line).ok())
+            .and_then(|line| Leaf::parse(line.leaf).ok());
+        match genesis.map(|leaf| leaf.body) {
+            Some(Body::Genesis { partitions, .. }) => u32::try_from(partitions).ok(),
+            Some(_) | None => None,
+        }
+        .ok_or_else(|| Failure::invalid(format!("{object}: its first line is not a genesis leaf")))
+    }
+
+    /// The names of the partition's segments, in order of their first leaf.
+    fn segments(&self, origin: &str) -> Result<Vec<String>, Failure> {
+        let mut found = self.list(&format!("{origin}/class="))?;
+        found.retain(|name| name.ends_with(".ndjson.zst"));
+        found.sort_by(|a, b| file_name(a).cmp(file_name(b)).then(a.cmp(b)));
+        Ok(found)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        walk(&self.root, prefix)
+            .map(|name| name.map_err(|(path, error)| unreadable(&path, &error)))
+            .collect()
+    }
+
+    fn open_segment(&self, name: &str) -> Result<LineReader<File>, Failure> {
+        let path = self.root.join(name);
+        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+        LineReader::open(file).map_err(|error| segment_failure(name, error))
+    }
+
+    /// Reads the partition's segments until the entry comes.
+    pub(super) fn find_entry(
+        &self,
+        origin: &str,
+        tenant: &str,
+        sequence: u64,
+    ) -> Result<FoundEntry, Failure> {
+        for segment in self.segments(origin)? {
+            let mut lines = self.open_segment(&segment)?;
+            while let Some(line) = lines
+                .next_line()
+                .map_err(|error| segment_failure(&segment, error))?
+            {
+                if let Some((leaf, event)) = entry_of(line, tenant, sequence) {
+                    return Ok(FoundEntry {
+                        index: leaf.index,
+                        leaf: leaf.to_bytes(),
+                        event_digest: Sha256::digest(event).into(),
+                        segment,
+                    });
+                }
+            }
+        }
+        Err(Failure::invalid(format!(
+            "the archive {} has no entry {sequence} of tenant {tenant} (partition {origin})",
+            self.root.display()
+        )))
+    }
+
+    pub(super) fn newest_checkpoint(&self, origin: &str) -> Result<SignedCheckpoint, Failure> {
+        let name = self
+            .list(&format!("{origin}/checkpoints/"))?
+            .into_iter()
+            .max()
+            .ok_or_else(|| Failure::invalid(format!("{origin} has no checkpoint")))?;
+        let bytes = read_limited(&self.root.join(&name), NOTE_BYTES_MAX)?;
+        SignedCheckpoint::parse(&bytes).map_err(|error| Failure::invalid(format!("{name}: {error}")))
+    }
+
+    pub(super) fn tile(&self, origin: &str, tile: &TileName) -> Result<Vec<u8>, Failure> {
+        read_limited(&self.root.join(origin).join(tile.path()), TILE_BYTES_MAX)
+    }
+
+    /// The key set with the most keys, and its name.
+    pub(super) fn newest_jwks(&self) -> Result<(String, Vec<u8>), Failure> {
+        let number = |name: &String| {
+            let number = name.strip_prefix("keys/jwks-")?.strip_suffix(".json")?;
+            names::parse_decimal(number)
+        };
+        let name = self
+            .list("keys/")?
+            .into_iter()
+            .filter(|name| number(name).is_some())
+            .max_by_key(number)
+            .ok_or_else(|| Failure::invalid("the archive has no keys/jwks-<n>.json"))?;
+        let bytes = read_limited(&self.root.join(&name), JWKS_BYTES_MAX)?;
+        Ok((name, bytes))
+    }
+}
+
+/// The leaf and the event of a line, where it is that entry.
+fn entry_of<'l>(line: &'l [u8], tenant: &str, sequence: u64) -> Option<(Leaf<'l>, &'l [u8])> {
+    let line = parse_line(line).ok()?;
+    let leaf = Leaf::parse(line.leaf).ok()?;
+    match leaf.body {
+        Body::Entry {
+            tenant: found,
+            sequence: at,
+            ..
+        } if found == tenant && at == sequence => Some((leaf, line.event?)),
+        _ => None,
+    }
+}
+
+fn file_name(name: &str) -> &str {
+    name.rsplit_once('/').map_or(name, |(_, file)| file)
+}
+
+/// Reads a file of at most `bytes_max` bytes.
+pub(in crate::cli) fn read_limited(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
+        .map_err(|error| unreadable(path, &error))?;
+    if bytes.len() > bytes_max {
+        let path = path.display();
+        return Err(Failure::invalid(format!(
+            "{path} is larger than {bytes_max} bytes"
+        )));
+    }
+    Ok(bytes)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::unreadable(format!("cannot read {}: {error}", path.display()))
+}
+
+fn segment_failure(name: &str, error: FrameError) -> Failure {
+    match error {
+        FrameError::Read(error) => Failure::unreadable(format!("cannot read {name}: {error}")),
+        error => Failure::invalid(format!("{name}: {error}")),
+    }
+}
+
+pub(super) fn tile_failure(origin: &str, error: TileError<Failure>) -> Failure {
+    match error {
+        TileError::Get(failure) => failure,
+        TileError::Length { .. } | TileError::NoSubtree { .. } => {
+            Failure::invalid(format!("the hash tiles of {origin}: {error}"))
+        }
+    }
+}

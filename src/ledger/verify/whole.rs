@@ -1,0 +1,247 @@
+//! What concerns the archive as a whole: the ledger's identity, the key sets, trusted keys, expected heads, and the report.
+
+use super::super::chain::Heads;
+use super::super::jwks;
+use super::super::key::PublicKey;
+use super::super::names;
+use super::super::order::{Genesis, Order};
+use super::fold::Stop;
+use super::plan::Census;
+use super::report::{FirstBad, NotEstablished, Report, Verdict};
+use super::{ArchiveSource, Options, Progress, Reason, SourceError};
+use std::io::Read as _;
+
+pub struct Whole<'v> {
+    pub source: &'v dyn ArchiveSource,
+    pub options: &'v Options,
+    pub report: Report,
+    pub has_refusals: bool,
+    /// Where only one partition is looked at.
+    pub only: Option<u32>,
+    census: &'v Census,
+    on_progress: &'v mut dyn FnMut(&Progress),
+    genesis: Option<Genesis>,
+    /// The smallest number of keys that a genesis leaf declares.
+    genesis_keys: usize,
+    /// The longest declaration so far; every other one is a beginning of it.
+    keys: Vec<PublicKey>,
+}
+
+impl<'v> Whole<'v> {
+    pub fn new(
+        source: &'v dyn ArchiveSource,
+        options: &'v Options,
+        census: &'v Census,
+        only: Option<u32>,
+        on_progress: &'v mut dyn FnMut(&Progress),
+    ) -> Self {
+        Self {
+            source,
+            options,
+            report: Report::empty(),
+            has_refusals: false,
+            only,
+            census,
+            on_progress,
+            genesis: None,
+            genesis_keys: usize::MAX,
+            keys: Vec::new(),
+        }
+    }
+
+    /// Holds a partition's genesis against those before it.
+    pub fn begin_partition(&mut self, order: &Order, keys: usize) -> Result<(), (Reason, String)> {
+        self.genesis_keys = self.genesis_keys.min(keys);
+        self.report.partitions += 1;
+        match (&self.genesis, &order.genesis) {
+            (None, found) => self.genesis.clone_from(found),
+            (Some(known), Some(found)) => {
+                if known.ledger != found.ledger {
+                    let detail = format!("it is of ledger {}, not {}", found.ledger, known.ledger);
+                    return Err((Reason::LedgerDiffers, detail));
+                }
+                if known.partitions != found.partitions {
+                    let detail = format!(
+                        "it declares {} partitions, not {}",
+                        found.partitions, known.partitions
+                    );
+                    return Err((Reason::PartitionCount, detail));
+                }
+            }
+            (Some(_), None) => {}
+        }
+        Ok(())
+    }
+
+    pub fn count_entry(&mut self, tenant: &str, sequence: u64) {
+        match &self.options.tenant {
+            None => self.report.entries += 1,
+            Some(asked) if asked == tenant => self.report.entries = sequence,
+            Some(_) => {}
+        }
+    }
+
+    /// Holds a partition's keys against those before it; says in what they differ.
+    pub fn end_partition(&mut self, declared: &[PublicKey], chains: &Heads) -> Result<(), String> {
+        if let Some((known, found)) = self.keys.iter().zip(declared).find(|(a, b)| a != b) {
+            return Err(format!(
+                "it declares {} where another partition declares {}",
+                found.kid, known.kid
+            ));
+        }
+        if declared.len() > self.keys.len() {
+            self.keys = declared.to_vec();
+        }
+        self.report.tenants += match &self.options.tenant {
+            None => chains.len() as u64,
+            Some(asked) => u64::from(chains.get(asked).sequence > 0),
+        };
+        Ok(())
+    }
+
+    /// Without trusted keys everything is trusted, and the verdict says so.
+    pub fn trusts_one_of(&self, signers: &[&PublicKey]) -> bool {
+        self.options.trusted.as_ref().is_none_or(|trusted| {
+            signers
+                .iter()
+                .any(|signer| trusted.iter().any(|key| key.is_same_key(signer)))
+        })
+    }
+
+    /// An object that is held in memory: at most one byte more than `bytes_max` of it, so that a longer one is seen to be.
+    pub fn read_small(&mut self, name: &str, bytes_max: usize) -> Result<Option<Vec<u8>>, SourceError> {
+        let Some(object) = self.source.read(name)? else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::with_capacity(bytes_max.min(8_192) + 1);
+        object
+            .take(bytes_max as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|source| SourceError {
+                object: name.to_owned(),
+                source,
+            })?;
+        self.report.objects += 1;
+        self.report.bytes += bytes.len() as u64;
+        Ok(Some(bytes))
+    }
+
+    pub fn progress(&mut self) {
+        let report = &self.report;
+        (self.on_progress)(&Progress {
+            objects: report.objects,
+            objects_total: self.census.objects,
+            entries: report.entries,
+            bytes: report.bytes,
+            line_bytes: report.line_bytes,
+        });
+    }
+
+    /// After the last partition.
+    pub fn finish(&mut self) -> Result<(), Stop> {
+        self.check_partition_count()?;
+        self.check_jwks()?;
+        if let Some(name) = &self.census.stranger {
+            let bad = FirstBad::new(Reason::UnknownObject, "no object of an archive has such a name");
+            return Err(bad.object(name).into());
+        }
+        self.check_heads()?;
+        self.report.keys = self.keys.len() as u64;
+        self.progress();
+        Ok(())
+    }
+
+    fn check_partition_count(&self) -> Result<(), FirstBad> {
+        let declared = self.genesis.as_ref().map_or(0, |genesis| genesis.partitions);
+        if self.only.is_some() {
+            return Ok(());
+        }
+        match u32::try_from(self.report.partitions) {
+            Ok(found) if found < declared => {
+                let detail = format!("the ledger has {declared} partitions, the archive {found}");
+                Err(FirstBad::new(Reason::MissingPartition, detail).partition(found))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn check_jwks(&mut self) -> Result<(), Stop> {
+        let keys = std::mem::take(&mut self.keys);
+        let due = self.genesis_keys..=keys.len();
+        for (count, set) in (1..).zip(1..=keys.len()).filter(|(count, _)| due.contains(count)) {
+            let name = names::jwks(count);
+            let expected = jwks::write(keys.get(..set).unwrap_or_default());
+            let bad = |reason, detail: &str| FirstBad::new(reason, detail).object(&name);
+            match self.read_small(&name, expected.len())? {
+                None => return Err(bad(Reason::MissingObject, "there is no such object").into()),
+                Some(found) if found != expected => {
+                    let detail = "it is not the RFC 8785 form of the keys in the order of their leaves";
+                    return Err(bad(Reason::JwksDiffers, detail).into());
+                }
+                Some(_) => {}
+            }
+        }
+        // Another partition may have declared more keys than the one that was looked at.
+        let judged = |count: u64| self.only.is_none() || count <= keys.len() as u64;
+        let too_many = self.census.jwks.iter().find(|count| {
+            judged(**count) && usize::try_from(**count).map_or(true, |count| !due.contains(&count))
+        });
+        if let Some(count) = too_many {
+            let bad = FirstBad::new(Reason::UnknownObject, "the leaves declare no such number of keys");
+            return Err(bad.object(format!("keys/jwks-{count}.json")).into());
+        }
+        self.keys = keys;
+        Ok(())
+    }
+
+    fn check_heads(&self) -> Result<(), FirstBad> {
+        let known = self.options.trusted.as_ref().unwrap_or(&self.keys);
+        for head in &self.options.expected_heads {
+            let origin = &head.checkpoint.origin;
+            if !self.report.heads.iter().any(|found| found.origin == *origin) {
+                let detail = format!("it is of {origin}, which was not found or not looked at");
+                return Err(FirstBad::new(Reason::HeadOrigin, detail));
+            }
+            head.verify_by_known(known).map_err(|error| {
+                FirstBad::new(Reason::HeadSignature, format!("the head of {origin}: {error}"))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The report of an archive in which nothing, or this, is wrong.
+    pub fn into_report(mut self, first_bad: Option<FirstBad>) -> Report {
+        self.report.verdict = match (&first_bad, &self.options.trusted) {
+            (Some(_), _) => Verdict::Invalid,
+            (None, Some(_)) => Verdict::Valid,
+            (None, None) => Verdict::Consistent,
+        };
+        self.report.not_established = self.not_established(first_bad.is_none());
+        self.report.first_bad = first_bad;
+        self.report
+    }
+
+    fn not_established(&self, all_was_read: bool) -> Vec<NotEstablished> {
+        use NotEstablished as N;
+        let options = self.options;
+        let has_head = |origin: &str| {
+            let mut heads = options.expected_heads.iter();
+            heads.any(|head| head.checkpoint.origin == origin)
+        };
+        let every_head = self.report.heads.iter().all(|head| has_head(&head.origin));
+        let absent = all_was_read && options.tenant.is_some() && self.report.entries == 0;
+        [
+            (N::Origin, options.trusted.is_none()),
+            (N::MissingTail, options.not_before.is_none() && !every_head),
+            (N::StolenKeys, !every_head),
+            (N::OtherPartitions, self.only.is_some()),
+            (N::TenantAbsent, absent),
+            (N::Refusals, self.has_refusals),
+            (N::Classes, true),
+            (N::Truth, true),
+        ]
+        .into_iter()
+        .filter_map(|(what, open)| open.then_some(what))
+        .collect()
+    }
+}
