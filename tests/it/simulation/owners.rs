@@ -265,7 +265,8 @@ async fn archive(run: Rc<Run>, owner: usize, partition: u32) {
 /// How many leaves a reader from the beginning accepts.
 fn accepted_size(world: &World, partition: u32) -> u64 {
     crate::sim::block_on(async {
-        let log = world.log(NOBODY);
+        // Looking must not be a step of the run.
+        let log = world.fork().log(NOBODY);
         let mut reader = Reader::open(&log, partition, Position::BEGIN).await.unwrap();
         loop {
             let records = reader.fetch(&log).await.unwrap();
@@ -277,9 +278,4 @@ fn accepted_size(world: &World, partition: u32) -> u64 {
             }
         }
     })
-}
-
-/// A world for `scenario` with this plan.
-pub fn world(scenario: &Scenario, plan: Plan) -> World {
-    World::new(scenario.partitions).with_plan(plan)
 }

@@ -98,7 +98,7 @@ impl Scenario {
             checkpoint_interval_micros: 1_000_000,
             // Every other seed forgets soon: then what was forwarded twice is known by its position alone.
             window_entries_max: if seed.is_multiple_of(2) { 1_000 } else { 3 },
-            second_key_after: Some(150),
+            second_key_after: Some(900),
             ..Self::short(2, &[])
         }
     }
