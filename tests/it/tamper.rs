@@ -223,7 +223,7 @@ fn two_objects_swapped_or_one_in_the_place_of_another_are_found() {
 
 /// Names near to an object's own, of its kind and of none.
 fn near_names(name: &str) -> Vec<String> {
-    let changes = [
+    let replacements = [
         ("audit/0", "audit/2"),
         ("audit/1", "audit/0"),
         ("acme/", ""),
@@ -241,7 +241,7 @@ fn near_names(name: &str) -> Vec<String> {
         ("jwks-3", "jwks-4"),
         ("keys/", "keys2/"),
     ];
-    let changed = changes
+    let changed = replacements
         .iter()
         .filter(|(from, _)| name.contains(from))
         .map(|(from, to)| name.replacen(from, to, 1));
