@@ -536,7 +536,11 @@ fn json_text() -> impl Strategy<Value = String> {
         "[a-c]{0,3}".prop_map(|s| format!("\"{s}\"")),
         proptest::collection::vec(0x20_u16..0xFFFF, 0..4).prop_map(|units| format!(
             "\"{}\"",
-            units.iter().map(|u| format!("\\u{u:04X}")).collect::<String>()
+            units
+                .iter()
+                .map(|u| format!("\\u{u:04X}"))
+                .collect::<Vec<_>>()
+                .concat()
         )),
     ]
     .boxed();
@@ -637,14 +641,14 @@ proptest! {
             prop_assert!(number::write_canonical(token.as_bytes(), &mut form).is_ok(), "{}", token);
             prop_assert!(number::is_canonical(&form));
             let back: f64 = std::str::from_utf8(&form).unwrap().parse().unwrap();
-            prop_assert_eq!(back, double);
+            prop_assert_eq!(back.partial_cmp(&double), Some(std::cmp::Ordering::Equal));
         }
     }
 
     /// The rule said once more, with whole numbers for decimals.
     #[test]
     fn an_integer_is_kept_where_a_rendering_of_its_double_has_its_value(n in any::<i64>()) {
-        let double = n as f64;
+        let double: f64 = n.to_string().parse().unwrap();
         let kept = [serde_json::to_string(&double).unwrap(), format!("{double:.16e}")].iter().any(|rendering| {
             let (digits, exponent) = rendering.split_once('e').unwrap_or((rendering.as_str(), "0"));
             let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
