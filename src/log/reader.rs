@@ -446,10 +446,21 @@ impl Reader {
             Ok(LedgerRecord::Fence { epoch, session }) => {
                 match self.acceptance.offer(offset, epoch, &session, Candidate::Fence) {
                     Verdict::Stale(stale) => self.skip(offset, Skip::Stale(stale)),
-                    Verdict::FenceAccepted | Verdict::LeafAccepted => Seen::Fence { offset, epoch, session },
+                    Verdict::FenceAccepted | Verdict::LeafAccepted => Seen::Fence {
+                        offset,
+                        epoch,
+                        session,
+                    },
                 }
             }
-            Ok(LedgerRecord::Leaf { epoch, session, leaf: leaf_bytes, event, raw, via }) => {
+            Ok(LedgerRecord::Leaf {
+                epoch,
+                session,
+                leaf: leaf_bytes,
+                event,
+                raw,
+                via,
+            }) => {
                 if let Some(stale) = self.acceptance.stale_session(epoch, &session) {
                     return self.skip(offset, Skip::Stale(stale));
                 }
@@ -459,9 +470,14 @@ impl Reader {
                 let candidate = Candidate::Leaf { index: leaf.index };
                 match self.acceptance.offer(offset, epoch, &session, candidate) {
                     Verdict::Stale(stale) => self.skip(offset, Skip::Stale(stale)),
-                    Verdict::FenceAccepted | Verdict::LeafAccepted => {
-                        Seen::Leaf(Accepted { offset, leaf, leaf_bytes, event, raw, via })
-                    }
+                    Verdict::FenceAccepted | Verdict::LeafAccepted => Seen::Leaf(Accepted {
+                        offset,
+                        leaf,
+                        leaf_bytes,
+                        event,
+                        raw,
+                        via,
+                    }),
                 }
             }
         }

@@ -228,9 +228,14 @@ mod tests {
     fn value(record: &LedgerRecord) -> Value {
         let (epoch, session, leaf, event, raw, via) = match *record {
             LedgerRecord::Fence { epoch, session } => (epoch, session, None, None, None, None),
-            LedgerRecord::Leaf { epoch, session, leaf, event, raw, via } => {
-                (epoch, session, Some(leaf), event, raw, via)
-            }
+            LedgerRecord::Leaf {
+                epoch,
+                session,
+                leaf,
+                event,
+                raw,
+                via,
+            } => (epoch, session, Some(leaf), event, raw, via),
         };
         let via = match via {
             None => Value::Union(0, Box::new(Value::Null)),

@@ -54,20 +54,27 @@ impl Mutation {
 fn mutation() -> impl Strategy<Value = Mutation> {
     let place = 0..4_096_usize;
     // Bytes that mean something to the formats come more often than chance would have them.
-    let telling = prop::sample::select(b"{}[]\",:\\u0129eE+-.\n\r \t/@=\x00\x80\xC3\xE2\xED\xF0\xFF\x28\xB5".to_vec());
+    let telling =
+        prop::sample::select(b"{}[]\",:\\u0129eE+-.\n\r \t/@=\x00\x80\xC3\xE2\xED\xF0\xFF\x28\xB5".to_vec());
     let byte = prop_oneof![3 => telling, 1 => any::<u8>()];
     prop_oneof![
         (place.clone(), any::<u8>()).prop_map(|(at, bit)| Mutation::Flip { at, bit }),
         (place.clone(), byte.clone()).prop_map(|(at, byte)| Mutation::Set { at, byte }),
-        (place.clone(), prop::collection::vec(byte, 1..6)).prop_map(|(at, bytes)| Mutation::Insert { at, bytes }),
+        (place.clone(), prop::collection::vec(byte, 1..6))
+            .prop_map(|(at, bytes)| Mutation::Insert { at, bytes }),
         (place.clone(), 1..40_usize).prop_map(|(at, count)| Mutation::Delete { at, count }),
         (place.clone(), 1..60_usize, place).prop_map(|(from, count, to)| Mutation::Copy { from, count, to }),
     ]
 }
 
 fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(target);
-    let mut files: Vec<_> = std::fs::read_dir(dir).expect("a corpus").map(|entry| entry.unwrap().path()).collect();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(target);
+    let mut files: Vec<_> = std::fs::read_dir(dir)
+        .expect("a corpus")
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     files.iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
@@ -77,15 +84,23 @@ fn fuzz(target: &str, check: impl Fn(&[u8])) {
     let seconds = std::env::var("LEDGERLINE_FUZZ_SECONDS").map_or(20, |text| text.parse().expect("seconds"));
     let corpus = corpus(target);
     assert!(!corpus.is_empty());
-    corpus.iter().for_each(|input| check(input));
+    for input in &corpus {
+        check(input);
+    }
     let inputs = prop_oneof![
         9 => (prop::sample::select(corpus), prop::collection::vec(mutation(), 1..8)).prop_map(|(mut input, mutations)| {
-            mutations.iter().for_each(|mutation| mutation.apply(&mut input));
+            for mutation in &mutations {
+                mutation.apply(&mut input);
+            }
             input
         }),
         1 => prop::collection::vec(any::<u8>(), 0..200),
     ];
-    let mut runner = TestRunner::new(Config { cases: 512, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: 512,
+        failure_persistence: None,
+        ..Config::default()
+    });
     let (begun, mut tried) = (Instant::now(), 0);
     while begun.elapsed() < Duration::from_secs(seconds) {
         let outcome = runner.run(&inputs, |input| {
@@ -102,20 +117,32 @@ fn fuzz(target: &str, check: impl Fn(&[u8])) {
 
 #[test]
 fn fuzz_event_parsing() {
-    let limits = Limits { event_bytes_max: 4_096, ..Limits::default() };
+    let limits = Limits {
+        event_bytes_max: 4_096,
+        ..Limits::default()
+    };
     fuzz("event", |input| {
         // What is accepted is canonical, stays as it is, and is what any other reader of JSON sees.
         if let Ok(canonical) = canonicalize(input, &limits) {
             check_canonical(&canonical, &limits).expect("what was made canonical is canonical");
-            assert_eq!(canonicalize(&canonical, &limits).as_deref(), Ok(canonical.as_slice()));
+            assert_eq!(
+                canonicalize(&canonical, &limits).as_deref(),
+                Ok(canonical.as_slice())
+            );
             let ours: serde_json::Value = serde_json::from_slice(&canonical).expect("JSON");
             let theirs: serde_json::Value = serde_json::from_slice(input).expect("JSON");
             assert_eq!(ours, normal(theirs));
         }
-        assert_eq!(check_canonical(input, &limits).is_ok(), canonicalize(input, &limits).as_deref() == Ok(input));
+        assert_eq!(
+            check_canonical(input, &limits).is_ok(),
+            canonicalize(input, &limits).as_deref() == Ok(input)
+        );
         if let Ok(event) = EventParser::new(limits).parse(input) {
             let members = check_event(&event.canonical, &limits).expect("what was sealed verifies");
-            assert_eq!((members.tenant_id, members.event_id.as_ref()), (event.tenant_id.as_str(), event.event_id.as_str()));
+            assert_eq!(
+                (members.tenant_id, members.event_id.as_ref()),
+                (event.tenant_id.as_str(), event.event_id.as_str())
+            );
         }
     });
 }
@@ -126,11 +153,18 @@ fn normal(value: serde_json::Value) -> serde_json::Value {
     match value {
         Value::Number(number) => {
             let double = number.as_f64().expect("a double");
-            let text = if double == 0.0 { "0".to_owned() } else { ryu_js::Buffer::new().format(double).to_owned() };
+            let text = if double == 0.0 {
+                "0".to_owned()
+            } else {
+                ryu_js::Buffer::new().format(double).to_owned()
+            };
             serde_json::from_str(&text).expect("a number")
         }
         Value::Array(items) => items.into_iter().map(normal).collect(),
-        Value::Object(members) => members.into_iter().map(|(name, value)| (name, normal(value))).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, value)| (name, normal(value)))
+            .collect(),
         Value::Null | Value::Bool(_) | Value::String(_) => value,
     }
 }
@@ -164,7 +198,10 @@ fn fuzz_segments() {
                 assert_eq!(leaf.to_bytes(), line);
             }
             let Ok(parts) = parse_line(line) else { continue };
-            let Some(raw) = parts.raw_base64.map_or(Some(None), |raw| data_encoding::BASE64.decode(raw).ok().map(Some)) else {
+            let Some(raw) = parts
+                .raw_base64
+                .map_or(Some(None), |raw| data_encoding::BASE64.decode(raw).ok().map(Some))
+            else {
                 continue;
             };
             let mut again = Vec::new();
@@ -184,9 +221,14 @@ fn fuzz_avro_records() {
         if let Ok(decoded) = record::decode(input) {
             let again = match decoded {
                 record::LedgerRecord::Fence { epoch, session } => record::encode_fence(epoch, &session),
-                record::LedgerRecord::Leaf { epoch, session, leaf, event, raw, via } => {
-                    record::encode_leaf(epoch, &session, leaf, event, raw, via)
-                }
+                record::LedgerRecord::Leaf {
+                    epoch,
+                    session,
+                    leaf,
+                    event,
+                    raw,
+                    via,
+                } => record::encode_leaf(epoch, &session, leaf, event, raw, via),
             };
             assert_eq!(record::decode(&again), Ok(decoded));
         }

@@ -36,7 +36,12 @@ fn killed_at_random_moments_under_load_it_loses_doubles_and_reorders_nothing() {
         // Short intervals and small segments, so that every kind of write is under way when the kill comes.
         let service = Service::start(
             dir.path(),
-            &["--cut-interval-ms=150", "--checkpoint-interval-ms=40", "--segment-bytes-max=65536", "--snapshot-bytes=100000"],
+            &[
+                "--cut-interval-ms=150",
+                "--checkpoint-interval-ms=40",
+                "--segment-bytes-max=65536",
+                "--snapshot-bytes=100000",
+            ],
         );
         let mut service = service.unwrap_or_else(|logs| panic!("it does not start again:\n{logs}"));
         started += 1;
@@ -45,9 +50,16 @@ fn killed_at_random_moments_under_load_it_loses_doubles_and_reorders_nothing() {
             move || ingest_round(&path, round)
         });
         std::thread::sleep(Duration::from_millis(next(&mut seed) % 700));
-        service.child.kill().expect("it was still running: nothing else may end it");
+        service
+            .child
+            .kill()
+            .expect("it was still running: nothing else may end it");
         let status = service.child.wait().expect("an end");
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "it ended by itself");
+        assert_eq!(
+            std::os::unix::process::ExitStatusExt::signal(&status),
+            Some(9),
+            "it ended by itself"
+        );
         for event in load.join().expect("the load was ingested") {
             let tenant = tenant_of(&event);
             expected.entry(tenant).or_default().push(event);
@@ -56,7 +68,10 @@ fn killed_at_random_moments_under_load_it_loses_doubles_and_reorders_nothing() {
     assert_eq!(started, kills);
     drain(&settings(dir.path()));
     let sealed = read_archive(&dir.path().join("archive"));
-    assert_eq!(sealed.events, expected, "seed of the moments of the kills: see above");
+    assert_eq!(
+        sealed.events, expected,
+        "seed of the moments of the kills: see above"
+    );
     assert_eq!((sealed.count("duplicate"), sealed.count("rejected")), (0, 0));
     assert_eq!(sealed.count("entry"), kills * EVENTS_PER_ROUND);
     let per_kill = 3.0 / kills as f64 * 100.0;
@@ -77,7 +92,11 @@ fn ingest_round(dir: &std::path::Path, round: u64) -> Vec<String> {
     let output = ledgerline_with_input(&["ingest", &log, "-"], &lines);
     assert!(output.status.success(), "{}", crate::process::stderr(&output));
     let canonical = |line: &[u8]| String::from_utf8(canonicalize(line, &Limits::default()).unwrap()).unwrap();
-    lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(canonical).collect()
+    lines
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(canonical)
+        .collect()
 }
 
 fn tenant_of(event: &str) -> String {

@@ -29,13 +29,21 @@ pub fn settings(dir: &Path) -> Settings {
 /// Runs the stages until all input is sealed, signed and archived.
 pub fn drain(settings: &Settings) {
     let config = settings.check().expect("settings that are right");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("threads");
     runtime.block_on(async {
         let seams = Seams::open(&config).await.expect("places that can be opened");
         let (_ended, input_ended) = watch::channel(true);
         let (_stop, shutdown) = watch::channel(false);
-        let ending = Ending { shutdown, input_ended };
-        service::run(&config, &seams, Arc::new(Status::default()), ending).await.expect("stages that end");
+        let ending = Ending {
+            shutdown,
+            input_ended,
+        };
+        service::run(&config, &seams, Arc::new(Status::default()), ending)
+            .await
+            .expect("stages that end");
     });
 }
 
@@ -43,10 +51,19 @@ pub fn drain(settings: &Settings) {
 pub fn verify_pinned(archive: &Path) -> Report {
     let source = DirectorySource::open(archive).expect("an archive");
     let names: Vec<String> = source.list("keys/").expect("names").map(Result::unwrap).collect();
-    let count = |name: &String| name.trim_start_matches("keys/jwks-").trim_end_matches(".json").parse::<u32>().unwrap();
+    let count = |name: &String| {
+        name.trim_start_matches("keys/jwks-")
+            .trim_end_matches(".json")
+            .parse::<u32>()
+            .unwrap()
+    };
     let newest = names.iter().max_by_key(|name| count(name)).expect("a key set");
     let keys = jwks::parse(&std::fs::read(archive.join(newest)).unwrap()).expect("keys");
-    let options = Options { trusted: Some(keys), threads: 2, ..Options::default() };
+    let options = Options {
+        trusted: Some(keys),
+        threads: 2,
+        ..Options::default()
+    };
     verify(&source, &options, &mut |_| {}).expect("a readable archive")
 }
 
@@ -69,7 +86,12 @@ pub fn read_archive(archive: &Path) -> Sealed {
     let mut names: Vec<String> = source.list("").expect("names").map(Result::unwrap).collect();
     names.retain(|name| name.ends_with(".ndjson.zst"));
     // By partition, then by first index, whatever the day.
-    names.sort_by_key(|name| (name.split("/class=").next().map(str::to_owned), name.rsplit('/').next().map(str::to_owned)));
+    names.sort_by_key(|name| {
+        (
+            name.split("/class=").next().map(str::to_owned),
+            name.rsplit('/').next().map(str::to_owned),
+        )
+    });
     let mut sealed = Sealed::default();
     for name in names {
         let reader = source.read(&name).expect("readable").expect("there");
@@ -92,7 +114,9 @@ impl Sealed {
                 self.events.entry(tenant.to_owned()).or_default().push(event);
             }
             Body::Rejected { code, .. } => {
-                let raw = data_encoding::BASE64.decode(parts.raw_base64.expect("raw")).expect("base64");
+                let raw = data_encoding::BASE64
+                    .decode(parts.raw_base64.expect("raw"))
+                    .expect("base64");
                 self.rejected.push((code.as_str(), raw));
             }
             _ => {}

@@ -9,21 +9,36 @@ use std::process::Command;
 
 /// Exit status of the second verifier.
 fn second(archive: &Path) -> (i32, String) {
-    let python = std::env::var("LEDGERLINE_PYTHON").expect("LEDGERLINE_PYTHON: run the tests by tests/run, which sets it");
+    let python = std::env::var("LEDGERLINE_PYTHON")
+        .expect("LEDGERLINE_PYTHON: run the tests by tests/run, which sets it");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/verifier/ledgerline_verify.py");
-    let output = Command::new(python).arg(script).arg(archive).output().expect("python starts");
-    (output.status.code().expect("an exit status"), String::from_utf8_lossy(&output.stdout).into_owned())
+    let output = Command::new(python)
+        .arg(script)
+        .arg(archive)
+        .output()
+        .expect("python starts");
+    (
+        output.status.code().expect("an exit status"),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 fn ours(archive: &Path) -> i32 {
-    ledgerline(&["verify", &archive.display().to_string()]).status.code().expect("an exit status")
+    ledgerline(&["verify", &archive.display().to_string()])
+        .status
+        .code()
+        .expect("an exit status")
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.push(path)
+        }
     }
     found.sort();
     found
@@ -40,7 +55,10 @@ fn copy(from: &Path, to: &Path) {
 /// Segment lines with one byte changed after the nth occurrence of a text, in a frame that decodes.
 fn edit_lines(path: &Path, after: &str) {
     let mut lines = zstd::stream::decode_all(fs::read(path).unwrap().as_slice()).unwrap();
-    let at = lines.windows(after.len()).position(|window| window == after.as_bytes()).expect("the text is there");
+    let at = lines
+        .windows(after.len())
+        .position(|window| window == after.as_bytes())
+        .expect("the text is there");
     lines[at + after.len()] ^= 1;
     fs::write(path, segment::compress(&lines).unwrap()).unwrap();
 }
@@ -63,23 +81,65 @@ fn both_verifiers_agree_on_a_good_archive_and_on_tampered_ones() {
     };
     type Change<'a> = (&'a str, Box<dyn Fn(&Path) + 'a>);
     let changes: Vec<Change<'_>> = vec![
-        ("an event's action", Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"action\":\""))),
-        ("a leaf's prev", Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"prev\":\""))),
-        ("a leaf's index", Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"index\":"))),
-        ("a leaf's sealed_at", Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"sealed_at\":\"202"))),
-        ("a leaf's tenant", Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"tenant\":\""))),
-        ("a source offset", Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"source\":\"audit.events/"))),
-        ("the ledger's id", Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"ledger\":\""))),
+        (
+            "an event's action",
+            Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"action\":\"")),
+        ),
+        (
+            "a leaf's prev",
+            Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"prev\":\"")),
+        ),
+        (
+            "a leaf's index",
+            Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"index\":")),
+        ),
+        (
+            "a leaf's sealed_at",
+            Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"sealed_at\":\"202")),
+        ),
+        (
+            "a leaf's tenant",
+            Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"tenant\":\"")),
+        ),
+        (
+            "a source offset",
+            Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"source\":\"audit.events/")),
+        ),
+        (
+            "the ledger's id",
+            Box::new(|dir| edit_lines(&pick(dir, ".ndjson.zst"), "\"ledger\":\"")),
+        ),
         ("a frame", Box::new(|dir| flip(&pick(dir, ".ndjson.zst"), 100))),
         ("a tile", Box::new(|dir| flip(&pick(dir, "/tile/"), 33))),
-        ("a checkpoint's root", Box::new(|dir| flip(&pick(dir, "/checkpoints/"), 40))),
-        ("a checkpoint's signature", Box::new(|dir| flip(&pick(dir, "/checkpoints/"), 200))),
+        (
+            "a checkpoint's root",
+            Box::new(|dir| flip(&pick(dir, "/checkpoints/"), 40)),
+        ),
+        (
+            "a checkpoint's signature",
+            Box::new(|dir| flip(&pick(dir, "/checkpoints/"), 200)),
+        ),
         ("the keys", Box::new(|dir| flip(&pick(dir, "keys/jwks"), 90))),
-        ("a missing segment", Box::new(|dir| fs::remove_file(pick(dir, ".ndjson.zst")).unwrap())),
-        ("a missing tile", Box::new(|dir| fs::remove_file(pick(dir, "/tile/")).unwrap())),
-        ("a missing checkpoint", Box::new(|dir| fs::remove_file(pick(dir, "/checkpoints/")).unwrap())),
-        ("missing keys", Box::new(|dir| fs::remove_file(pick(dir, "keys/jwks")).unwrap())),
-        ("a stranger", Box::new(|dir| fs::write(dir.join("keys/notes.txt"), "x").unwrap())),
+        (
+            "a missing segment",
+            Box::new(|dir| fs::remove_file(pick(dir, ".ndjson.zst")).unwrap()),
+        ),
+        (
+            "a missing tile",
+            Box::new(|dir| fs::remove_file(pick(dir, "/tile/")).unwrap()),
+        ),
+        (
+            "a missing checkpoint",
+            Box::new(|dir| fs::remove_file(pick(dir, "/checkpoints/")).unwrap()),
+        ),
+        (
+            "missing keys",
+            Box::new(|dir| fs::remove_file(pick(dir, "keys/jwks")).unwrap()),
+        ),
+        (
+            "a stranger",
+            Box::new(|dir| fs::write(dir.join("keys/notes.txt"), "x").unwrap()),
+        ),
         (
             "a checkpoint with one signature",
             Box::new(|dir| {

@@ -55,9 +55,15 @@ fn probe() {
     let start = std::time::Instant::now();
     let mut hits = BTreeMap::new();
     for seed in 0..20 {
-        println!("seed {seed}: {:?}", run_seed(seed, false, &mut hits).map(|world| (world.steps(), start.elapsed())));
+        println!(
+            "seed {seed}: {:?}",
+            run_seed(seed, false, &mut hits).map(|world| (world.steps(), start.elapsed()))
+        );
     }
-    println!("{}", matrix(|call, kind| hits.get(&(call, kind)).copied().unwrap_or(0)));
+    println!(
+        "{}",
+        matrix(|call, kind| hits.get(&(call, kind)).copied().unwrap_or(0))
+    );
 }
 
 type Hits = BTreeMap<(Call, FaultKind), u64>;

@@ -24,7 +24,10 @@ fn root() -> &'static Path {
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let text = text.split("#[cfg(test)]").next().unwrap();
-    text.lines().map(|line| line.split("//").next().unwrap()).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| line.split("//").next().unwrap())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[test]
@@ -32,8 +35,26 @@ fn the_ledger_has_no_async_no_io_no_clock_and_no_randomness() {
     let files = rust_files(&root().join("src/ledger"));
     assert!(files.len() > 20);
     let banned = [
-        "async ", ".await", "tokio", "sqlx", "axum", "tracing", "metrics::", "std::fs", "std::net", "std::env", "std::process",
-        "SystemTime", "Instant", "SystemClock", "getrandom", "SystemRandom", "rand::", "println!", "eprintln!", "std::time",
+        "async ",
+        ".await",
+        "tokio",
+        "sqlx",
+        "axum",
+        "tracing",
+        "metrics::",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::process",
+        "SystemTime",
+        "Instant",
+        "SystemClock",
+        "getrandom",
+        "SystemRandom",
+        "rand::",
+        "println!",
+        "eprintln!",
+        "std::time",
     ];
     for file in files {
         let code = code(&file);
@@ -60,7 +81,11 @@ fn the_ledger_is_built_on_nothing_of_the_stages() {
 fn every_source_file_says_what_it_is() {
     for file in rust_files(&root().join("src")) {
         let text = fs::read_to_string(&file).unwrap();
-        assert!(text.starts_with("//!"), "{} begins without a module comment", file.display());
+        assert!(
+            text.starts_with("//!"),
+            "{} begins without a module comment",
+            file.display()
+        );
     }
 }
 
@@ -75,8 +100,14 @@ fn every_metric_is_described_has_a_unit_in_its_name_and_no_tenant() {
             for call in text.split(macro_name).skip(1) {
                 let call = call.split(");").next().unwrap_or(call);
                 let name = call.split('"').nth(1).unwrap();
-                assert!(described.contains(&format!("\"{name}\"")), "{name} is not described in telemetry.rs");
-                assert!(units.iter().any(|unit| name.ends_with(unit)), "{name} has no unit");
+                assert!(
+                    described.contains(&format!("\"{name}\"")),
+                    "{name} is not described in telemetry.rs"
+                );
+                assert!(
+                    units.iter().any(|unit| name.ends_with(unit)),
+                    "{name} has no unit"
+                );
                 assert!(!call.contains("\"tenant"), "{name} has a label by tenant");
                 found += 1;
             }
@@ -91,6 +122,9 @@ fn every_settings_flag_has_an_environment_variable() {
     let flags: Vec<&str> = text.lines().filter(|line| line.contains("#[arg(long")).collect();
     assert!(flags.len() > 15);
     for flag in flags {
-        assert!(flag.contains("env = \"") || flag.contains("#[arg(long)]"), "{flag}");
+        assert!(
+            flag.contains("env = \"") || flag.contains("#[arg(long)]"),
+            "{flag}"
+        );
     }
 }

@@ -387,7 +387,9 @@ impl State {
             Some(Defect::AltersEntries { from }) if topic::LEDGER_ENTRIES == place.0 => {
                 let after = self.streams[place].end;
                 for (offset, record) in (after..).zip(&mut records) {
-                    if offset >= from && let Some(last) = record.value.last_mut() {
+                    if offset >= from
+                        && let Some(last) = record.value.last_mut()
+                    {
                         *last ^= 1;
                     }
                 }

@@ -26,7 +26,11 @@ pub struct Runs(pub Vec<u64>);
 impl fmt::Display for Runs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (faults, count) in self.0.iter().enumerate() {
-            write!(f, "{}{count} runs with {faults} faults", if faults == 0 { "" } else { ", " })?;
+            write!(
+                f,
+                "{}{count} runs with {faults} faults",
+                if faults == 0 { "" } else { ", " }
+            )?;
         }
         Ok(())
     }
@@ -71,7 +75,9 @@ impl Explored<'_> {
             let world = with_plan();
             match attempt(&world) {
                 Err(what) => panic!("{what}\nafter {plan:?} in\n{}", world.trace().join("\n")),
-                Ok(_) => panic!("after {plan:?} a second run differs from the first: it is not deterministic"),
+                Ok(_) => {
+                    panic!("after {plan:?} a second run differs from the first: it is not deterministic")
+                }
             }
         })
     }

@@ -23,7 +23,11 @@ const TENANTS: [&str; 6] = ["acme", "globex", "initech", "umbrella", "stark", "w
 /// What an input is, known from how it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    Event { tenant: String, id: String, canonical: Vec<u8> },
+    Event {
+        tenant: String,
+        id: String,
+        canonical: Vec<u8>,
+    },
     Refused(RejectCode),
 }
 
@@ -83,7 +87,16 @@ impl Scenario {
         let mut making = Making::new(2, Random::new(seed));
         for _ in 0..count {
             let partition = making.below(2);
-            let kind = ["event", "event", "event", "event", "repeat", "conflict", "invalid", "misrouted"];
+            let kind = [
+                "event",
+                "event",
+                "event",
+                "event",
+                "repeat",
+                "conflict",
+                "invalid",
+                "misrouted",
+            ];
             let kind = kind[making.below(kind.len())];
             making.add(kind, partition);
         }
@@ -136,11 +149,19 @@ impl Scenario {
     }
 
     pub fn classes(&self) -> Classes {
-        Classes::new(BTreeMap::from([("globex".to_owned(), Self::class_of(Some("globex")).to_owned())])).unwrap()
+        Classes::new(BTreeMap::from([(
+            "globex".to_owned(),
+            Self::class_of(Some("globex")).to_owned(),
+        )]))
+        .unwrap()
     }
 
     pub fn class_of(tenant: Option<&str>) -> &'static str {
-        if tenant == Some("globex") { "long" } else { "default" }
+        if tenant == Some("globex") {
+            "long"
+        } else {
+            "default"
+        }
     }
 }
 
@@ -156,7 +177,13 @@ struct Making {
 impl Making {
     fn new(partitions: u32, random: Random) -> Self {
         let inputs = vec![Vec::new(); partitions as usize];
-        Self { partitions, random, inputs, what: HashMap::new(), events: 0 }
+        Self {
+            partitions,
+            random,
+            inputs,
+            what: HashMap::new(),
+            events: 0,
+        }
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -212,7 +239,9 @@ impl Making {
     }
 
     fn conflict_with(&mut self, raw: &[u8]) -> Vec<u8> {
-        let What::Event { tenant, id, .. } = self.what[raw].clone() else { unreachable!("events only") };
+        let What::Event { tenant, id, .. } = self.what[raw].clone() else {
+            unreachable!("events only")
+        };
         let number = 2 + self.below(1_000);
         self.spell(&tenant, &id, &number.to_string())
     }
@@ -250,7 +279,10 @@ impl SimKeys {
             let point: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
             (PublicKey::from_ed25519(format!("sim-{n}"), &point), pair)
         };
-        Self { keys: (1..=2).map(make).collect(), shown: AtomicUsize::new(shown) }
+        Self {
+            keys: (1..=2).map(make).collect(),
+            shown: AtomicUsize::new(shown),
+        }
     }
 
     pub fn show(&self, count: usize) {
@@ -262,13 +294,21 @@ impl SimKeys {
 impl Signer for SimKeys {
     fn keys(&self) -> Vec<HeldKey> {
         let shown = self.keys.iter().take(self.shown.load(Ordering::Relaxed));
-        shown.map(|(key, _)| HeldKey { key: key.clone(), retired: false }).collect()
+        shown
+            .map(|(key, _)| HeldKey {
+                key: key.clone(),
+                retired: false,
+            })
+            .collect()
     }
 
     async fn sign(&self, kid: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match self.keys.iter().find(|(key, _)| key.kid == kid) {
             Some((_, pair)) => Ok(pair.sign(message).as_ref().to_vec()),
-            None => Err(SignError::Fatal { what: format!("no key {kid}"), source: None }),
+            None => Err(SignError::Fatal {
+                what: format!("no key {kid}"),
+                source: None,
+            }),
         }
     }
 }
