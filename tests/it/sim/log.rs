@@ -42,7 +42,7 @@ impl SimLog {
             (Answer::Ok, Some(value)) => Ok(value),
             (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(LogError::Retry {
                 what: name.to_owned(),
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }
@@ -66,13 +66,13 @@ impl Log for SimLog {
             (Answer::Ok, Some(first)) => Ok(first),
             (Answer::Refused, _) => Err(LogError::Retry {
                 what: "append".to_owned(),
-                source: injected(),
+                source: Some(injected()),
             }),
             (Answer::Ok | Answer::Unknown, _) => Err(LogError::Unknown {
                 topic: topic.to_owned(),
                 partition,
                 what: "append".to_owned(),
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }

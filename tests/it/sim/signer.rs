@@ -30,7 +30,7 @@ impl Signer for SimSigner {
             (Answer::Ok, _) => self.inner.sign(kid, message).await,
             (Answer::Refused | Answer::Unknown, _) => Err(SignError::Retry {
                 what: name,
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }

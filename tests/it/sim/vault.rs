@@ -20,7 +20,7 @@ impl SimVault {
             (Answer::Ok, Some(value)) => Ok(value),
             (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(VaultError::Retry {
                 what: name,
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }
