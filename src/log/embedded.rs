@@ -1,8 +1,8 @@
-//! The log of one machine: a SQLite file, for trying Ledgerline, for small installs and for tests. It is durable (WAL with
-//! synchronous FULL), and several processes may use one file, each append under SQLite's own lock.
+//! The log of one machine: a `SQLite` file, for trying Ledgerline, for small installs and for tests. It is durable (WAL with
+//! synchronous FULL), and several processes may use one file, each append under `SQLite`'s own lock.
 //!
 //! Every topic partition has a table of its own with its records by offset, so that each append goes to the right edge of
-//! its B-tree. SQLite's errors are turned into what a caller must do in [`failure`]; the tables are in [`layout`].
+//! its B-tree. `SQLite`'s errors are turned into what a caller must do in [`failure`]; the tables are in [`layout`].
 
 mod failure;
 mod headers;
@@ -35,7 +35,7 @@ const READERS_MAX: u32 = 4;
 /// How long a read waits for one of them.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A [`Log`] in one SQLite file.
+/// A [`Log`] in one `SQLite` file.
 #[derive(Debug)]
 pub struct EmbeddedLog {
     file: PathBuf,

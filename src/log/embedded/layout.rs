@@ -20,7 +20,7 @@ use std::time::Duration;
 const LAYOUT: i64 = 1;
 /// Measured: larger pages hold several records of the usual size and need fewer of them per commit.
 pub const PAGE_BYTES: u32 = 16_384;
-/// The page cache of a connection, in KiB (SQLite takes a negative number as that).
+/// The page cache of a connection, in KiB (`SQLite` takes a negative number as that).
 const CACHE_KIB: &str = "-16384";
 /// Pages in the WAL at which a commit moves them into the database file.
 const WAL_PAGES: &str = "2000";
@@ -65,7 +65,7 @@ impl Streams {
     }
 }
 
-/// Makes the file, readable by its owner alone, where there is none. SQLite gives its WAL the same mode.
+/// Makes the file, readable by its owner alone, where there is none. `SQLite` gives its WAL the same mode.
 pub fn create_file(path: &Path) -> Result<(), LogError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

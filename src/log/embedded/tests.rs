@@ -1,4 +1,4 @@
-//! What goes wrong around a database file. That it is a log at all is tests/it/log_conformance.rs.
+//! What goes wrong around a database file. That it is a log at all is `tests/it/log_conformance.rs`.
 
 use super::*;
 use crate::log::topic::{AUDIT_EVENTS, LEDGER_ENTRIES};

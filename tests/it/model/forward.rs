@@ -135,7 +135,7 @@ impl Forward {
     }
 
     /// A lost item is sent again, by the same session.
-    fn send_again(&self, state: &State, sender: usize, item: u8, target: u8) -> Option<State> {
+    fn send_again(state: &State, sender: usize, item: u8, target: u8) -> Option<State> {
         let place = state.senders[sender]?;
         let session = &state.sessions[place];
         let sent = (session.from..session.next).contains(&item);
@@ -267,7 +267,7 @@ impl Model for Forward {
             for target in self.targets() {
                 push("sends: sender", sender, self.send(state, sender, target));
                 for item in 0..self.items {
-                    let again = self.send_again(state, sender, item, target);
+                    let again = Self::send_again(state, sender, item, target);
                     push("sends a lost item again: sender", sender, again);
                 }
             }

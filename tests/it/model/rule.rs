@@ -101,7 +101,7 @@ impl Fold {
     }
 
     /// Offers a record; whether it was accepted, and what is wrong with it if so.
-    pub fn offer(&mut self, rule: Rule, record: &Record) -> (bool, Option<Break>) {
+    pub fn offer(&mut self, rule: Rule, record: Record) -> (bool, Option<Break>) {
         let accepted = match record.payload {
             Payload::Fence => self.offer_fence(rule, record),
             Payload::Leaf(leaf) => self.offer_leaf(rule, record, leaf.index),
@@ -117,7 +117,7 @@ impl Fold {
         }
     }
 
-    fn offer_fence(&mut self, rule: Rule, record: &Record) -> bool {
+    fn offer_fence(&mut self, rule: Rule, record: Record) -> bool {
         let mut position = self.acceptance.position();
         if !rule.fence_one_above && record.epoch > self.epoch() {
             position.epoch = u64::from(record.epoch) - 1;
@@ -135,7 +135,7 @@ impl Fold {
         verdict == Verdict::FenceAccepted
     }
 
-    fn offer_leaf(&mut self, rule: Rule, record: &Record, index: u8) -> bool {
+    fn offer_leaf(&mut self, rule: Rule, record: Record, index: u8) -> bool {
         let session = if rule.leaf_matches_session {
             session_bytes(record.session)
         } else {

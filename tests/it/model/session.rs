@@ -22,6 +22,10 @@ pub enum ReadBack {
 }
 
 /// The rules in force and the size of the model.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a rule that a test takes out"
+)]
 #[derive(Debug, Clone)]
 pub struct Protocol {
     pub rule: Rule,
@@ -267,7 +271,7 @@ impl Protocol {
             session: session_id(session),
             payload,
         };
-        let (accepted, broken) = state.log.offer(self.rule, &record);
+        let (accepted, broken) = state.log.offer(self.rule, record);
         state.bad = broken.map(Bad::Log);
         for owner in 0..self.owners {
             let behind_fence = state.session_of(owner).is_some_and(|own| own.fence.has_landed());
@@ -480,7 +484,7 @@ impl Protocol {
         let mut next = state.clone();
         let read: Vec<Record> = next.owners[owner].unread.drain(..count).collect();
         for record in read {
-            let (accepted, _) = sealing.view.offer(self.rule, &record);
+            let (accepted, _) = sealing.view.offer(self.rule, record);
             let own = record.session == sealing.session;
             let foreign_fence = !own && accepted && record.payload == Payload::Fence;
             if foreign_fence || (own && !accepted) {

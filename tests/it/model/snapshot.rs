@@ -205,11 +205,10 @@ impl Snapshots {
         if base.index < state.retained_from {
             next.bad = Some(Bad::Stuck);
         }
-        let truth = self.truth(base.index);
         for tenant in 0..2 {
             let ahead = base.as_of[tenant] > base.index
                 && base.heads[tenant] == self.truth(base.as_of[tenant])[tenant];
-            if base.heads[tenant] != truth[tenant] && !ahead {
+            if base.heads[tenant] != self.truth(base.index)[tenant] && !ahead {
                 next.bad = Some(Bad::NotaryAstray);
             }
         }

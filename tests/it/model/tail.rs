@@ -147,7 +147,7 @@ impl Tail {
         next.log.push(record);
         if record.payload == Payload::Fence {
             let mut log = fold(&state.log);
-            let (accepted, _) = log.offer(Rule::WHOLE, &record);
+            let (accepted, _) = log.offer(Rule::WHOLE, record);
             next.sessions[session].fence = Some((accepted, log));
         }
         Some(next)
@@ -166,7 +166,7 @@ impl Tail {
         if !self.truncated {
             return None;
         }
-        let record = state.log.get(state.notary.offset)?;
+        let record = *state.log.get(state.notary.offset)?;
         let mut next = state.clone();
         let (accepted, _) = next.notary.fold.offer(Rule::WHOLE, record);
         if let (true, Payload::Leaf(leaf)) = (accepted, record.payload) {
@@ -190,7 +190,7 @@ impl Tail {
     fn disagrees(&self, log: &[Record], from: usize) -> bool {
         let mut whole = fold(&log[..from]);
         let mut late = self.late(&whole);
-        log[from..].iter().any(|record| {
+        log[from..].iter().any(|&record| {
             let (accepted, _) = whole.offer(Rule::WHOLE, record);
             let late_accepted = self.offer_late(&mut late, record);
             accepted != late_accepted && record.payload != Payload::Fence
@@ -209,7 +209,7 @@ impl Tail {
         }
     }
 
-    fn offer_late(&self, late: &mut Late, record: &Record) -> bool {
+    fn offer_late(&self, late: &mut Late, record: Record) -> bool {
         match (&mut *late, record.payload) {
             (Late::Reading(fold), _) => fold.offer(Rule::WHOLE, record).0,
             // The index that is due is not known before a leaf of the trusted fence's session shows one.
@@ -222,12 +222,12 @@ impl Tail {
             }
             (Late::TrustsFence(fence), Payload::Fence) => {
                 if record.epoch == fence.epoch + 1 {
-                    *fence = *record;
+                    *fence = record;
                 }
                 false
             }
             (Late::TrustsNothing, Payload::Fence) => {
-                *late = Late::TrustsFence(*record);
+                *late = Late::TrustsFence(record);
                 true
             }
             (Late::TrustsNothing, Payload::Leaf(_)) => {
@@ -249,7 +249,7 @@ enum Late {
 }
 
 /// The position behind a leaf that is taken for accepted.
-fn behind(record: &Record) -> Fold {
+fn behind(record: Record) -> Fold {
     let index = match record.payload {
         Payload::Leaf(leaf) => u64::from(leaf.index) + 1,
         Payload::Fence => 0,
@@ -264,7 +264,7 @@ fn behind(record: &Record) -> Fold {
 
 fn fold(log: &[Record]) -> Fold {
     let mut fold = Fold::new();
-    for record in log {
+    for &record in log {
         fold.offer(Rule::WHOLE, record);
     }
     fold
@@ -274,7 +274,7 @@ fn fold(log: &[Record]) -> Fold {
 fn leaves(log: &[Record]) -> Vec<LeafId> {
     let mut fold = Fold::new();
     let mut leaves = Vec::new();
-    for record in log {
+    for &record in log {
         let (accepted, _) = fold.offer(Rule::WHOLE, record);
         if let (true, Payload::Leaf(leaf)) = (accepted, record.payload) {
             leaves.push((record.session, leaf.index));
