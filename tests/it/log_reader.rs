@@ -21,7 +21,7 @@ fn leaf_bytes(index: u64) -> Vec<u8> {
 }
 
 fn leaf(epoch: u64, session: Session, index: u64) -> Vec<u8> {
-    encode_leaf(epoch, &session, &leaf_bytes(index), Some(b"event"), Some(b"raw"))
+    encode_leaf(epoch, &session, &leaf_bytes(index), Some(b"event"), Some(b"raw"), None)
 }
 
 /// A log that holds these values in partition 0.
@@ -67,8 +67,8 @@ fn mixed() -> Vec<(Vec<u8>, &'static str)> {
         (b"not a record".to_vec(), "undecodable"),
         (leaf(1, B, 1), "stale_session"),
         (leaf(1, A, 2), "stale_index"),
-        (encode_leaf(1, &A, b"{}", None, None), "bad_leaf"),
-        (encode_leaf(9, &A, b"{}", None, None), "stale_epoch"),
+        (encode_leaf(1, &A, b"{}", None, None, None), "bad_leaf"),
+        (encode_leaf(9, &A, b"{}", None, None, None), "stale_epoch"),
         (leaf(1, A, 1), "leaf 1"),
         (encode_fence(2, &B), "fence 2"),
         (leaf(1, A, 2), "stale_epoch"),

@@ -11,17 +11,9 @@ mod ingest;
 mod keys;
 mod kill;
 mod log_conformance;
+mod log_reader;
 mod mapping;
 mod merkle;
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test that cannot go on fails"
-)]
-
-mod log_conformance;
-mod log_reader;
 mod model;
 mod process;
 mod proof;
