@@ -6,6 +6,7 @@ use crate::ledger::canonical::{Limits, Refusal};
 use crate::ledger::event::{AuditEvent, EventParser};
 use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction, Leaf, RejectCode};
+use crate::ledger::names::parse_source_position;
 use crate::log::NewRecord;
 use crate::log::record::{self, Session};
 use crate::stages::state::{LeafRecord, PartitionState, Violation, sha256, split_position};
@@ -185,18 +186,28 @@ impl SealMachine {
             None => self.replay_of(input),
         };
         if let Some(of) = of {
-            let payload = Payload { via: input.via, ..Payload::default() };
+            let payload = Payload { via: self.via(input), ..Payload::default() };
             return self.emit(Body::Duplicate { of, source, tenant }, &payload, now, out);
         }
         let head = self.state.heads.get(tenant);
         let body = Body::Entry { event: digest, prev: head.hash, sequence: head.sequence + 1, source, tenant };
-        let payload = Payload { event: Some(&event.canonical), raw: None, via: input.via, key: Some(key) };
+        let payload = Payload { event: Some(&event.canonical), raw: None, via: self.via(input), key: Some(key) };
         self.emit(body, &payload, now, out)
+    }
+
+    /// The position that an input was forwarded from. A header is anybody's to write: one that names no other partition of the same topic
+    /// is none, so that positions are few and within the format's numbers.
+    fn via<'i>(&self, input: &Input<'i>) -> Option<&'i str> {
+        let via = input.via?;
+        let (from, _) = parse_source_position(via)?;
+        let partitions = u64::from(self.state.order.genesis.as_ref()?.partitions);
+        let other = from.partition != u64::from(input.partition) && from.partition < partitions;
+        (from.topic == input.topic && other).then_some(via)
     }
 
     /// A forwarded input that came a second time, after its id left the window: exact by its first position.
     fn replay_of(&self, input: &Input<'_>) -> Option<u64> {
-        let (source, offset) = split_position(input.via?)?;
+        let (source, offset) = split_position(self.via(input)?)?;
         self.state.forwarded.get(source).filter(|known| offset < known.next_offset).map(|known| known.index)
     }
 
@@ -211,7 +222,7 @@ impl SealMachine {
     ) -> Result<Sealed, SealError> {
         let (raw, raw_bytes) = (sha256(input.value), input.value.len() as u64);
         let body = Body::Rejected { code, raw, raw_bytes, source, tenant };
-        let payload = Payload { raw: Some(input.value), via: input.via, ..Payload::default() };
+        let payload = Payload { raw: Some(input.value), via: self.via(input), ..Payload::default() };
         self.emit(body, &payload, now, out)
     }
 

@@ -14,7 +14,7 @@ use ledgerline::stages::notarize::NotarizeConfig;
 use ledgerline::stages::restore::PartitionConfig;
 use ledgerline::stages::seal::SealConfig;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const LOG_NAME: &str = "sim.example/ledger";
@@ -235,6 +235,8 @@ impl Making {
 pub struct SimKeys {
     keys: Vec<(PublicKey, Ed25519KeyPair)>,
     shown: AtomicUsize,
+    /// Made before: the same message has the same signature, and runs repeat each other.
+    made: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl std::fmt::Debug for SimKeys {
@@ -250,7 +252,11 @@ impl SimKeys {
             let point: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
             (PublicKey::from_ed25519(format!("sim-{n}"), &point), pair)
         };
-        Self { keys: (1..=2).map(make).collect(), shown: AtomicUsize::new(shown) }
+        Self { keys: (1..=2).map(make).collect(), shown: AtomicUsize::new(shown), made: Mutex::default() }
+    }
+
+    pub fn public(&self) -> Vec<PublicKey> {
+        self.keys.iter().map(|(key, _)| key.clone()).collect()
     }
 
     pub fn show(&self, count: usize) {
@@ -267,7 +273,11 @@ impl Signer for SimKeys {
 
     async fn sign(&self, kid: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match self.keys.iter().find(|(key, _)| key.kid == kid) {
-            Some((_, pair)) => Ok(pair.sign(message).as_ref().to_vec()),
+            Some((_, pair)) => {
+                let mut made = self.made.lock().unwrap();
+                let named = [kid.as_bytes(), b"\n", message].concat();
+                Ok(made.entry(named).or_insert_with(|| pair.sign(message).as_ref().to_vec()).clone())
+            }
             None => Err(SignError::Fatal { what: format!("no key {kid}"), source: None }),
         }
     }
