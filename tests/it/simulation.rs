@@ -120,6 +120,17 @@ fn long_runs_survive_faults_of_all_kinds_at_random() {
     }
 }
 
+/// Each once failed: an archiver that began while another went on took over how far that one had looked for checkpoints, and
+/// waited for ever for one that it had passed over.
+#[test]
+fn seeds_that_once_failed_do_not() {
+    for seed in [193, 300] {
+        let world = world_of_seed(seed);
+        let ran = run_seed(seed, &world);
+        assert!(ran.is_ok(), "seed {seed}: {ran:?}\n{}", world.trace().join("\n"));
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_run_and_another_one_another() {
     let trace = |seed: u64| {

@@ -77,7 +77,10 @@ impl Archiver {
             .and_then(|committed| committed.metadata.parse::<Position>().ok())
             .filter(|position| position.index <= archived_size)
             .unwrap_or(Position::BEGIN);
+        // Another archiver may have gone on since the archive was listed: beyond this one's size, checkpoints that it needs lie before.
         let checkpoints = self.log.committed(GROUP, topic::LEDGER_CHECKPOINTS, self.partition.partition).await?;
+        let checkpoints = checkpoints
+            .filter(|committed| committed.metadata.parse::<u64>().is_ok_and(|archived| archived <= archived_size));
         let reader = Reader::open(self.log.as_ref(), self.partition.partition, position)
             .await
             .map_err(|error| reader_error(self.partition.partition, error))?;
@@ -237,7 +240,7 @@ impl Archiver {
         let position = run.reader.position();
         let entries = Committed { offset: position.offset, metadata: position.to_string() };
         self.log.commit(GROUP, topic::LEDGER_ENTRIES, partition, entries).await?;
-        let checkpoints = Committed { offset: run.checkpoints_from, metadata: String::new() };
+        let checkpoints = Committed { offset: run.checkpoints_from, metadata: run.archived_size.to_string() };
         self.log.commit(GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints).await?;
         Ok(())
     }
