@@ -15,6 +15,8 @@ pub enum Schedule {
     RoundRobin,
     /// Any owner, by a seed.
     Seeded(Random),
+    /// Any owner, by a seed, but of each stretch of turns about half of them have no part: long pauses, as of a stopped process.
+    Stalling { random: Random, stalled: u64 },
     /// These owners in turn (those that are done are passed over), then one after the other.
     Script(Vec<usize>),
 }
@@ -22,6 +24,10 @@ pub enum Schedule {
 impl Schedule {
     pub fn seeded(seed: u64) -> Self {
         Self::Seeded(Random::new(seed))
+    }
+
+    pub fn stalling(seed: u64) -> Self {
+        Self::Stalling { random: Random::new(seed), stalled: 0 }
     }
 
     /// The place among `count` unfinished owners to poll at the given turn.
@@ -32,6 +38,15 @@ impl Schedule {
             Self::Seeded(random) => {
                 let place = random.below(unfinished.len() as u64);
                 unfinished[usize::try_from(place).unwrap()]
+            }
+            Self::Stalling { random, stalled } => {
+                const STRETCH_TURNS: usize = 200;
+                if turn.is_multiple_of(STRETCH_TURNS) {
+                    *stalled = random.below(u64::MAX);
+                }
+                let active: Vec<usize> = unfinished.iter().copied().filter(|owner| *stalled >> (owner % 64) & 1 == 0).collect();
+                let among = if active.is_empty() { unfinished } else { &active };
+                among[usize::try_from(random.below(among.len() as u64)).unwrap()]
             }
             Self::Script(owners) => match owners.get(turn) {
                 Some(owner) if unfinished.contains(owner) => *owner,

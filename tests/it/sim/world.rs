@@ -192,7 +192,7 @@ impl World {
 
     /// Appends without a step: what others wrote.
     pub fn put_records(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> u64 {
-        self.state().land(&(topic.to_owned(), partition), records)
+        self.state().store(&(topic.to_owned(), partition), records)
     }
 
     /// What a partition holds, without a step.
@@ -357,8 +357,12 @@ impl State {
 
     /// Appends and answers with the first offset.
     fn land(&mut self, place: &(String, u32), records: Vec<NewRecord>) -> u64 {
-        self.changes += 1;
         let records = self.spoil(place, records);
+        self.store(place, records)
+    }
+
+    fn store(&mut self, place: &(String, u32), records: Vec<NewRecord>) -> u64 {
+        self.changes += 1;
         let timestamp_ms = self.clock / 1_000;
         let stream = self.streams.get_mut(place).expect("the place was checked");
         let first = stream.end;

@@ -7,8 +7,34 @@ use ledgerline::ledger::leaf::{Body, KeyAction};
 use ledgerline::ledger::merkle::{CompactRange, leaf_hash};
 use ledgerline::ledger::tile::TileName;
 use ledgerline::ledger::time::utc_day;
+use ledgerline::ledger::verify::{ArchiveSource, Names, ObjectReader, Options, SourceError, Verdict, verify};
 use ledgerline::ledger::{Digest, jwks, names, segment};
 use std::collections::BTreeMap;
+
+/// The archive as the product's verifier reads it.
+struct InMemory<'o>(&'o BTreeMap<String, Vec<u8>>);
+
+impl ArchiveSource for InMemory<'_> {
+    fn list<'s>(&'s self, prefix: &str) -> Result<Names<'s>, SourceError> {
+        let prefix = prefix.to_owned();
+        let names = self.0.keys().filter(move |name| name.starts_with(&prefix));
+        Ok(Box::new(names.cloned().map(Ok)))
+    }
+
+    fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
+        Ok(self.0.get(name).map(|bytes| Box::new(&bytes[..]) as ObjectReader<'s>))
+    }
+}
+
+/// The verdict of `ledgerline verify` with the simulation's keys trusted must be `valid`.
+pub fn verify_by_the_product(scenario: &Scenario, objects: &BTreeMap<String, Vec<u8>>) -> Result<(), String> {
+    let options = Options { trusted: Some(scenario.signer.public()), threads: 1, ..Options::default() };
+    let report = verify(&InMemory(objects), &options, &mut |_| {}).map_err(|error| error.to_string())?;
+    if report.verdict == Verdict::Valid {
+        return Ok(());
+    }
+    Err(format!("the verifier says {}: {:?}", report.verdict.as_str(), report.first_bad))
+}
 
 /// What an object must be.
 enum Due {

@@ -4,7 +4,7 @@
 //! recovery among them, are looked at for the next one. Two plans that differ only in faults which are the same for that kind of call
 //! ([`Call::distinct_faults`]) are one.
 
-use super::judge::judge;
+use super::judge::{Ended, Tally, judge, judge_downstream, judge_ledger};
 use super::owners;
 use super::scenario::Scenario;
 use crate::sim::{Call, Fault, Plan, Schedule, World};
@@ -15,8 +15,10 @@ const POLLS_MAX: usize = 20_000;
 
 /// A scenario, and the world that it starts on.
 pub struct Explored<'s> {
-    pub scenario: &'s Scenario,
-    pub from: &'s World,
+    scenario: &'s Scenario,
+    from: &'s World,
+    /// Where the ledger is given, it is judged once.
+    given: Option<Vec<Ended>>,
 }
 
 /// How many runs had so many faults.
@@ -36,7 +38,12 @@ impl fmt::Display for Runs {
     }
 }
 
-impl Explored<'_> {
+impl<'s> Explored<'s> {
+    pub fn new(scenario: &'s Scenario, from: &'s World) -> Self {
+        let given = (!scenario.seal).then(|| judge_ledger(scenario, from, &mut Tally::default()).unwrap());
+        Self { scenario, from, given }
+    }
+
     /// Every run with at most `faults_max` faults.
     ///
     /// # Panics
@@ -68,7 +75,11 @@ impl Explored<'_> {
         let attempt = |world: &World| {
             owners::run(self.scenario, world, Schedule::RoundRobin, 0, POLLS_MAX)?;
             let calls = world.calls();
-            judge(self.scenario, world).map(|_| calls)
+            match &self.given {
+                Some(ended) => judge_downstream(self.scenario, world, ended, &mut Tally::default()),
+                None => judge(self.scenario, world).map(drop),
+            }?;
+            Ok::<_, String>(calls)
         };
         let with_plan = || self.from.fork().with_plan(Plan::at(plan.iter().copied()));
         attempt(&with_plan().quiet()).unwrap_or_else(|_| {

@@ -1,7 +1,7 @@
 //! The judge: holds what the log says against what was put in, and the archive against what the log says. It knows the
 //! format (docs/FORMAT.md), not the machines that wrote it.
 
-use super::archive_check::check_archive;
+use super::archive_check::{check_archive, verify_by_the_product};
 use super::owners::NOBODY;
 use super::scenario::{LOG_NAME, Scenario, What};
 use crate::sim::{World, block_on};
@@ -17,7 +17,8 @@ use ledgerline::log::{Record, topic};
 use ledgerline::stages::restore::Follower;
 use ledgerline::stages::state::{LeafRecord, PartitionState};
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 const VIA: &str = "ledgerline-via";
 
@@ -45,6 +46,10 @@ pub struct Ended {
     pub signers: Vec<Vec<PublicKey>>,
     pub state: PartitionState,
     tree: CompactRange,
+    /// The end of `ledger.entries` when it was read.
+    log_end: u64,
+    /// Notes whose signatures were checked before.
+    checked: RefCell<HashSet<Vec<u8>>>,
 }
 
 /// What a good run came to.
@@ -64,38 +69,90 @@ pub struct Tally {
     pub objects: u64,
 }
 
-/// Judges a world in which all has settled.
+impl Tally {
+    pub fn add(&mut self, other: &Self) {
+        self.leaves += other.leaves;
+        self.skipped += other.skipped;
+        self.entries += other.entries;
+        self.duplicates += other.duplicates;
+        self.rejected += other.rejected;
+        self.rerouted += other.rerouted;
+        self.cuts += other.cuts;
+        self.keys_added += other.keys_added;
+        self.checkpoints += other.checkpoints;
+        self.snapshots += other.snapshots;
+        self.heads_trimmed += other.heads_trimmed;
+        self.objects += other.objects;
+    }
+
+    pub fn counts(&self) -> [(&'static str, u64); 9] {
+        [
+            ("skipped record", self.skipped),
+            ("entry", self.entries),
+            ("duplicate", self.duplicates),
+            ("rejected", self.rejected),
+            ("rerouted", self.rerouted),
+            ("cut", self.cuts),
+            ("added key", self.keys_added),
+            ("snapshot", self.snapshots),
+            ("trimmed snapshot", self.heads_trimmed),
+        ]
+    }
+}
+
+/// Judges a world in which all has settled: the ledger, what was made of it, and the archive by the product's own verifier.
 ///
 /// # Errors
 /// The first thing that is not as it must be.
 pub fn judge(scenario: &Scenario, world: &World) -> Result<Tally, String> {
     let mut tally = Tally::default();
+    let ended = judge_ledger(scenario, world, &mut tally)?;
+    judge_downstream(scenario, world, &ended, &mut tally)?;
+    if scenario.archive {
+        verify_by_the_product(scenario, &world.objects())?;
+    }
+    Ok(tally)
+}
+
+/// What was sealed, against what was put in.
+pub fn judge_ledger(scenario: &Scenario, world: &World, tally: &mut Tally) -> Result<Vec<Ended>, String> {
     let mut ended = Vec::new();
     for partition in 0..scenario.partitions {
-        let one = fold(scenario, world, partition, &mut tally)
-            .and_then(|one| {
-                check_inputs(scenario, world, &one, &mut tally)?;
-                if scenario.seal || scenario.notarize {
-                    check_restore(scenario, world, &one)?;
-                }
-                Ok(one)
-            })
-            .and_then(|one| {
-                if scenario.notarize {
-                    check_checkpoints(world, &one, &mut tally)?;
-                }
-                Ok(one)
-            })
-            .map_err(|what| format!("partition {partition}: {what}"))?;
+        let in_partition = |what| format!("partition {partition}: {what}");
+        let one = fold(scenario, world, partition, tally).map_err(in_partition)?;
+        check_inputs(scenario, world, &one, tally).map_err(in_partition)?;
         ended.push(one);
     }
     check_forwards(scenario, world)?;
     check_once(scenario, &ended)?;
-    if scenario.archive {
-        check_archive(&ended, &world.objects())?;
-        tally.objects = world.objects().len() as u64;
+    Ok(ended)
+}
+
+/// What notaries and archivers made of a ledger.
+pub fn judge_downstream(
+    scenario: &Scenario,
+    world: &World,
+    ended: &[Ended],
+    tally: &mut Tally,
+) -> Result<(), String> {
+    for one in ended {
+        let in_partition = |what| format!("partition {}: {what}", one.partition);
+        if world.end_of(topic::LEDGER_ENTRIES, one.partition) != one.log_end {
+            return Err(in_partition("ledger.entries was written to by who only reads it".to_owned()));
+        }
+        if scenario.seal || scenario.notarize {
+            check_restore(scenario, world, one).map_err(in_partition)?;
+        }
+        if scenario.notarize {
+            check_checkpoints(world, one, tally).map_err(in_partition)?;
+        }
     }
-    Ok(tally)
+    if scenario.archive {
+        let objects = world.objects();
+        check_archive(ended, &objects)?;
+        tally.objects = objects.len() as u64;
+    }
+    Ok(())
 }
 
 /// Reads a partition from its beginning and folds it by the rule that notaries verify by.
@@ -108,6 +165,8 @@ fn fold(scenario: &Scenario, world: &World, partition: u32, tally: &mut Tally) -
         signers: vec![Vec::new()],
         state: PartitionState::new(&config.origin, partition, config.window_entries_max),
         tree: CompactRange::new(),
+        log_end: world.end_of(topic::LEDGER_ENTRIES, partition),
+        checked: RefCell::default(),
     };
     let log = world.log(NOBODY);
     let mut reader =
@@ -522,6 +581,9 @@ pub fn check_checkpoint(bytes: &[u8], origin: &str, ended: &Ended) -> Result<Sig
         return Err(format!(
             "the checkpoint of size {size} is of another tree: forked"
         ));
+    }
+    if !ended.checked.borrow_mut().insert(bytes.to_vec()) {
+        return Ok(signed);
     }
     let signers: Vec<&PublicKey> = ended.signers[size].iter().collect();
     signed

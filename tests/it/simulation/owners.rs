@@ -5,7 +5,7 @@
 //! would fence each other for ever. The notaries and archivers all stay, and all must come to the end.
 
 use super::scenario::Scenario;
-use crate::sim::{Executor, Plan, Random, Schedule, World, yield_once};
+use crate::sim::{Executor, Random, Schedule, World, yield_once};
 use ledgerline::log::reader::{Position, Reader};
 use ledgerline::log::{Log, NewRecord, topic};
 use ledgerline::stages::archive::Archiver;

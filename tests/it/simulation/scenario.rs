@@ -14,7 +14,7 @@ use ledgerline::stages::notarize::NotarizeConfig;
 use ledgerline::stages::restore::PartitionConfig;
 use ledgerline::stages::seal::SealConfig;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const LOG_NAME: &str = "sim.example/ledger";
@@ -23,11 +23,7 @@ const TENANTS: [&str; 6] = ["acme", "globex", "initech", "umbrella", "stark", "w
 /// What an input is, known from how it was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    Event {
-        tenant: String,
-        id: String,
-        canonical: Vec<u8>,
-    },
+    Event { tenant: String, id: String, canonical: Vec<u8> },
     Refused(RejectCode),
 }
 
@@ -87,16 +83,7 @@ impl Scenario {
         let mut making = Making::new(2, Random::new(seed));
         for _ in 0..count {
             let partition = making.below(2);
-            let kind = [
-                "event",
-                "event",
-                "event",
-                "event",
-                "repeat",
-                "conflict",
-                "invalid",
-                "misrouted",
-            ];
+            let kind = ["event", "event", "event", "event", "repeat", "conflict", "invalid", "misrouted"];
             let kind = kind[making.below(kind.len())];
             making.add(kind, partition);
         }
@@ -149,19 +136,11 @@ impl Scenario {
     }
 
     pub fn classes(&self) -> Classes {
-        Classes::new(BTreeMap::from([(
-            "globex".to_owned(),
-            Self::class_of(Some("globex")).to_owned(),
-        )]))
-        .unwrap()
+        Classes::new(BTreeMap::from([("globex".to_owned(), Self::class_of(Some("globex")).to_owned())])).unwrap()
     }
 
     pub fn class_of(tenant: Option<&str>) -> &'static str {
-        if tenant == Some("globex") {
-            "long"
-        } else {
-            "default"
-        }
+        if tenant == Some("globex") { "long" } else { "default" }
     }
 }
 
@@ -177,13 +156,7 @@ struct Making {
 impl Making {
     fn new(partitions: u32, random: Random) -> Self {
         let inputs = vec![Vec::new(); partitions as usize];
-        Self {
-            partitions,
-            random,
-            inputs,
-            what: HashMap::new(),
-            events: 0,
-        }
+        Self { partitions, random, inputs, what: HashMap::new(), events: 0 }
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -239,9 +212,7 @@ impl Making {
     }
 
     fn conflict_with(&mut self, raw: &[u8]) -> Vec<u8> {
-        let What::Event { tenant, id, .. } = self.what[raw].clone() else {
-            unreachable!("events only")
-        };
+        let What::Event { tenant, id, .. } = self.what[raw].clone() else { unreachable!("events only") };
         let number = 2 + self.below(1_000);
         self.spell(&tenant, &id, &number.to_string())
     }
@@ -264,6 +235,8 @@ impl Making {
 pub struct SimKeys {
     keys: Vec<(PublicKey, Ed25519KeyPair)>,
     shown: AtomicUsize,
+    /// Made before: the same message has the same signature, and runs repeat each other.
+    made: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl std::fmt::Debug for SimKeys {
@@ -279,10 +252,11 @@ impl SimKeys {
             let point: [u8; 32] = pair.public_key().as_ref().try_into().unwrap();
             (PublicKey::from_ed25519(format!("sim-{n}"), &point), pair)
         };
-        Self {
-            keys: (1..=2).map(make).collect(),
-            shown: AtomicUsize::new(shown),
-        }
+        Self { keys: (1..=2).map(make).collect(), shown: AtomicUsize::new(shown), made: Mutex::default() }
+    }
+
+    pub fn public(&self) -> Vec<PublicKey> {
+        self.keys.iter().map(|(key, _)| key.clone()).collect()
     }
 
     pub fn show(&self, count: usize) {
@@ -294,21 +268,17 @@ impl SimKeys {
 impl Signer for SimKeys {
     fn keys(&self) -> Vec<HeldKey> {
         let shown = self.keys.iter().take(self.shown.load(Ordering::Relaxed));
-        shown
-            .map(|(key, _)| HeldKey {
-                key: key.clone(),
-                retired: false,
-            })
-            .collect()
+        shown.map(|(key, _)| HeldKey { key: key.clone(), retired: false }).collect()
     }
 
     async fn sign(&self, kid: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {
         match self.keys.iter().find(|(key, _)| key.kid == kid) {
-            Some((_, pair)) => Ok(pair.sign(message).as_ref().to_vec()),
-            None => Err(SignError::Fatal {
-                what: format!("no key {kid}"),
-                source: None,
-            }),
+            Some((_, pair)) => {
+                let mut made = self.made.lock().unwrap();
+                let named = [kid.as_bytes(), b"\n", message].concat();
+                Ok(made.entry(named).or_insert_with(|| pair.sign(message).as_ref().to_vec()).clone())
+            }
+            None => Err(SignError::Fatal { what: format!("no key {kid}"), source: None }),
         }
     }
 }
