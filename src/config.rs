@@ -11,6 +11,7 @@ use crate::stages::window::WINDOW_ENTRIES_MAX;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Settings as they are given. Texts, so that every fault can be reported, not only the first.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -143,6 +144,10 @@ pub struct Settings {
     )]
     pub archive_class: Vec<String>,
 
+    /// A stage that fails for this long ends the process [default: 120000].
+    #[arg(long, env = "LEDGERLINE_RETRY_FOR_MS", value_name = "MS", hide_short_help = true)]
+    pub retry_for_ms: Option<String>,
+
     /// Seal although the clock is more than 24 hours ahead of the last leaf: for a ledger that was idle or down for longer, with a clock
     /// that is right.
     #[arg(long)]
@@ -226,6 +231,8 @@ pub struct Config {
     pub notarize: NotarizeConfig,
     pub window_entries_max: usize,
     pub classes: Classes,
+    /// How long a stage may fail before the process ends, so that a supervisor and a person know.
+    pub retry_for: Duration,
 }
 
 /// Collects faults while settings are read, so that none hides another.
@@ -274,6 +281,7 @@ impl Settings {
                 0..=10_000_000,
             ) as usize,
             classes: r.classes(),
+            retry_for: r.retry_for(),
         };
         if r.faults.is_empty() {
             Ok(config)
@@ -345,6 +353,12 @@ impl Reader<'_> {
     ) -> i64 {
         const WEEK_MS: u64 = 7 * 24 * 3_600_000;
         self.number(key, variable, text, default_ms, 1..=WEEK_MS) as i64 * 1_000
+    }
+
+    fn retry_for(&mut self) -> Duration {
+        let text = self.settings.retry_for_ms.as_deref();
+        let micros = self.millis("retry-for-ms", "LEDGERLINE_RETRY_FOR_MS", text, 120_000);
+        Duration::from_micros(micros.unsigned_abs())
     }
 
     fn signer(&mut self) -> SignerConfig {

@@ -29,8 +29,6 @@ const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
 const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// After failing for this long without a step between, the process ends: a supervisor and a person should know.
-const RETRY_FOR: Duration = Duration::from_mins(2);
 
 /// How a stage of a partition is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,6 +186,7 @@ struct Task {
     shutdown: watch::Receiver<bool>,
     /// Whether what this stage follows has ended.
     upstream_ended: watch::Receiver<bool>,
+    retry_for: Duration,
     ended: watch::Sender<bool>,
 }
 
@@ -216,6 +215,7 @@ pub async fn run(
                 bell: Arc::clone(&bell),
                 shutdown: aborted.clone(),
                 upstream_ended: std::mem::replace(&mut upstream, next_upstream),
+                retry_for: config.retry_for,
                 ended,
             };
             status.set(*stage, partition, Doing::Starting, 0);
@@ -325,8 +325,8 @@ impl Task {
                 Err(error @ StageError::Fatal { .. }) => return Err(error),
                 Err(StageError::Retry { what, source }) => {
                     let since = *failing_since.get_or_insert_with(tokio::time::Instant::now);
-                    if since.elapsed() > RETRY_FOR {
-                        let what = format!("{what}; it has not worked for {} s", RETRY_FOR.as_secs());
+                    if since.elapsed() > self.retry_for {
+                        let what = format!("{what}; it has not worked for {} s", self.retry_for.as_secs());
                         return Err(StageError::Fatal { what, source });
                     }
                     tracing::warn!(

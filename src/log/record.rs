@@ -11,7 +11,7 @@ pub type Session = [u8; 16];
 const MARKER: [u8; 2] = [0xC3, 0x01];
 
 /// `CRC-64-AVRO` of the parsing canonical form of `schemas/ledger_record.avsc`, little-endian.
-const FINGERPRINT: [u8; 8] = [0x6F, 0xA8, 0x77, 0x67, 0x14, 0xBC, 0x6C, 0x18];
+const FINGERPRINT: [u8; 8] = [0x07, 0x36, 0x65, 0xC0, 0x0E, 0xA6, 0x51, 0xA8];
 
 /// Index 0 of the union `["null", "bytes"]`, zigzag.
 const NULL: u8 = 0;
