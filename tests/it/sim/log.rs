@@ -61,10 +61,7 @@ impl Log for SimLog {
         if records.is_empty() {
             return Err(fatal("an append of no records".to_owned()));
         }
-        if records
-            .iter()
-            .any(|record| record.value.len() > RECORD_BYTES_MAX)
-        {
+        if records.iter().any(|record| record.value.len() > RECORD_BYTES_MAX) {
             return Err(fatal(format!("a record for {topic} is too large")));
         }
         match self.world.call_append(self.owner, &place, records).await {
@@ -94,7 +91,11 @@ impl Log for SimLog {
         let detail = || format!("{topic}/{partition} from {from}");
         self.call(Call::Read, detail, |state| {
             let (mut read, mut bytes) = (Vec::new(), 0);
-            for record in state.streams[&place].records.range(from..).map(|(_, record)| record) {
+            for record in state.streams[&place]
+                .records
+                .range(from..)
+                .map(|(_, record)| record)
+            {
                 if state.hides(&place, record.offset) {
                     continue;
                 }
@@ -111,17 +112,21 @@ impl Log for SimLog {
 
     async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
         let place = self.place(topic, partition)?;
-        self.call(Call::End, || format!("of {topic}/{partition}"), |state| {
-            state.streams[&place].end
-        })
+        self.call(
+            Call::End,
+            || format!("of {topic}/{partition}"),
+            |state| state.streams[&place].end,
+        )
         .await
     }
 
     async fn start(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
         let place = self.place(topic, partition)?;
-        self.call(Call::Start, || format!("of {topic}/{partition}"), |state| {
-            state.streams[&place].start
-        })
+        self.call(
+            Call::Start,
+            || format!("of {topic}/{partition}"),
+            |state| state.streams[&place].start,
+        )
         .await
     }
 
@@ -143,7 +148,8 @@ impl Log for SimLog {
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         self.place(topic, 0)?;
         let partitions = self.partitions;
-        self.call(Call::Partitions, || format!("of {topic}"), |_| partitions).await
+        self.call(Call::Partitions, || format!("of {topic}"), |_| partitions)
+            .await
     }
 
     async fn commit(

@@ -78,7 +78,10 @@ fn a_failed_read_or_put_may_be_made_again_and_a_put_that_was_applied_is_found() 
         let put = vault.put_new("o/1", b"one").await;
         assert!(matches!(put, Err(VaultError::Retry { .. })));
         assert_eq!(vault.put_new("o/1", b"two").await.unwrap(), Put::Exists);
-        assert_eq!(vault.get("o/1").await.unwrap().as_deref(), Some(b"one".as_slice()));
+        assert_eq!(
+            vault.get("o/1").await.unwrap().as_deref(),
+            Some(b"one".as_slice())
+        );
         assert_eq!(vault.head("o/1").await.unwrap(), Some(3));
         assert_eq!(vault.put_new("p", b"").await.unwrap(), Put::Created);
         assert_eq!(vault.list("o/").await.unwrap(), ["o/1"]);

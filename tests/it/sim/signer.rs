@@ -26,7 +26,9 @@ impl Signer for SimSigner {
     }
 
     async fn sign(&self, kid: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        let call = self.world.call(self.owner, Call::Sign, || format!("with {kid}"), |_| ());
+        let call = self
+            .world
+            .call(self.owner, Call::Sign, || format!("with {kid}"), |_| ());
         match call.await {
             (Answer::Ok, _) => self.inner.sign(kid, message).await,
             (Answer::Refused | Answer::Unknown, _) => Err(SignError::Retry {

@@ -22,7 +22,11 @@ impl SimVault {
         name: &str,
         effect: impl FnOnce(&mut State) -> T,
     ) -> Result<T, VaultError> {
-        match self.world.call(self.owner, call, || name.to_owned(), effect).await {
+        match self
+            .world
+            .call(self.owner, call, || name.to_owned(), effect)
+            .await
+        {
             (Answer::Ok, Some(value)) => Ok(value),
             (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(VaultError::Retry {
                 what: format!("{} {name}", call.as_str()),
@@ -35,10 +39,7 @@ impl SimVault {
 #[async_trait]
 impl Vault for SimVault {
     async fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put, VaultError> {
-        self.call(Call::Put, name, |state| {
-            state.put(name, bytes)
-        })
-        .await
+        self.call(Call::Put, name, |state| state.put(name, bytes)).await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, VaultError> {

@@ -238,7 +238,9 @@ impl World {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no test panics while it holds the world")
+        self.state
+            .lock()
+            .expect("no test panics while it holds the world")
     }
 
     /// One call: lets others act, then takes the next step number, meets its fault, and applies `effect` unless the fault
@@ -389,7 +391,9 @@ impl State {
             Some(Defect::AltersEntries { from }) if topic::LEDGER_ENTRIES == place.0 => {
                 let after = self.streams[place].end;
                 for (offset, record) in (after..).zip(&mut records) {
-                    if offset >= from && let Some(last) = record.value.last_mut() {
+                    if offset >= from
+                        && let Some(last) = record.value.last_mut()
+                    {
                         *last ^= 1;
                     }
                 }

@@ -22,18 +22,29 @@ impl ArchiveSource for InMemory<'_> {
     }
 
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
-        Ok(self.0.get(name).map(|bytes| Box::new(&bytes[..]) as ObjectReader<'s>))
+        Ok(self
+            .0
+            .get(name)
+            .map(|bytes| Box::new(&bytes[..]) as ObjectReader<'s>))
     }
 }
 
 /// The verdict of `ledgerline verify` with the simulation's keys trusted must be `valid`.
 pub fn verify_by_the_product(scenario: &Scenario, objects: &BTreeMap<String, Vec<u8>>) -> Result<(), String> {
-    let options = Options { trusted: Some(scenario.signer.public()), threads: 1, ..Options::default() };
+    let options = Options {
+        trusted: Some(scenario.signer.public()),
+        threads: 1,
+        ..Options::default()
+    };
     let report = verify(&InMemory(objects), &options, &mut |_| {}).map_err(|error| error.to_string())?;
     if report.verdict == Verdict::Valid {
         return Ok(());
     }
-    Err(format!("the verifier says {}: {:?}", report.verdict.as_str(), report.first_bad))
+    Err(format!(
+        "the verifier says {}: {:?}",
+        report.verdict.as_str(),
+        report.first_bad
+    ))
 }
 
 /// What an object must be.
@@ -56,7 +67,9 @@ pub fn check_archive(ended: &[Ended], objects: &BTreeMap<String, Vec<u8>>) -> Re
         return Err(format!("the archive has no {missing}"));
     }
     for (name, bytes) in objects {
-        let due = due.get(name).ok_or_else(|| format!("nothing calls for the archive's {name}"))?;
+        let due = due
+            .get(name)
+            .ok_or_else(|| format!("nothing calls for the archive's {name}"))?;
         check_object(ended, due, bytes).map_err(|what| format!("the archive's {name}: {what}"))?;
     }
     Ok(())
@@ -71,7 +84,11 @@ fn check_object(ended: &[Ended], due: &Due, bytes: &[u8]) -> Result<(), String> 
             return check_checkpoint(bytes, &names::origin(LOG_NAME, one.partition), one).map(drop);
         }
     };
-    if same { Ok(()) } else { Err("it is not what the leaves give".to_owned()) }
+    if same {
+        Ok(())
+    } else {
+        Err("it is not what the leaves give".to_owned())
+    }
 }
 
 fn due_of_partition(place: usize, ended: &Ended, due: &mut BTreeMap<String, Due>) -> Result<(), String> {
@@ -81,14 +98,23 @@ fn due_of_partition(place: usize, ended: &Ended, due: &mut BTreeMap<String, Due>
     for kept in &ended.leaves {
         let leaf = kept.leaf()?;
         hashes.push(leaf_hash(&kept.leaf_bytes));
-        write_line(lines.entry(Scenario::class_of(leaf.body.tenant())).or_default(), kept);
+        write_line(
+            lines.entry(Scenario::class_of(leaf.body.tenant())).or_default(),
+            kept,
+        );
         let Body::Cut { from } = leaf.body else { continue };
         let day = utc_day(leaf.sealed_at);
         for (class, lines) in std::mem::take(&mut lines) {
-            let name = format!("{origin}/class={class}/date={day}/{from:020}-{:020}.ndjson.zst", leaf.index);
+            let name = format!(
+                "{origin}/class={class}/date={day}/{from:020}-{:020}.ndjson.zst",
+                leaf.index
+            );
             due.insert(name, Due::Lines(lines));
         }
-        due.insert(format!("{origin}/checkpoints/{:020}", hashes.len()), Due::Checkpoint(place));
+        due.insert(
+            format!("{origin}/checkpoints/{:020}", hashes.len()),
+            Due::Checkpoint(place),
+        );
         due_tiles(&origin, &hashes, due);
     }
     Ok(())
@@ -97,9 +123,15 @@ fn due_of_partition(place: usize, ended: &Ended, due: &mut BTreeMap<String, Due>
 fn write_line(out: &mut Vec<u8>, kept: &Kept) {
     let leaf = String::from_utf8_lossy(&kept.leaf_bytes);
     let line = match (&kept.event, &kept.raw) {
-        (Some(event), _) => format!("{{\"event\":{},\"leaf\":{leaf}}}\n", String::from_utf8_lossy(event)),
+        (Some(event), _) => format!(
+            "{{\"event\":{},\"leaf\":{leaf}}}\n",
+            String::from_utf8_lossy(event)
+        ),
         (None, Some(raw)) => {
-            format!("{{\"leaf\":{leaf},\"raw\":\"{}\"}}\n", data_encoding::BASE64.encode(raw))
+            format!(
+                "{{\"leaf\":{leaf},\"raw\":\"{}\"}}\n",
+                data_encoding::BASE64.encode(raw)
+            )
         }
         (None, None) => format!("{{\"leaf\":{leaf}}}\n"),
     };
@@ -114,7 +146,11 @@ fn due_tiles(origin: &str, leaves: &[Digest], due: &mut BTreeMap<String, Due>) {
             return;
         }
         for (index, tile) in (0..).zip(hashes.chunks(256)) {
-            let width = if tile.len() == 256 { None } else { Some(u8::try_from(tile.len()).unwrap()) };
+            let width = if tile.len() == 256 {
+                None
+            } else {
+                Some(u8::try_from(tile.len()).unwrap())
+            };
             let name = TileName { level, index, width };
             due.insert(format!("{origin}/{}", name.path()), Due::Bytes(tile.concat()));
         }
@@ -130,9 +166,15 @@ fn due_tiles(origin: &str, leaves: &[Digest], due: &mut BTreeMap<String, Due>) {
 /// One key set for each number of keys from genesis on; all partitions declare the same keys in the same order.
 fn due_keys(ended: &[Ended], due: &mut BTreeMap<String, Due>) -> Result<(), String> {
     let declared: Vec<&[PublicKey]> = ended.iter().map(|one| one.state.keys.declared()).collect();
-    let longest = declared.iter().max_by_key(|keys| keys.len()).copied().unwrap_or_default();
+    let longest = declared
+        .iter()
+        .max_by_key(|keys| keys.len())
+        .copied()
+        .unwrap_or_default();
     if let Some(place) = declared.iter().position(|keys| !longest.starts_with(keys)) {
-        return Err(format!("partition {place} declares other keys, or in another order"));
+        return Err(format!(
+            "partition {place} declares other keys, or in another order"
+        ));
     }
     let mut genesis = Vec::new();
     for one in ended {
@@ -142,7 +184,10 @@ fn due_keys(ended: &[Ended], due: &mut BTreeMap<String, Due>) -> Result<(), Stri
         return Err("the partitions' genesis leaves declare different keys".to_owned());
     }
     for count in genesis.first().copied().unwrap_or(0)..=longest.len() {
-        due.insert(format!("keys/jwks-{count}.json"), Due::Bytes(jwks::write(&longest[..count])));
+        due.insert(
+            format!("keys/jwks-{count}.json"),
+            Due::Bytes(jwks::write(&longest[..count])),
+        );
     }
     Ok(())
 }
@@ -151,7 +196,13 @@ fn genesis_keys(ended: &Ended) -> Result<usize, String> {
     let added = ended.leaves.iter().map(Kept::leaf);
     let mut count = 0;
     for leaf in added {
-        if matches!(leaf?.body, Body::Key { action: KeyAction::Add, .. }) {
+        if matches!(
+            leaf?.body,
+            Body::Key {
+                action: KeyAction::Add,
+                ..
+            }
+        ) {
             count += 1;
         }
     }

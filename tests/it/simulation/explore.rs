@@ -28,7 +28,11 @@ pub struct Runs(pub Vec<u64>);
 impl fmt::Display for Runs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (faults, count) in self.0.iter().enumerate() {
-            write!(f, "{}{count} runs with {faults} faults", if faults == 0 { "" } else { ", " })?;
+            write!(
+                f,
+                "{}{count} runs with {faults} faults",
+                if faults == 0 { "" } else { ", " }
+            )?;
         }
         Ok(())
     }
@@ -37,7 +41,11 @@ impl fmt::Display for Runs {
 impl<'s> Explored<'s> {
     pub fn new(scenario: &'s Scenario, from: &'s World) -> Self {
         let given = (!scenario.seal).then(|| judge_ledger(scenario, from, &mut Tally::default()).unwrap());
-        Self { scenario, from, given }
+        Self {
+            scenario,
+            from,
+            given,
+        }
     }
 
     /// Every run with at most `faults_max` faults.
@@ -82,7 +90,9 @@ impl<'s> Explored<'s> {
             let world = with_plan();
             match attempt(&world) {
                 Err(what) => panic!("{what}\nafter {plan:?} in\n{}", world.trace().join("\n")),
-                Ok(_) => panic!("after {plan:?} a second run differs from the first: it is not deterministic"),
+                Ok(_) => {
+                    panic!("after {plan:?} a second run differs from the first: it is not deterministic")
+                }
             }
         })
     }

@@ -138,7 +138,9 @@ pub fn judge_downstream(
     for one in ended {
         let in_partition = |what| format!("partition {}: {what}", one.partition);
         if world.end_of(topic::LEDGER_ENTRIES, one.partition) != one.log_end {
-            return Err(in_partition("ledger.entries was written to by who only reads it".to_owned()));
+            return Err(in_partition(
+                "ledger.entries was written to by who only reads it".to_owned(),
+            ));
         }
         if scenario.seal || scenario.notarize {
             check_restore(scenario, world, one).map_err(in_partition)?;
@@ -169,17 +171,22 @@ fn fold(scenario: &Scenario, world: &World, partition: u32, tally: &mut Tally) -
         checked: RefCell::default(),
     };
     let log = world.log(NOBODY);
-    let mut reader = block_on(Reader::open(&log, partition, Position::BEGIN)).map_err(|error| error.to_string())?;
+    let mut reader =
+        block_on(Reader::open(&log, partition, Position::BEGIN)).map_err(|error| error.to_string())?;
     for record in world.records(topic::LEDGER_ENTRIES, partition) {
         match reader.offer(&record).map_err(|error| error.to_string())? {
             Seen::Fence { .. } => {}
             Seen::Skipped { .. } => tally.skipped += 1,
             Seen::Leaf(accepted) => {
-                let applied = ended.state.verify_and_apply(&LeafRecord::from(&accepted), &config.limits);
+                let applied = ended
+                    .state
+                    .verify_and_apply(&LeafRecord::from(&accepted), &config.limits);
                 applied.map_err(|violation| violation.to_string())?;
                 ended.tree.push(leaf_hash(accepted.leaf_bytes));
                 ended.roots.push(ended.tree.root());
-                ended.signers.push(ended.state.keys.signers().into_iter().cloned().collect());
+                ended
+                    .signers
+                    .push(ended.state.keys.signers().into_iter().cloned().collect());
                 ended.leaves.push(Kept {
                     leaf_bytes: accepted.leaf_bytes.to_vec(),
                     event: accepted.event.map(<[u8]>::to_vec),
@@ -225,16 +232,31 @@ fn check_inputs(scenario: &Scenario, world: &World, ended: &Ended, tally: &mut T
         };
         let due = format!("{}/{partition}@{next}", topic::AUDIT_EVENTS);
         if source != due {
-            return Err(format!("leaf {index} is of {source} where {due} was due: lost, doubled or reordered"));
+            return Err(format!(
+                "leaf {index} is of {source} where {due} was due: lost, doubled or reordered"
+            ));
         }
-        let input = inputs.get(next).ok_or_else(|| format!("leaf {index} is of {source}, which was never put in"))?;
-        model.check(input, kept, &leaf, tally).map_err(|what| format!("leaf {index} of {source}: {what}"))?;
+        let input = inputs
+            .get(next)
+            .ok_or_else(|| format!("leaf {index} is of {source}, which was never put in"))?;
+        model
+            .check(input, kept, &leaf, tally)
+            .map_err(|what| format!("leaf {index} of {source}: {what}"))?;
         next += 1;
     }
     if next != inputs.len() {
-        return Err(format!("{} inputs, but leaves for {next}: the rest is lost", inputs.len()));
+        return Err(format!(
+            "{} inputs, but leaves for {next}: the rest is lost",
+            inputs.len()
+        ));
     }
-    match ended.leaves.last().map(Kept::leaf).transpose()?.map(|leaf| leaf.body) {
+    match ended
+        .leaves
+        .last()
+        .map(Kept::leaf)
+        .transpose()?
+        .map(|leaf| leaf.body)
+    {
         Some(Body::Cut { .. }) => Ok(()),
         Some(_) | None => Err("the last leaf is no cut".to_owned()),
     }
@@ -246,7 +268,11 @@ fn source_of<'l>(body: &Body<'l>) -> Option<&'l str> {
         | Body::Duplicate { source, .. }
         | Body::Rejected { source, .. }
         | Body::Rerouted { source, .. } => Some(source),
-        Body::Genesis { .. } | Body::Source { .. } | Body::Cut { .. } | Body::Key { .. } | Body::Hold { .. } => None,
+        Body::Genesis { .. }
+        | Body::Source { .. }
+        | Body::Cut { .. }
+        | Body::Key { .. }
+        | Body::Hold { .. } => None,
     }
 }
 
@@ -265,23 +291,46 @@ fn count_own(body: &Body<'_>, tally: &mut Tally) {
 }
 
 impl<'s> Model<'s> {
-    fn check(&mut self, input: &Record, kept: &Kept, leaf: &Leaf<'_>, tally: &mut Tally) -> Result<(), String> {
+    fn check(
+        &mut self,
+        input: &Record,
+        kept: &Kept,
+        leaf: &Leaf<'_>,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
         let via = via_of(input);
-        let what = self.scenario.what.get(&input.value).ok_or("the input is none of those put in: altered")?;
+        let what = self
+            .scenario
+            .what
+            .get(&input.value)
+            .ok_or("the input is none of those put in: altered")?;
         match what {
             What::Refused(code) => {
                 tally.rejected += 1;
                 self.check_rejected(*code, input, kept, leaf)?;
             }
-            What::Event { tenant, .. } if partition_of(tenant, self.scenario.partitions) != self.partition => {
+            What::Event { tenant, .. }
+                if partition_of(tenant, self.scenario.partitions) != self.partition =>
+            {
                 tally.rerouted += 1;
                 let target = u64::from(partition_of(tenant, self.scenario.partitions));
                 return match &leaf.body {
-                    Body::Rerouted { partition, tenant: named, .. } if *partition == target && named == tenant => Ok(()),
-                    other => Err(format!("it is {} where `rerouted` to {target} was due", other.kind())),
+                    Body::Rerouted {
+                        partition,
+                        tenant: named,
+                        ..
+                    } if *partition == target && named == tenant => Ok(()),
+                    other => Err(format!(
+                        "it is {} where `rerouted` to {target} was due",
+                        other.kind()
+                    )),
                 };
             }
-            What::Event { tenant, id, canonical } => {
+            What::Event {
+                tenant,
+                id,
+                canonical,
+            } => {
                 self.check_event((tenant, id, canonical), input, kept, leaf, tally)?;
             }
         }
@@ -297,17 +346,28 @@ impl<'s> Model<'s> {
         Ok(())
     }
 
-    fn check_rejected(&self, due: RejectCode, input: &Record, kept: &Kept, leaf: &Leaf<'_>) -> Result<(), String> {
+    fn check_rejected(
+        &self,
+        due: RejectCode,
+        input: &Record,
+        kept: &Kept,
+        leaf: &Leaf<'_>,
+    ) -> Result<(), String> {
         match &leaf.body {
-            Body::Rejected { code, raw, raw_bytes, .. }
-                if *code == due
-                    && *raw == sha256(&input.value)
-                    && *raw_bytes == input.value.len() as u64
-                    && kept.raw.as_deref() == Some(&input.value) =>
+            Body::Rejected {
+                code, raw, raw_bytes, ..
+            } if *code == due
+                && *raw == sha256(&input.value)
+                && *raw_bytes == input.value.len() as u64
+                && kept.raw.as_deref() == Some(&input.value) =>
             {
                 Ok(())
             }
-            other => Err(format!("it is {} where `rejected` as {} with its bytes was due", other.kind(), due.as_str())),
+            other => Err(format!(
+                "it is {} where `rejected` as {} with its bytes was due",
+                other.kind(),
+                due.as_str()
+            )),
         }
     }
 
@@ -319,10 +379,20 @@ impl<'s> Model<'s> {
         leaf: &Leaf<'_>,
         tally: &mut Tally,
     ) -> Result<(), String> {
-        let known = self.window.iter().rev().find(|(key, ..)| key.0 == *tenant && key.1 == *id);
-        let replay = via_of(input).as_deref().and_then(split).and_then(|(source, offset)| {
-            self.forwarded.get(source).filter(|mark| offset < mark.0).map(|mark| mark.1)
-        });
+        let known = self
+            .window
+            .iter()
+            .rev()
+            .find(|(key, ..)| key.0 == *tenant && key.1 == *id);
+        let replay = via_of(input)
+            .as_deref()
+            .and_then(split)
+            .and_then(|(source, offset)| {
+                self.forwarded
+                    .get(source)
+                    .filter(|mark| offset < mark.0)
+                    .map(|mark| mark.1)
+            });
         let duplicate_of = match known {
             Some((_, index, stored)) if *stored == canonical => Some(*index),
             Some(_) => {
@@ -332,27 +402,48 @@ impl<'s> Model<'s> {
             None => replay,
         };
         match (&leaf.body, duplicate_of) {
-            (Body::Duplicate { of, tenant: named, .. }, Some(due)) if *of == due && named == tenant => {
+            (
+                Body::Duplicate {
+                    of, tenant: named, ..
+                },
+                Some(due),
+            ) if *of == due && named == tenant => {
                 tally.duplicates += 1;
                 Ok(())
             }
-            (Body::Entry { event, prev, sequence, tenant: named, .. }, None) if named == tenant => {
+            (
+                Body::Entry {
+                    event,
+                    prev,
+                    sequence,
+                    tenant: named,
+                    ..
+                },
+                None,
+            ) if named == tenant => {
                 tally.entries += 1;
                 let head = self.heads.entry(tenant.clone()).or_insert((0, [0; 32]));
                 if kept.event.as_deref() != Some(canonical) || *event != sha256(canonical) {
                     return Err("the event is not the canonical form of what was sent".to_owned());
                 }
                 if (*sequence, *prev) != (head.0 + 1, head.1) {
-                    return Err(format!("it does not continue the chain of {tenant} at {}", head.0));
+                    return Err(format!(
+                        "it does not continue the chain of {tenant} at {}",
+                        head.0
+                    ));
                 }
                 *head = (*sequence, entry_hash(&kept.leaf_bytes));
-                self.window.push_back(((tenant.clone(), id.clone()), leaf.index, canonical));
+                self.window
+                    .push_back(((tenant.clone(), id.clone()), leaf.index, canonical));
                 if self.window.len() > self.scenario.window_entries_max {
                     self.window.pop_front();
                 }
                 Ok(())
             }
-            (other, due) => Err(format!("it is {} of {tenant}; duplicate of {due:?} was due", other.kind())),
+            (other, due) => Err(format!(
+                "it is {} of {tenant}; duplicate of {due:?} was due",
+                other.kind()
+            )),
         }
     }
 }
@@ -364,7 +455,11 @@ fn check_forwards(scenario: &Scenario, world: &World) -> Result<(), String> {
         for record in world.records(topic::AUDIT_EVENTS, partition) {
             let Some(via) = via_of(&record) else { continue };
             let (source, offset) = split(&via).ok_or_else(|| format!("{via} is no position"))?;
-            let from: u32 = source.rsplit('/').next().and_then(|n| n.parse().ok()).ok_or("no partition")?;
+            let from: u32 = source
+                .rsplit('/')
+                .next()
+                .and_then(|n| n.parse().ok())
+                .ok_or("no partition")?;
             let original = &world.records(topic::AUDIT_EVENTS, from)[usize::try_from(offset).unwrap()];
             if original.value != record.value || via_of(original).is_some() {
                 return Err(format!("what was forwarded from {via} is not what stands there"));
@@ -381,9 +476,16 @@ fn check_forwards(scenario: &Scenario, world: &World) -> Result<(), String> {
         }
         for from in (0..scenario.partitions).filter(|from| *from != partition) {
             let next = arrived.get(&from).copied().unwrap_or(0);
-            for record in world.records(topic::AUDIT_EVENTS, from).iter().filter(|record| record.offset >= next) {
+            for record in world
+                .records(topic::AUDIT_EVENTS, from)
+                .iter()
+                .filter(|record| record.offset >= next)
+            {
                 if is_for(scenario, record, partition) {
-                    return Err(format!("offset {} of partition {from} was not forwarded to {partition}", record.offset));
+                    return Err(format!(
+                        "offset {} of partition {from} was not forwarded to {partition}",
+                        record.offset
+                    ));
                 }
             }
         }
@@ -401,18 +503,30 @@ fn is_for(scenario: &Scenario, record: &Record, partition: u32) -> bool {
 /// Every tenant's event id that was put in is the entry of exactly one leaf (where the window is large enough to know).
 fn check_once(scenario: &Scenario, ended: &[Ended]) -> Result<(), String> {
     let mut sealed: HashMap<&[u8], u64> = HashMap::new();
-    for event in ended.iter().flat_map(|one| &one.leaves).filter_map(|kept| kept.event.as_deref()) {
+    for event in ended
+        .iter()
+        .flat_map(|one| &one.leaves)
+        .filter_map(|kept| kept.event.as_deref())
+    {
         *sealed.entry(event).or_default() += 1;
     }
     let mut by_id: HashMap<(&str, &str), u64> = HashMap::new();
     for raw in scenario.inputs.iter().flatten() {
-        if let Some(What::Event { tenant, id, canonical }) = scenario.what.get(raw) {
+        if let Some(What::Event {
+            tenant,
+            id,
+            canonical,
+        }) = scenario.what.get(raw)
+        {
             let count = by_id.entry((tenant, id)).or_default();
             *count += sealed.remove(canonical.as_slice()).unwrap_or(0);
         }
     }
     let small_window = scenario.window_entries_max < scenario.what.len();
-    match by_id.iter().find(|(_, count)| **count == 0 || (**count > 1 && !small_window)) {
+    match by_id
+        .iter()
+        .find(|(_, count)| **count == 0 || (**count > 1 && !small_window))
+    {
         Some(((tenant, id), count)) => Err(format!("event {id} of {tenant} is sealed {count} times")),
         None if sealed.is_empty() => Ok(()),
         None => Err("an event is sealed that nobody sent".to_owned()),
@@ -431,7 +545,9 @@ fn check_restore(scenario: &Scenario, world: &World, ended: &Ended) -> Result<()
     });
     let follower = restored.map_err(|error| error.to_string())?;
     if follower.state != ended.state || follower.tree != ended.tree {
-        return Err("the state restored from a snapshot is not that of a reader from the beginning".to_owned());
+        return Err(
+            "the state restored from a snapshot is not that of a reader from the beginning".to_owned(),
+        );
     }
     Ok(())
 }
@@ -452,7 +568,10 @@ fn check_checkpoints(world: &World, ended: &Ended, tally: &mut Tally) -> Result<
     }
     tally.checkpoints += sizes.len() as u64;
     let heads = world.records(topic::LEDGER_HEADS, ended.partition);
-    tally.snapshots += heads.iter().filter(|record| record.key.ends_with(b"closed")).count() as u64;
+    tally.snapshots += heads
+        .iter()
+        .filter(|record| record.key.ends_with(b"closed"))
+        .count() as u64;
     tally.heads_trimmed += heads.first().map_or(0, |first| first.offset);
     Ok(())
 }
@@ -461,13 +580,17 @@ pub fn check_checkpoint(bytes: &[u8], origin: &str, ended: &Ended) -> Result<Sig
     let signed = SignedCheckpoint::parse(bytes).map_err(|error| format!("a checkpoint: {error}"))?;
     let size = usize::try_from(signed.checkpoint.size).unwrap();
     if signed.checkpoint.origin != origin || ended.roots.get(size) != Some(&signed.checkpoint.root) {
-        return Err(format!("the checkpoint of size {size} is of another tree: forked"));
+        return Err(format!(
+            "the checkpoint of size {size} is of another tree: forked"
+        ));
     }
     if !ended.checked.borrow_mut().insert(bytes.to_vec()) {
         return Ok(signed);
     }
     let signers: Vec<&PublicKey> = ended.signers[size].iter().collect();
-    signed.verify_by_signers(&signers).map_err(|error| format!("the checkpoint of size {size}: {error}"))?;
+    signed
+        .verify_by_signers(&signers)
+        .map_err(|error| format!("the checkpoint of size {size}: {error}"))?;
     Ok(signed)
 }
 

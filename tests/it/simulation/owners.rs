@@ -44,7 +44,13 @@ struct Run {
 ///
 /// # Errors
 /// What an owner failed with for good, or that they were not done.
-pub fn run(scenario: &Scenario, world: &World, schedule: Schedule, seed: u64, polls_max: usize) -> Result<(), String> {
+pub fn run(
+    scenario: &Scenario,
+    world: &World,
+    schedule: Schedule,
+    seed: u64,
+    polls_max: usize,
+) -> Result<(), String> {
     let run = Rc::new(Run::new(scenario, world, seed));
     let mut executor = Executor::new(world, schedule);
     run.add_owners(&mut executor);
@@ -52,7 +58,12 @@ pub fn run(scenario: &Scenario, world: &World, schedule: Schedule, seed: u64, po
     if let Some(failure) = run.failures.borrow().first() {
         return Err(failure.clone());
     }
-    done.map_err(|stuck| format!("not done after {} polls; final sizes {:?}", stuck.polls, run.final_size))?;
+    done.map_err(|stuck| {
+        format!(
+            "not done after {} polls; final sizes {:?}",
+            stuck.polls, run.final_size
+        )
+    })?;
     world.settle();
     Ok(())
 }
@@ -64,7 +75,9 @@ impl Run {
             world: world.clone(),
             random: Arc::new(AtomicU64::new(seed << 32)),
             inputs_given: Cell::new(!scenario.seal),
-            visits_left: (0..scenario.partitions).map(|_| Cell::new(scenario.visitor_steps)).collect(),
+            visits_left: (0..scenario.partitions)
+                .map(|_| Cell::new(scenario.visitor_steps))
+                .collect(),
             visitor_gone: (0..scenario.partitions).map(|_| Cell::new(false)).collect(),
             drained: (0..scenario.partitions).map(each).collect(),
             final_size: (0..scenario.partitions).map(|_| Cell::new(None)).collect(),
@@ -116,7 +129,10 @@ impl Run {
                 .get(from..to)
                 .unwrap_or_default()
                 .iter()
-                .map(|value| NewRecord { value: value.clone(), ..NewRecord::default() })
+                .map(|value| NewRecord {
+                    value: value.clone(),
+                    ..NewRecord::default()
+                })
                 .collect();
             given |= !records.is_empty();
             self.world.put_records(topic::AUDIT_EVENTS, partition, records);
@@ -137,7 +153,9 @@ impl Run {
         let micros = Self::next_random(&self.random) % self.scenario.clock_step_micros;
         self.world.move_clock(i64::try_from(micros).unwrap());
         if let Some(after) = self.scenario.second_key_after {
-            self.scenario.signer.show(if self.world.steps() >= after { 2 } else { 1 });
+            self.scenario
+                .signer
+                .show(if self.world.steps() >= after { 2 } else { 1 });
         }
     }
 
@@ -203,7 +221,10 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
             }
         }
         run.tick();
-        let (seen, end) = (run.world.changes(), run.world.end_of(topic::AUDIT_EVENTS, partition));
+        let (seen, end) = (
+            run.world.changes(),
+            run.world.end_of(topic::AUDIT_EVENTS, partition),
+        );
         let stepped = sealer.step().await;
         match stepped {
             Ok(Step::Progress) | Err(StageError::Retry { .. }) => {}
@@ -233,7 +254,10 @@ async fn notarize(run: Rc<Run>, owner: usize, partition: u32) {
         run.scenario.partition(partition),
         run.scenario.notarize_config(),
     );
-    while run.final_size[partition as usize].get().is_none_or(|size| notary.signed_size() < size) {
+    while run.final_size[partition as usize]
+        .get()
+        .is_none_or(|size| notary.signed_size() < size)
+    {
         run.tick();
         let seen = run.world.changes();
         match notary.step().await {
@@ -251,7 +275,10 @@ async fn archive(run: Rc<Run>, owner: usize, partition: u32) {
         run.scenario.partition(partition),
         run.scenario.classes(),
     );
-    while run.final_size[partition as usize].get().is_none_or(|size| archiver.archived_size() < size) {
+    while run.final_size[partition as usize]
+        .get()
+        .is_none_or(|size| archiver.archived_size() < size)
+    {
         run.tick();
         let seen = run.world.changes();
         match archiver.step().await {
