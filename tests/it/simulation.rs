@@ -33,6 +33,8 @@ const STEPS_AFTER_FAULTS_MAX: u64 = 4_000;
 
 const EVERYTHING: [&str; 5] = ["event", "repeat", "conflict", "invalid", "misrouted"];
 
+/// Does something to an archive's object of that name.
+type Change = fn(&mut BTreeMap<String, Vec<u8>>, &str);
 type Hits = BTreeMap<(Call, FaultKind), u64>;
 
 /// A run without faults, of some stages over what the stages before them left.
@@ -276,8 +278,7 @@ fn an_archive_that_was_changed_is_noticed_at_every_object() {
     let world = finished(&scenario, &World::new(2));
     judge(&scenario, &world).unwrap();
     let names: Vec<String> = world.objects().into_keys().collect();
-    type Objects = BTreeMap<String, Vec<u8>>;
-    let changes: [(&str, fn(&mut Objects, &str)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("removed", |objects, name| drop(objects.remove(name))),
         ("flipped", |objects, name| {
             let bytes = objects.get_mut(name).unwrap();
@@ -291,10 +292,10 @@ fn an_archive_that_was_changed_is_noticed_at_every_object() {
     ];
     for name in &names {
         for (what, change) in changes {
-            let changed = world.fork();
-            changed.edit_objects(|objects| change(objects, name));
+            let fork = world.fork();
+            fork.edit_objects(|objects| change(objects, name));
             assert!(
-                judge(&scenario, &changed).is_err(),
+                judge(&scenario, &fork).is_err(),
                 "{name} was {what}, and nothing noticed"
             );
         }

@@ -156,7 +156,9 @@ fn due_tiles(origin: &str, leaves: &[Digest], due: &mut BTreeMap<String, Due>) {
         }
         let root = |tile: &[Digest]| {
             let mut range = CompactRange::new();
-            tile.iter().for_each(|hash| range.push(*hash));
+            for hash in tile {
+                range.push(*hash);
+            }
             range.root()
         };
         hashes = hashes.chunks_exact(256).map(root).collect();

@@ -307,7 +307,7 @@ impl<'s> Model<'s> {
         match what {
             What::Refused(code) => {
                 tally.rejected += 1;
-                self.check_rejected(*code, input, kept, leaf)?;
+                Self::check_rejected(*code, input, kept, leaf)?;
             }
             What::Event { tenant, .. }
                 if partition_of(tenant, self.scenario.partitions) != self.partition =>
@@ -347,7 +347,6 @@ impl<'s> Model<'s> {
     }
 
     fn check_rejected(
-        &self,
         due: RejectCode,
         input: &Record,
         kept: &Kept,
@@ -397,7 +396,7 @@ impl<'s> Model<'s> {
             Some((_, index, stored)) if *stored == canonical => Some(*index),
             Some(_) => {
                 tally.rejected += 1;
-                return self.check_rejected(RejectCode::Conflict, input, kept, leaf);
+                return Self::check_rejected(RejectCode::Conflict, input, kept, leaf);
             }
             None => replay,
         };

@@ -149,7 +149,7 @@ impl Scenario {
         }
     }
 
-    pub fn classes(&self) -> Classes {
+    pub fn classes() -> Classes {
         Classes::new(BTreeMap::from([(
             "globex".to_owned(),
             Self::class_of(Some("globex")).to_owned(),
