@@ -28,7 +28,12 @@ pub struct Settings {
     pub signer: Option<String>,
 
     /// `local`: the signing key is the PEM file (PKCS#8) at `SIGNING_KEY_PATH`.
-    #[arg(long, env = "SIGNING_KEY_PROVIDER", value_name = "NAME", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "SIGNING_KEY_PROVIDER",
+        value_name = "NAME",
+        hide_short_help = true
+    )]
     pub signing_key_provider: Option<String>,
 
     /// PEM files (PKCS#8, RSA or Ed25519), separated by commas, in order of age; the newest of each kind signs.
@@ -40,7 +45,12 @@ pub struct Settings {
     pub issuer_kid: Option<String>,
 
     /// Size of an RSA key made on first use: 2048, 3072 or 4096 bits [default: 2048].
-    #[arg(long, env = "LEDGERLINE_RSA_BITS", value_name = "BITS", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_RSA_BITS",
+        value_name = "BITS",
+        hide_short_help = true
+    )]
     pub rsa_bits: Option<String>,
 
     /// The ledger's name for ever, as in `ledger.example.com/audit`: the origin of partition 3 is then
@@ -61,35 +71,76 @@ pub struct Settings {
     pub listen: Option<String>,
 
     /// Largest canonical event in bytes [default: 1048576].
-    #[arg(long, env = "LEDGERLINE_EVENT_BYTES_MAX", value_name = "BYTES", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_EVENT_BYTES_MAX",
+        value_name = "BYTES",
+        hide_short_help = true
+    )]
     pub event_bytes_max: Option<String>,
 
     /// A segment is cut at this many uncompressed bytes, at most 48 MiB [default: 16777216].
-    #[arg(long, env = "LEDGERLINE_SEGMENT_BYTES_MAX", value_name = "BYTES", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_SEGMENT_BYTES_MAX",
+        value_name = "BYTES",
+        hide_short_help = true
+    )]
     pub segment_bytes_max: Option<String>,
 
     /// A segment with anything in it is cut after this time [default: 300000].
-    #[arg(long, env = "LEDGERLINE_CUT_INTERVAL_MS", value_name = "MS", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_CUT_INTERVAL_MS",
+        value_name = "MS",
+        hide_short_help = true
+    )]
     pub cut_interval_ms: Option<String>,
 
     /// At most one checkpoint a partition in this time, beside those at cuts [default: 1000].
-    #[arg(long, env = "LEDGERLINE_CHECKPOINT_INTERVAL_MS", value_name = "MS", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_CHECKPOINT_INTERVAL_MS",
+        value_name = "MS",
+        hide_short_help = true
+    )]
     pub checkpoint_interval_ms: Option<String>,
 
     /// Restart snapshots are taken at the first cut after this many bytes [default: 134217728].
-    #[arg(long, env = "LEDGERLINE_SNAPSHOT_BYTES", value_name = "BYTES", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_SNAPSHOT_BYTES",
+        value_name = "BYTES",
+        hide_short_help = true
+    )]
     pub snapshot_bytes: Option<String>,
 
     /// Restart snapshots are taken at the first cut after this time [default: 600000].
-    #[arg(long, env = "LEDGERLINE_SNAPSHOT_INTERVAL_MS", value_name = "MS", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_SNAPSHOT_INTERVAL_MS",
+        value_name = "MS",
+        hide_short_help = true
+    )]
     pub snapshot_interval_ms: Option<String>,
 
     /// How many of a partition's last entries are remembered to recognise a repeated event id [default: 100000].
-    #[arg(long, env = "LEDGERLINE_DEDUPE_ENTRIES_MAX", value_name = "N", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_DEDUPE_ENTRIES_MAX",
+        value_name = "N",
+        hide_short_help = true
+    )]
     pub dedupe_entries_max: Option<String>,
 
     /// Gives a tenant an archive class of its own, `TENANT=CLASS`; may be repeated, in the variable separated by commas.
-    #[arg(long, env = "LEDGERLINE_ARCHIVE_CLASS", value_name = "TENANT=CLASS", value_delimiter = ',', hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_ARCHIVE_CLASS",
+        value_name = "TENANT=CLASS",
+        value_delimiter = ',',
+        hide_short_help = true
+    )]
     pub archive_class: Vec<String>,
 
     /// Seal although the clock is more than 24 hours ahead of the last leaf: for a ledger that was idle or down for longer, with a clock
@@ -118,7 +169,16 @@ impl std::fmt::Display for Fault {
 #[must_use]
 pub fn describe(faults: &[Fault]) -> String {
     let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-    format!("{} {} wrong:{}", faults.len(), if faults.len() == 1 { "setting is" } else { "settings are" }, lines.concat())
+    format!(
+        "{} {} wrong:{}",
+        faults.len(),
+        if faults.len() == 1 {
+            "setting is"
+        } else {
+            "settings are"
+        },
+        lines.concat()
+    )
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -178,10 +238,25 @@ impl Settings {
     /// # Errors
     /// Every setting that is missing or wrong.
     pub fn check(&self) -> Result<Config, Vec<Fault>> {
-        let mut r = Reader { settings: self, faults: Vec::new() };
+        let mut r = Reader {
+            settings: self,
+            faults: Vec::new(),
+        };
         let config = Config {
-            log: r.url("log", "LEDGERLINE_LOG", self.log.as_deref(), "sqlite:", "sqlite:ledger.db"),
-            archive: r.url("archive", "LEDGERLINE_ARCHIVE", self.archive.as_deref(), "file:", "file:archive"),
+            log: r.url(
+                "log",
+                "LEDGERLINE_LOG",
+                self.log.as_deref(),
+                "sqlite:",
+                "sqlite:ledger.db",
+            ),
+            archive: r.url(
+                "archive",
+                "LEDGERLINE_ARCHIVE",
+                self.archive.as_deref(),
+                "file:",
+                "file:archive",
+            ),
             signer: r.signer(),
             issuer_kid: r.issuer_kid(),
             rsa_bits: r.rsa_bits(),
@@ -200,16 +275,31 @@ impl Settings {
             ) as usize,
             classes: r.classes(),
         };
-        if r.faults.is_empty() { Ok(config) } else { Err(r.faults) }
+        if r.faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(r.faults)
+        }
     }
 }
 
 impl Reader<'_> {
     fn fault(&mut self, key: &'static str, variable: &'static str, what: impl Into<String>) {
-        self.faults.push(Fault { key, variable, what: what.into() });
+        self.faults.push(Fault {
+            key,
+            variable,
+            what: what.into(),
+        });
     }
 
-    fn url(&mut self, key: &'static str, variable: &'static str, text: Option<&str>, scheme: &str, example: &str) -> PathBuf {
+    fn url(
+        &mut self,
+        key: &'static str,
+        variable: &'static str,
+        text: Option<&str>,
+        scheme: &str,
+        example: &str,
+    ) -> PathBuf {
         match parse_url(text, scheme, example) {
             Ok(path) => path,
             Err(what) => {
@@ -231,7 +321,11 @@ impl Reader<'_> {
             None => default,
             Some(Ok(value)) if range.contains(&value) => value,
             Some(Ok(_) | Err(_)) => {
-                self.fault(key, variable, format!("must be a whole number from {} to {}", range.start(), range.end()));
+                self.fault(
+                    key,
+                    variable,
+                    format!("must be a whole number from {} to {}", range.start(), range.end()),
+                );
                 default
             }
         }
@@ -242,30 +336,60 @@ impl Reader<'_> {
         Some(self.number("partitions", "LEDGERLINE_PARTITIONS", Some(text), 1, 1..=4_096) as u32)
     }
 
-    fn millis(&mut self, key: &'static str, variable: &'static str, text: Option<&str>, default_ms: u64) -> i64 {
+    fn millis(
+        &mut self,
+        key: &'static str,
+        variable: &'static str,
+        text: Option<&str>,
+        default_ms: u64,
+    ) -> i64 {
         const WEEK_MS: u64 = 7 * 24 * 3_600_000;
         self.number(key, variable, text, default_ms, 1..=WEEK_MS) as i64 * 1_000
     }
 
     fn signer(&mut self) -> SignerConfig {
         let s = self.settings;
-        match (s.signer.as_deref(), s.signing_key_provider.as_deref(), s.signing_key_path.as_deref()) {
-            (None, Some("local"), Some(paths)) => SignerConfig::PemFiles(paths.split(',').map(PathBuf::from).collect()),
+        match (
+            s.signer.as_deref(),
+            s.signing_key_provider.as_deref(),
+            s.signing_key_path.as_deref(),
+        ) {
+            (None, Some("local"), Some(paths)) => {
+                SignerConfig::PemFiles(paths.split(',').map(PathBuf::from).collect())
+            }
             (None, Some("local"), None) => {
-                self.fault("signing-key-path", "SIGNING_KEY_PATH", "is required with SIGNING_KEY_PROVIDER=local: the PEM file of the key");
+                self.fault(
+                    "signing-key-path",
+                    "SIGNING_KEY_PATH",
+                    "is required with SIGNING_KEY_PROVIDER=local: the PEM file of the key",
+                );
                 SignerConfig::PemFiles(Vec::new())
             }
             (None, Some(_), _) => {
-                self.fault("signing-key-provider", "SIGNING_KEY_PROVIDER", "must be `local`; no other provider exists yet");
+                self.fault(
+                    "signing-key-provider",
+                    "SIGNING_KEY_PROVIDER",
+                    "must be `local`; no other provider exists yet",
+                );
                 SignerConfig::PemFiles(Vec::new())
             }
             (Some(_), Some(_), _) => {
-                self.fault("signer", "LEDGERLINE_SIGNER", "cannot be given together with SIGNING_KEY_PROVIDER: give one of them");
+                self.fault(
+                    "signer",
+                    "LEDGERLINE_SIGNER",
+                    "cannot be given together with SIGNING_KEY_PROVIDER: give one of them",
+                );
                 SignerConfig::PemFiles(Vec::new())
             }
-            (url, None, None) => SignerConfig::Directory(self.url("signer", "LEDGERLINE_SIGNER", url, "file:", "file:keys")),
+            (url, None, None) => {
+                SignerConfig::Directory(self.url("signer", "LEDGERLINE_SIGNER", url, "file:", "file:keys"))
+            }
             (_, None, Some(_)) => {
-                self.fault("signing-key-path", "SIGNING_KEY_PATH", "is read only with SIGNING_KEY_PROVIDER=local");
+                self.fault(
+                    "signing-key-path",
+                    "SIGNING_KEY_PATH",
+                    "is read only with SIGNING_KEY_PROVIDER=local",
+                );
                 SignerConfig::PemFiles(Vec::new())
             }
         }
@@ -274,7 +398,11 @@ impl Reader<'_> {
     fn issuer_kid(&mut self) -> Option<String> {
         let kid = self.settings.issuer_kid.clone()?;
         if !names::is_kid(&kid) {
-            self.fault("issuer-kid", "ISSUER_KID", "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -");
+            self.fault(
+                "issuer-kid",
+                "ISSUER_KID",
+                "must be 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -",
+            );
         }
         Some(kid)
     }
@@ -305,8 +433,14 @@ impl Reader<'_> {
     }
 
     fn stages(&mut self) -> Vec<StageName> {
-        let Some(text) = self.settings.stages.as_deref() else { return StageName::ALL.to_vec() };
-        let parse = |name: &str| StageName::ALL.into_iter().find(|stage| stage.as_str() == name.trim());
+        let Some(text) = self.settings.stages.as_deref() else {
+            return StageName::ALL.to_vec();
+        };
+        let parse = |name: &str| {
+            StageName::ALL
+                .into_iter()
+                .find(|stage| stage.as_str() == name.trim())
+        };
         match text.split(',').map(parse).collect::<Option<Vec<_>>>() {
             Some(mut stages) => {
                 stages.sort_unstable();
@@ -314,7 +448,11 @@ impl Reader<'_> {
                 stages
             }
             None => {
-                self.fault("stages", "LEDGERLINE_STAGES", "must be names out of seal, notarize and archive, separated by commas");
+                self.fault(
+                    "stages",
+                    "LEDGERLINE_STAGES",
+                    "must be names out of seal, notarize and archive, separated by commas",
+                );
                 Vec::new()
             }
         }
@@ -323,7 +461,11 @@ impl Reader<'_> {
     fn listen(&mut self) -> SocketAddr {
         let text = self.settings.listen.as_deref().unwrap_or("127.0.0.1:8480");
         text.parse().unwrap_or_else(|_| {
-            self.fault("listen", "LEDGERLINE_LISTEN", "must be an address and a port, as 127.0.0.1:8480 or [::1]:8480");
+            self.fault(
+                "listen",
+                "LEDGERLINE_LISTEN",
+                "must be an address and a port, as 127.0.0.1:8480 or [::1]:8480",
+            );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
     }
@@ -339,7 +481,10 @@ impl Reader<'_> {
             256..=1 << 20,
         );
         SealConfig {
-            limits: Limits { event_bytes_max: event_bytes_max as usize, ..default.limits },
+            limits: Limits {
+                event_bytes_max: event_bytes_max as usize,
+                ..default.limits
+            },
             segment_bytes_max: self.number(
                 "segment-bytes-max",
                 "LEDGERLINE_SEGMENT_BYTES_MAX",
@@ -348,8 +493,17 @@ impl Reader<'_> {
                 // One more line may follow the last that fits: the largest is below 16 MiB, and a segment has 64 MiB at most.
                 1_024..=48 << 20,
             ),
-            cut_interval_micros: self.millis("cut-interval-ms", "LEDGERLINE_CUT_INTERVAL_MS", s.cut_interval_ms.as_deref(), 300_000),
-            clock_ahead_micros_max: if s.accept_clock_jump { i64::MAX } else { default.clock_ahead_micros_max },
+            cut_interval_micros: self.millis(
+                "cut-interval-ms",
+                "LEDGERLINE_CUT_INTERVAL_MS",
+                s.cut_interval_ms.as_deref(),
+                300_000,
+            ),
+            clock_ahead_micros_max: if s.accept_clock_jump {
+                i64::MAX
+            } else {
+                default.clock_ahead_micros_max
+            },
             ..default
         }
     }
@@ -401,10 +555,14 @@ impl Reader<'_> {
 /// # Errors
 /// What is wrong, and what would be right.
 pub fn parse_url(text: Option<&str>, scheme: &str, example: &str) -> Result<PathBuf, String> {
-    let Some(text) = text else { return Err(format!("is required, for example {example}")) };
+    let Some(text) = text else {
+        return Err(format!("is required, for example {example}"));
+    };
     match text.strip_prefix(scheme) {
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
-        Some(_) | None => Err(format!("must begin with {scheme} and name a path, for example {example}")),
+        Some(_) | None => Err(format!(
+            "must begin with {scheme} and name a path, for example {example}"
+        )),
     }
 }
 
@@ -447,8 +605,17 @@ mod tests {
         let faults = wrong.check().unwrap_err();
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key).collect();
         let all = [
-            "log", "archive", "signer", "issuer-kid", "rsa-bits", "log-name", "partitions", "stages", "listen",
-            "cut-interval-ms", "archive-class",
+            "log",
+            "archive",
+            "signer",
+            "issuer-kid",
+            "rsa-bits",
+            "log-name",
+            "partitions",
+            "stages",
+            "listen",
+            "cut-interval-ms",
+            "archive-class",
         ];
         assert_eq!(keys, all);
         assert!(describe(&faults).contains("--log-name (or LEDGERLINE_LOG_NAME): must be parts of a-z"));
@@ -466,7 +633,10 @@ mod tests {
             by_provider.check().unwrap().signer,
             SignerConfig::PemFiles(vec!["old.pem".into(), "new.pem".into()])
         );
-        let both = Settings { signing_key_provider: Some("local".into()), ..settings() };
+        let both = Settings {
+            signing_key_provider: Some("local".into()),
+            ..settings()
+        };
         assert_eq!(both.check().unwrap_err().len(), 1);
     }
 }

@@ -10,6 +10,9 @@
 //! runner each. Four traits are the seams where the world, or a fault, comes in: [`log::Log`], [`vault::Vault`],
 //! [`signing::Signer`] and [`clock::Clock`].
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("offsets and lengths are 64-bit numbers: build for a 64-bit machine");
+
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -30,7 +30,7 @@ const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// After failing for this long without a step between, the process ends: a supervisor and a person should know.
-const RETRY_FOR: Duration = Duration::from_secs(120);
+const RETRY_FOR: Duration = Duration::from_mins(2);
 
 /// How a stage of a partition is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,11 @@ impl Status {
     #[must_use]
     pub fn reached(&self, stage: StageName) -> u64 {
         let by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
-        by_task.iter().filter(|((of, _), _)| *of == stage).map(|(_, (_, index))| index).sum()
+        by_task
+            .iter()
+            .filter(|((of, _), _)| *of == stage)
+            .map(|(_, (_, index))| index)
+            .sum()
     }
 }
 
@@ -91,7 +95,12 @@ impl Seams {
         let signer = open_signer(config)?;
         let log = open_log(&config.log, config.partitions).await?;
         let vault = DirectoryVault::create(&config.archive)?;
-        Ok(Self { log: Arc::new(log), vault: Arc::new(vault), signer: Arc::new(signer), clock: Arc::new(SystemClock) })
+        Ok(Self {
+            log: Arc::new(log),
+            vault: Arc::new(vault),
+            signer: Arc::new(signer),
+            clock: Arc::new(SystemClock),
+        })
     }
 
     #[must_use]
@@ -112,12 +121,19 @@ pub async fn open_log(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLo
 fn open_signer(config: &Config) -> Result<LocalSigner, StageError> {
     let issuer_kid = config.issuer_kid.clone();
     let opened = match &config.signer {
-        SignerConfig::Directory(dir) => {
-            LocalSigner::open_or_create(dir, &LocalSignerOptions { issuer_kid, rsa_bits: config.rsa_bits })
-        }
+        SignerConfig::Directory(dir) => LocalSigner::open_or_create(
+            dir,
+            &LocalSignerOptions {
+                issuer_kid,
+                rsa_bits: config.rsa_bits,
+            },
+        ),
         SignerConfig::PemFiles(paths) => LocalSigner::from_pem_files(paths, issuer_kid.as_deref()),
     };
-    opened.map_err(|error| StageError::Fatal { what: format!("signing keys: {error}"), source: None })
+    opened.map_err(|error| StageError::Fatal {
+        what: format!("signing keys: {error}"),
+        source: None,
+    })
 }
 
 /// When the tasks end.
@@ -179,7 +195,12 @@ struct Task {
 ///
 /// # Errors
 /// The first fatal error; all tasks have ended then.
-pub async fn run(config: &Config, seams: &Seams, status: Arc<Status>, ending: Ending) -> Result<(), StageError> {
+pub async fn run(
+    config: &Config,
+    seams: &Seams,
+    status: Arc<Status>,
+    ending: Ending,
+) -> Result<(), StageError> {
     let bell = Arc::new(Notify::new());
     let (abort, aborted) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -308,8 +329,14 @@ impl Task {
                         let what = format!("{what}; it has not worked for {} s", RETRY_FOR.as_secs());
                         return Err(StageError::Fatal { what, source });
                     }
-                    tracing::warn!(stage = self.stage.as_str(), partition = self.partition, what, "trying again");
-                    metrics::counter!("ledgerline_stage_retries_total", "stage" => self.stage.as_str()).increment(1);
+                    tracing::warn!(
+                        stage = self.stage.as_str(),
+                        partition = self.partition,
+                        what,
+                        "trying again"
+                    );
+                    metrics::counter!("ledgerline_stage_retries_total", "stage" => self.stage.as_str())
+                        .increment(1);
                     self.report(Doing::Retrying(what));
                     self.pause(retry_pause, false).await;
                     retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
@@ -338,7 +365,12 @@ impl Task {
 
     /// The partition stays stopped; the process and its other partitions go on, and readiness says why. In a run that is to end, the end is now.
     async fn stopped(mut self, partition: u32, what: String) -> Result<(), StageError> {
-        tracing::error!(stage = self.stage.as_str(), partition, what, "stopped: a person must look");
+        tracing::error!(
+            stage = self.stage.as_str(),
+            partition,
+            what,
+            "stopped: a person must look"
+        );
         metrics::gauge!("ledgerline_stopped_partitions", "stage" => self.stage.as_str()).increment(1.0);
         self.report(Doing::Stopped(what.clone()));
         tokio::select! {

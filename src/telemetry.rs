@@ -30,18 +30,57 @@ pub fn init_logs() {
 /// Where another recorder is installed.
 pub fn init_metrics() -> Result<PrometheusHandle, String> {
     let handle = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Full("ledgerline_sealed_to_signed_seconds".into()), &LAG_BUCKETS_SECONDS)
+        .set_buckets_for_metric(
+            Matcher::Full("ledgerline_sealed_to_signed_seconds".into()),
+            &LAG_BUCKETS_SECONDS,
+        )
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| format!("cannot set up metrics: {error}"))?;
-    describe_counter!("ledgerline_sealed_records_total", Unit::Count, "Records sealed, by kind of leaf");
-    describe_counter!("ledgerline_rejected_records_total", Unit::Count, "Inputs rejected, by code");
-    describe_counter!("ledgerline_checkpoints_signed_total", Unit::Count, "Checkpoints signed and stored in the log");
-    describe_counter!("ledgerline_archived_objects_total", Unit::Count, "Objects created in the archive");
-    describe_counter!("ledgerline_archived_bytes_total", Unit::Bytes, "Bytes of objects created in the archive");
-    describe_counter!("ledgerline_archive_forks_total", Unit::Count, "Archive objects that exist with other content");
-    describe_counter!("ledgerline_stage_retries_total", Unit::Count, "Steps that failed and are tried again, by stage");
-    describe_gauge!("ledgerline_stage_index", Unit::Count, "Index that a stage has reached, by stage and partition");
-    describe_gauge!("ledgerline_stopped_partitions", Unit::Count, "Partitions that a stage will not go on with, by stage");
+    describe_counter!(
+        "ledgerline_sealed_records_total",
+        Unit::Count,
+        "Records sealed, by kind of leaf"
+    );
+    describe_counter!(
+        "ledgerline_rejected_records_total",
+        Unit::Count,
+        "Inputs rejected, by code"
+    );
+    describe_counter!(
+        "ledgerline_checkpoints_signed_total",
+        Unit::Count,
+        "Checkpoints signed and stored in the log"
+    );
+    describe_counter!(
+        "ledgerline_archived_objects_total",
+        Unit::Count,
+        "Objects created in the archive"
+    );
+    describe_counter!(
+        "ledgerline_archived_bytes_total",
+        Unit::Bytes,
+        "Bytes of objects created in the archive"
+    );
+    describe_counter!(
+        "ledgerline_archive_forks_total",
+        Unit::Count,
+        "Archive objects that exist with other content"
+    );
+    describe_counter!(
+        "ledgerline_stage_retries_total",
+        Unit::Count,
+        "Steps that failed and are tried again, by stage"
+    );
+    describe_gauge!(
+        "ledgerline_stage_index",
+        Unit::Count,
+        "Index that a stage has reached, by stage and partition"
+    );
+    describe_gauge!(
+        "ledgerline_stopped_partitions",
+        Unit::Count,
+        "Partitions that a stage will not go on with, by stage"
+    );
     describe_histogram!(
         "ledgerline_sealed_to_signed_seconds",
         Unit::Seconds,

@@ -27,7 +27,9 @@ pub fn print() -> Result<(), Box<dyn Error>> {
         log_name: Some("bench.example/audit".to_owned()),
         ..Settings::default()
     };
-    let config = settings.check().map_err(|faults| ledgerline::config::describe(&faults))?;
+    let config = settings
+        .check()
+        .map_err(|faults| ledgerline::config::describe(&faults))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut waits = runtime.block_on(async {
         let seams = Seams::open(&config).await?;
@@ -39,14 +41,35 @@ pub fn print() -> Result<(), Box<dyn Error>> {
             end_input.send_replace(true);
             outcome
         });
-        service::run(&config, &seams, Arc::new(Status::default()), Ending { shutdown, input_ended }).await?;
+        service::run(
+            &config,
+            &seams,
+            Arc::new(Status::default()),
+            Ending {
+                shutdown,
+                input_ended,
+            },
+        )
+        .await?;
         load.await??;
         waits(seams.log.as_ref()).await
     })?;
     waits.sort_unstable();
-    let at = |share: f64| waits.get((waits.len() as f64 * share) as usize).map_or(f64::NAN, |micros| *micros as f64 / 1e6);
-    println!("From sealed to signed, {} events at 2,000/s, checkpoints each second", waits.len());
-    println!("  p50 {:.2} s   p99 {:.2} s (aim 1.5)   max {:.2} s\n", at(0.5), at(0.99), at(1.0 - f64::EPSILON));
+    let at = |share: f64| {
+        waits
+            .get((waits.len() as f64 * share) as usize)
+            .map_or(f64::NAN, |micros| *micros as f64 / 1e6)
+    };
+    println!(
+        "From sealed to signed, {} events at 2,000/s, checkpoints each second",
+        waits.len()
+    );
+    println!(
+        "  p50 {:.2} s   p99 {:.2} s (aim 1.5)   max {:.2} s\n",
+        at(0.5),
+        at(0.99),
+        at(1.0 - f64::EPSILON)
+    );
     Ok(())
 }
 
@@ -62,11 +85,23 @@ async fn load(log: &dyn Log) -> Result<(), ledgerline::log::LogError> {
             write_event(n, TENANTS, &mut value);
             n += 1;
             let text = String::from_utf8_lossy(&value);
-            let tenant = text.split("\"tenant_id\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or_default();
+            let tenant = text
+                .split("\"tenant_id\":\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .unwrap_or_default();
             let partition = partition_of(tenant, partitions) as usize;
-            by_partition[partition].push(NewRecord { key: tenant.as_bytes().to_vec(), value: value.clone(), headers: Vec::new() });
+            by_partition[partition].push(NewRecord {
+                key: tenant.as_bytes().to_vec(),
+                value: value.clone(),
+                headers: Vec::new(),
+            });
         }
-        for (partition, records) in by_partition.into_iter().enumerate().filter(|(_, records)| !records.is_empty()) {
+        for (partition, records) in by_partition
+            .into_iter()
+            .enumerate()
+            .filter(|(_, records)| !records.is_empty())
+        {
             log.append(topic::AUDIT_EVENTS, partition as u32, records).await?;
         }
     }
@@ -77,10 +112,17 @@ async fn load(log: &dyn Log) -> Result<(), ledgerline::log::LogError> {
 async fn waits(log: &dyn Log) -> Result<Vec<i64>, Box<dyn Error>> {
     let mut waits = Vec::new();
     for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await? {
-        let checkpoints = log.read(topic::LEDGER_CHECKPOINTS, partition, 0, 100_000, 1 << 30).await?;
+        let checkpoints = log
+            .read(topic::LEDGER_CHECKPOINTS, partition, 0, 100_000, 1 << 30)
+            .await?;
         let mut signed = checkpoints
             .iter()
-            .filter_map(|record| Some((SignedCheckpoint::parse(&record.value).ok()?.checkpoint.size, record.timestamp_ms * 1_000)))
+            .filter_map(|record| {
+                Some((
+                    SignedCheckpoint::parse(&record.value).ok()?.checkpoint.size,
+                    record.timestamp_ms * 1_000,
+                ))
+            })
             .peekable();
         let mut reader = Reader::open(log, partition, Position::BEGIN).await?;
         loop {
@@ -89,8 +131,13 @@ async fn waits(log: &dyn Log) -> Result<Vec<i64>, Box<dyn Error>> {
                 break;
             }
             for record in &records {
-                let Seen::Leaf(accepted) = reader.offer(record)? else { continue };
-                while signed.peek().is_some_and(|(size, _)| *size <= accepted.leaf.index) {
+                let Seen::Leaf(accepted) = reader.offer(record)? else {
+                    continue;
+                };
+                while signed
+                    .peek()
+                    .is_some_and(|(size, _)| *size <= accepted.leaf.index)
+                {
                     signed.next();
                 }
                 if let Some((_, at)) = signed.peek() {

@@ -4,9 +4,10 @@ use std::fs::read_to_string;
 
 pub fn print() {
     let cpu = read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).map_or("unknown", |rest| {
-        rest.trim_start_matches([':', ' ', '\t'])
-    });
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown", |rest| rest.trim_start_matches([':', ' ', '\t']));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let memory = read_to_string("/proc/meminfo").unwrap_or_default();
     let total_kib: u64 = memory

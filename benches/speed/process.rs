@@ -31,17 +31,24 @@ pub fn run(arguments: &[&str]) -> io::Result<Finished> {
         std::thread::sleep(Duration::from_millis(2));
     };
     if !status.success() {
-        return Err(io::Error::other(format!("ledgerline {arguments:?} ended with {status}")));
+        return Err(io::Error::other(format!(
+            "ledgerline {arguments:?} ended with {status}"
+        )));
     }
     let seconds = begun.elapsed().as_secs_f64();
     let mut stdout = String::new();
     if let Some(mut pipe) = child.stdout.take() {
         pipe.read_to_string(&mut stdout)?;
     }
-    Ok(Finished { seconds, peak_mib: peak_kib as f64 / 1024.0, stdout })
+    Ok(Finished {
+        seconds,
+        peak_mib: peak_kib as f64 / 1024.0,
+        stdout,
+    })
 }
 
 fn high_water_kib(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|rest| rest.trim().split(' ').next()?.parse().ok()).unwrap_or(0)
+    line.and_then(|rest| rest.trim().split(' ').next()?.parse().ok())
+        .unwrap_or(0)
 }

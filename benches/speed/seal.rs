@@ -30,9 +30,15 @@ pub fn print() -> Result<(), Box<dyn Error>> {
         seal.push(seconds);
     }
     let (parse, seal) = (micros(median(parse)), micros(median(seal)));
-    println!("Seal machine, one core, {EVENTS} events of {} bytes", bytes as u64 / EVENTS);
+    println!(
+        "Seal machine, one core, {EVENTS} events of {} bytes",
+        bytes as u64 / EVENTS
+    );
     println!("  serde_json to Value (ceiling)     {parse:>7.2} µs/event");
-    println!("  seal: bytes in, record out        {seal:>7.2} µs/event   ratio {:.2} (aim 0.7)", parse / seal);
+    println!(
+        "  seal: bytes in, record out        {seal:>7.2} µs/event   ratio {:.2} (aim 0.7)",
+        parse / seal
+    );
     steps(&events)?;
     println!();
     Ok(())
@@ -50,7 +56,10 @@ fn micros(seconds: f64) -> f64 {
 }
 
 fn serde_parse(events: &[Vec<u8>]) -> usize {
-    events.iter().filter(|event| black_box(serde_json::from_slice::<serde_json::Value>(event)).is_ok()).count()
+    events
+        .iter()
+        .filter(|event| black_box(serde_json::from_slice::<serde_json::Value>(event)).is_ok())
+        .count()
 }
 
 fn seal_all(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
@@ -63,7 +72,13 @@ fn seal_all(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
         out.clear();
         for (n, value) in values.iter().enumerate() {
             let offset = (batch * BATCH + n) as u64;
-            let input = Input { topic: "audit.events", partition: 0, offset, value, via: None };
+            let input = Input {
+                topic: "audit.events",
+                partition: 0,
+                offset,
+                value,
+                via: None,
+            };
             let judgement = machine.judge(&input);
             black_box(machine.seal(&input, &judgement, 1_800_000_000_000_000, &mut out)?);
         }
@@ -75,25 +90,65 @@ fn seal_all(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
 /// What the steps cost, each alone.
 fn steps(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
     let mut parser = EventParser::new(Limits::default());
-    let parsed: Vec<_> = events.iter().map(|event| parser.parse(event)).collect::<Result<_, _>>()?;
+    let parsed: Vec<_> = events
+        .iter()
+        .map(|event| parser.parse(event))
+        .collect::<Result<_, _>>()?;
     let leaf = |event: [u8; 32]| {
-        let body = Body::Entry { event, prev: event, sequence: 77, source: "audit.events/0@123456", tenant: "tenant-00077" };
-        Leaf { index: 123_456, origin: "bench.example/audit/0", sealed_at: 1_800_000_000_000_000, body }.to_bytes()
+        let body = Body::Entry {
+            event,
+            prev: event,
+            sequence: 77,
+            source: "audit.events/0@123456",
+            tenant: "tenant-00077",
+        };
+        Leaf {
+            index: 123_456,
+            origin: "bench.example/audit/0",
+            sealed_at: 1_800_000_000_000_000,
+            body,
+        }
+        .to_bytes()
     };
     let leaf_bytes = leaf([5; 32]);
     let step = |name: &str, mut work: Box<dyn FnMut(usize) + '_>| {
-        let rounds = (0..3).map(|_| time(|| (0..events.len()).for_each(&mut work)).0).collect();
+        let rounds = (0..3)
+            .map(|_| time(|| (0..events.len()).for_each(&mut work)).0)
+            .collect();
         println!("    {name:<32}{:>7.2} µs", micros(median(rounds)));
     };
-    step("parse and canonicalise", Box::new(|n| drop(black_box(parser.parse(&events[n])))));
-    step("SHA-256 of the event", Box::new(|n| drop(black_box(sha256(&parsed[n].canonical)))));
-    step("dedupe key", Box::new(|n| drop(black_box(EventKey::new("tenant-00077", &parsed[n].event_id)))));
+    step(
+        "parse and canonicalise",
+        Box::new(|n| drop(black_box(parser.parse(&events[n])))),
+    );
+    step(
+        "SHA-256 of the event",
+        Box::new(|n| { black_box(sha256(&parsed[n].canonical)); }),
+    );
+    step(
+        "dedupe key",
+        Box::new(|n| {
+            black_box(EventKey::new("tenant-00077", &parsed[n].event_id));
+        }),
+    );
     step("leaf bytes", Box::new(|n| drop(black_box(leaf([n as u8; 32])))));
-    step("BLAKE3 of the leaf", Box::new(|_| drop(black_box(entry_hash(black_box(&leaf_bytes))))));
+    step(
+        "BLAKE3 of the leaf",
+        Box::new(|_| {
+            black_box(entry_hash(black_box(&leaf_bytes)));
+        }),
+    );
     step(
         "Avro record",
         Box::new(|n| {
-            drop(black_box(record::encode_leaf(1, &[7; 16], &leaf_bytes, Some(&parsed[n].canonical), None, None)));
+            drop(black_box(record::encode_leaf(
+                1,
+                &[7; 16],
+                &leaf_bytes,
+                Some(&parsed[n].canonical),
+                None,
+                None,
+            )));
         }),
     );
     Ok(())

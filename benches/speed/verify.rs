@@ -24,7 +24,10 @@ pub fn print(archive: &Path) -> Result<(), Box<dyn Error>> {
         let (seconds, hashed) = time(|| read_and_hash(&source, threads));
         hashed?;
         bare.push(seconds);
-        let options = Options { threads, ..Options::default() };
+        let options = Options {
+            threads,
+            ..Options::default()
+        };
         let (seconds, report) = time(|| verify(&source, &options, &mut |_| {}));
         entries = report?.entries;
         whole.push(seconds);
@@ -32,10 +35,20 @@ pub fn print(archive: &Path) -> Result<(), Box<dyn Error>> {
     let (bare, whole) = (median(bare), median(whole));
     let rate = |seconds: f64| entries as f64 / seconds;
     println!("verify, {entries} entries, {threads} threads");
-    println!("  read, decompress, hash (ceiling)  {:>7.0} entries/s", rate(bare));
-    println!("  verify                            {:>7.0} entries/s   ratio {:.2} (aim 0.6)", rate(whole), bare / whole);
+    println!(
+        "  read, decompress, hash (ceiling)  {:>7.0} entries/s",
+        rate(bare)
+    );
+    println!(
+        "  verify                            {:>7.0} entries/s   ratio {:.2} (aim 0.6)",
+        rate(whole),
+        bare / whole
+    );
     let process = process::run(&["verify", &archive.display().to_string(), "--json"])?;
-    println!("  peak memory of the command        {:>7.0} MiB (limit 128)\n", process.peak_mib);
+    println!(
+        "  peak memory of the command        {:>7.0} MiB (limit 128)\n",
+        process.peak_mib
+    );
     Ok(())
 }
 
@@ -50,7 +63,9 @@ fn read_and_hash(source: &DirectorySource, threads: usize) -> Result<(), Box<dyn
     }
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| hash_segments(source, &segments, &next))).collect();
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| hash_segments(source, &segments, &next)))
+            .collect();
         for worker in workers {
             worker.join().map_err(|_| "a thread ended unexpectedly")??;
         }
@@ -60,7 +75,10 @@ fn read_and_hash(source: &DirectorySource, threads: usize) -> Result<(), Box<dyn
 
 fn hash_segments(source: &DirectorySource, segments: &[String], next: &AtomicUsize) -> Result<(), String> {
     while let Some(name) = segments.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let reader = source.read(name).map_err(|error| error.to_string())?.ok_or("an object is gone")?;
+        let reader = source
+            .read(name)
+            .map_err(|error| error.to_string())?
+            .ok_or("an object is gone")?;
         let mut lines = LineReader::open(reader).map_err(|error| error.to_string())?;
         while let Some(line) = lines.next_line().map_err(|error| error.to_string())? {
             let parts = parse_line(line).map_err(|error| error.to_string())?;

@@ -7,15 +7,15 @@ mod tamper;
 pub use generate::write_event;
 
 use super::Failure;
-use super::verify::{default_threads, verify_directory};
 use super::ingest::{self, IngestOptions, Summary, ingest_lines, read_mapping};
+use super::verify::{default_threads, verify_directory};
 use crate::config::{Config, Settings, describe};
-use crate::ledger::verify::Options;
 use crate::ledger::chain::Head;
 use crate::ledger::names;
+use crate::ledger::verify::Options;
 use crate::log::topic;
-use crate::stages::restore::{Follower, PartitionConfig};
 use crate::service::{self, Ending, Seams, Status};
+use crate::stages::restore::{Follower, PartitionConfig};
 use generate::Generator;
 use std::io::{BufRead, BufReader, Cursor};
 use std::path::{Path, PathBuf};
@@ -78,7 +78,9 @@ struct Sealed {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
     let dir = work_dir(args)?;
-    let config = settings(args, &dir).check().map_err(|faults| Failure::usage(describe(&faults)))?;
+    let config = settings(args, &dir)
+        .check()
+        .map_err(|faults| Failure::usage(describe(&faults)))?;
     let (input, lines_total) = open_input(args)?;
     let _lock = super::run::lock(&config)?;
     let mut options = IngestOptions::new(dir.join("refused.ndjson"));
@@ -89,10 +91,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
     show::opening(args.json, &dir);
     let sealed = runtime.block_on(seal(&config, input, options, lines_total))?;
-    let options = Options { threads: default_threads(), ..Options::default() };
+    let options = Options {
+        threads: default_threads(),
+        ..Options::default()
+    };
     let report = verify_directory(&config.archive, &options, !args.json)?;
     let tampered = tamper::flip_one_byte(&config.archive)?;
-    show::Story { json: args.json, dir: &dir, archive: &config.archive }.told(&sealed, &report, &tampered)
+    show::Story {
+        json: args.json,
+        dir: &dir,
+        archive: &config.archive,
+    }
+    .told(&sealed, &report, &tampered)
 }
 
 fn settings(args: &Args, dir: &Path) -> Settings {
@@ -109,7 +119,8 @@ fn settings(args: &Args, dir: &Path) -> Settings {
 }
 
 fn work_dir(args: &Args) -> Result<PathBuf, Failure> {
-    let unreadable = |dir: &Path, error: std::io::Error| Failure::unreadable(format!("--dir {}: {error}", dir.display()));
+    let unreadable =
+        |dir: &Path, error: std::io::Error| Failure::unreadable(format!("--dir {}: {error}", dir.display()));
     if let Some(dir) = &args.dir {
         std::fs::create_dir_all(dir).map_err(|error| unreadable(dir, error))?;
         return Ok(dir.clone());
@@ -123,20 +134,24 @@ fn work_dir(args: &Args) -> Result<PathBuf, Failure> {
             Err(error) => return Err(unreadable(&dir, error)),
         }
     }
-    Err(Failure::unreadable(format!("{} is full of earlier demos: remove some, or give --dir", base.display())))
+    Err(Failure::unreadable(format!(
+        "{} is full of earlier demos: remove some, or give --dir",
+        base.display()
+    )))
 }
 
 /// The events, and how many there are where that is known.
 fn open_input(args: &Args) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
     match (&args.input, args.events) {
         (Some(path), _) => {
-            let file = std::fs::File::open(path)
-                .map_err(|error| Failure::unreadable(format!("--input {} cannot be read: {error}", path.display())))?;
+            let file = std::fs::File::open(path).map_err(|error| {
+                Failure::unreadable(format!("--input {} cannot be read: {error}", path.display()))
+            })?;
             Ok((Box::new(BufReader::with_capacity(1 << 18, file)), None))
         }
         (None, Some(events)) => Ok((Box::new(Generator::new(events, args.tenants)), Some(events))),
         (None, None) => {
-            let lines = SAMPLE.iter().filter(|byte| **byte == b'\n').count() as u64;
+            let lines = SAMPLE.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
             Ok((Box::new(Cursor::new(SAMPLE)), Some(lines)))
         }
     }
@@ -150,12 +165,22 @@ async fn seal(
     lines_total: Option<u64>,
 ) -> Result<Sealed, Failure> {
     let begun = Instant::now();
-    let seams = Seams::open(config).await.map_err(|error| Failure::unreadable(super::chain(&error)))?;
+    let seams = Seams::open(config)
+        .await
+        .map_err(|error| Failure::unreadable(super::chain(&error)))?;
     let status = Arc::new(Status::default());
     let (input_done, input_ended) = watch::channel(false);
     let (_stop, shutdown) = watch::channel(false);
     let progress = show::Bars::new(lines_total);
-    let stages = service::run(config, &seams, Arc::clone(&status), Ending { shutdown, input_ended });
+    let stages = service::run(
+        config,
+        &seams,
+        Arc::clone(&status),
+        Ending {
+            shutdown,
+            input_ended,
+        },
+    );
     let log = Arc::clone(&seams.log);
     let ingesting = tokio::spawn({
         let bar = progress.ingested();
@@ -181,13 +206,22 @@ async fn seal(
     let seconds = begun.elapsed().as_secs_f64();
     progress.finish();
     let (tenants, tenants_total) = heads(config, &seams).await?;
-    Ok(Sealed { summary, seconds, tenants, tenants_total })
+    Ok(Sealed {
+        summary,
+        seconds,
+        tenants,
+        tenants_total,
+    })
 }
 
 /// Chain heads as the log has them, by the way on which an owner restores its state.
 async fn heads(config: &Config, seams: &Seams) -> Result<(Vec<(String, Head)>, usize), Failure> {
     let failure = |error| Failure::unreadable(super::chain(&error));
-    let partitions = seams.log.partitions(topic::LEDGER_ENTRIES).await.map_err(|error| Failure::unreadable(super::chain(&error)))?;
+    let partitions = seams
+        .log
+        .partitions(topic::LEDGER_ENTRIES)
+        .await
+        .map_err(|error| Failure::unreadable(super::chain(&error)))?;
     let mut heads = std::collections::BTreeMap::new();
     let mut total = 0;
     for partition in 0..partitions {
@@ -197,10 +231,21 @@ async fn heads(config: &Config, seams: &Seams) -> Result<(Vec<(String, Head)>, u
             limits: config.seal.limits,
             window_entries_max: 0,
         };
-        let mut follower = Follower::restore(seams.log.as_ref(), &partition).await.map_err(failure)?;
-        follower.catch_up(seams.log.as_ref(), None).await.map_err(failure)?;
+        let mut follower = Follower::restore(seams.log.as_ref(), &partition)
+            .await
+            .map_err(failure)?;
+        follower
+            .catch_up(seams.log.as_ref(), None)
+            .await
+            .map_err(failure)?;
         total += follower.state.heads.len();
-        heads.extend(follower.state.heads.iter().map(|(tenant, head)| (tenant.to_owned(), head)));
+        heads.extend(
+            follower
+                .state
+                .heads
+                .iter()
+                .map(|(tenant, head)| (tenant.to_owned(), head)),
+        );
         while heads.len() > TENANTS_SHOWN {
             heads.pop_last();
         }

@@ -94,7 +94,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 async fn open_log(args: &Args) -> Result<EmbeddedLog, Failure> {
     let path = parse_url(args.log.as_deref(), "sqlite:", "sqlite:ledger.db")
         .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
-    crate::service::open_log(&path, args.partitions).await.map_err(|e| Failure::unreadable(super::chain(&e)))
+    crate::service::open_log(&path, args.partitions)
+        .await
+        .map_err(|e| Failure::unreadable(super::chain(&e)))
 }
 
 impl Args {

@@ -215,3 +215,26 @@ fn failure(error: LocalKeysError) -> Failure {
         LocalKeysError::Refused(_) => Failure::invalid(message),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::key::PublicKey;
+
+    #[test]
+    fn the_newest_key_of_each_kind_that_is_not_retired_signs() {
+        let held = |alg, retired| {
+            let (kid, spki) = (String::new(), Vec::new());
+            let key = PublicKey { alg, kid, spki };
+            HeldKey { key, retired }
+        };
+        let keys = [
+            held(Alg::Ps256, false),
+            held(Alg::Ed25519, false),
+            held(Alg::Ps256, false),
+            held(Alg::Ed25519, true),
+        ];
+        let states: Vec<&str> = (0..4).map(|at| state(&keys, at)).collect();
+        assert_eq!(states, ["older", "signs", "signs", "retired"]);
+    }
+}

@@ -24,7 +24,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::Args),
     Ingest(ingest::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Verify(verify::Args),
     Proof(proof::Args),
     VerifyProof(verify_proof::Args),

@@ -25,7 +25,10 @@ pub struct Args {
 /// # Errors
 /// Wrong settings, or what ended the service.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let config = args.settings.check().map_err(|faults| Failure::usage(describe(&faults)))?;
+    let config = args
+        .settings
+        .check()
+        .map_err(|faults| Failure::usage(describe(&faults)))?;
     telemetry::init_logs();
     let metrics = telemetry::init_metrics().map_err(Failure::unreadable)?;
     let _lock = lock(&config)?;
@@ -37,21 +40,36 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure> {
-    let seams = Seams::open(config).await.map_err(|error| Failure::unreadable(super::chain(&error)))?;
+    let seams = Seams::open(config)
+        .await
+        .map_err(|error| Failure::unreadable(super::chain(&error)))?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Failure::unreadable(format!("--listen (or LEDGERLINE_LISTEN): cannot listen on {}: {error}", config.listen))
+        Failure::unreadable(format!(
+            "--listen (or LEDGERLINE_LISTEN): cannot listen on {}: {error}",
+            config.listen
+        ))
     })?;
     let (stop, shutdown) = watch::channel(false);
     let (_never, input_ended) = watch::channel(false);
     let status = Arc::new(Status::default());
     let keys = seams.public_keys();
-    let address = listener.local_addr().map_or_else(|_| config.listen.to_string(), |address| address.to_string());
+    let address = listener
+        .local_addr()
+        .map_or_else(|_| config.listen.to_string(), |address| address.to_string());
     tracing::info!(address, log_name = config.log_name, "listening");
     let web = tokio::spawn({
         let (status, shutdown) = (Arc::clone(&status), shutdown.clone());
         async move { http::serve(listener, status, metrics, &keys, shutdown).await }
     });
-    let stages = service::run(config, &seams, status, Ending { shutdown, input_ended });
+    let stages = service::run(
+        config,
+        &seams,
+        status,
+        Ending {
+            shutdown,
+            input_ended,
+        },
+    );
     tokio::pin!(stages);
     let outcome = tokio::select! {
         outcome = &mut stages => outcome,
@@ -72,7 +90,8 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
 }
 
 async fn end_signal() -> Result<(), Failure> {
-    let on = |kind| signal(kind).map_err(|error| Failure::unreadable(format!("cannot wait for signals: {error}")));
+    let on =
+        |kind| signal(kind).map_err(|error| Failure::unreadable(format!("cannot wait for signals: {error}")));
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -84,7 +103,9 @@ async fn end_signal() -> Result<(), Failure> {
 /// Two processes on one embedded log would fence each other for ever: safe, but no progress. The lock goes with the process.
 pub(super) fn lock(config: &Config) -> Result<File, Failure> {
     let path = config.log.with_extension("lock");
-    let unreadable = |error: &dyn std::fmt::Display| Failure::unreadable(format!("cannot lock {}: {error}", path.display()));
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::unreadable(format!("cannot lock {}: {error}", path.display()))
+    };
     let file = File::create(&path).map_err(|error| unreadable(&error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -24,7 +24,7 @@ use std::thread;
 /// Exit status 0: valid, or consistent where no key was pinned; 1: invalid; 2: usage; 3: unreadable.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive: a directory, also as file:DIR
+    /// The archive: a directory, also as <file:DIR>
     archive: String,
     /// Look only at the partition of this tenant, and count its entries
     #[arg(long, value_name = "TENANT")]

@@ -31,7 +31,11 @@ pub async fn serve(
     keys: &[PublicKey],
     mut shutdown: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
-    let shared = Shared { status, metrics, jwks: Arc::new(jwks::write(keys)) };
+    let shared = Shared {
+        status,
+        metrics,
+        jwks: Arc::new(jwks::write(keys)),
+    };
     let routes = Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -54,16 +58,30 @@ async fn healthz() -> &'static str {
 /// 200 once every stage of every partition has made a step and none is stopped; else 503 and the reasons.
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     let reasons = shared.status.not_ready();
-    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if reasons.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
-    (code, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n"))
+    (
+        code,
+        [(header::CONTENT_TYPE, "application/json")],
+        format!("{body}\n"),
+    )
 }
 
 async fn render_metrics(State(shared): State<Shared>) -> impl IntoResponse {
     shared.metrics.run_upkeep();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], shared.metrics.render())
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
+        shared.metrics.render(),
+    )
 }
 
 async fn keys_jwks(State(shared): State<Shared>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/jwk-set+json")], shared.jwks.as_ref().clone())
+    (
+        [(header::CONTENT_TYPE, "application/jwk-set+json")],
+        shared.jwks.as_ref().clone(),
+    )
 }

@@ -269,3 +269,21 @@ const fn skip_right_edge(node: &mut u64, last: &mut u64) {
         *last >>= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_empty_root_is_the_digest_of_nothing() {
+        assert_eq!(EMPTY_ROOT, <[u8; 32]>::from(Sha256::digest([])));
+        assert_eq!(CompactRange::new().root(), EMPTY_ROOT);
+    }
+
+    #[test]
+    fn a_leaf_is_told_from_a_node_by_its_first_byte() {
+        let (left, right) = (leaf_hash(b"a"), leaf_hash(b"b"));
+        assert_ne!(node_hash(&left, &right), leaf_hash(&[left, right].concat()));
+        assert_ne!(node_hash(&left, &right), node_hash(&right, &left));
+    }
+}

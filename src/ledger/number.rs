@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn what_the_fast_path_takes_the_rule_itself_renders_to_the_same() {
-        let mut taken = 0;
+        let mut count = 0;
         for whole in ["0", "7", "10", "123456", "9007199254740991", "999999999999999"] {
             for fraction in [
                 "",
@@ -233,13 +233,13 @@ mod tests {
                 for sign in ["", "-"] {
                     let token = format!("{sign}{whole}{fraction}");
                     if is_plain(token.as_bytes()) {
-                        taken += 1;
+                        count += 1;
                         let mut buffer = ryu_js::Buffer::new();
                         assert_eq!(render(token.as_bytes(), &mut buffer), Ok(token.as_str()));
                     }
                 }
             }
         }
-        assert!(taken > 30, "{taken}");
+        assert!(count > 30, "{count}");
     }
 }

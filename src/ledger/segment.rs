@@ -155,7 +155,9 @@ pub fn identity_of_frame(frame: &[u8]) -> Option<Digest> {
     if bytes as u64 > SEGMENT_BYTES_MAX {
         return None;
     }
-    zstd::bulk::decompress(frame, bytes).ok().map(|lines| identity(&lines))
+    zstd::bulk::decompress(frame, bytes)
+        .ok()
+        .map(|lines| identity(&lines))
 }
 
 #[cfg(test)]

@@ -250,19 +250,15 @@ pub fn subtree_root<E>(
     size: u64,
     mut get: impl FnMut(&TileName) -> Result<Vec<u8>, E>,
 ) -> Result<Digest, TileError<E>> {
-    let none = TileError::NoSubtree { level, index, size };
-    let within = u32::from(level) % TILE_HEIGHT;
-    let (first, count) = (index << within, 1_u64 << within);
-    let tile_level = level / 8;
-    let Some(name) = TileName::holding(tile_level, first, size) else {
-        return Err(none);
-    };
-    let start = usize::try_from(first % TILE_WIDTH).unwrap_or(usize::MAX);
+    let none = || TileError::NoSubtree { level, index, size };
+    let width = 1_u64 << (u32::from(level) % TILE_HEIGHT);
+    let first = index.checked_mul(width).ok_or_else(none)?;
+    let name = TileName::holding(level / 8, first, size).ok_or_else(none)?;
+    // Both fit: they are at most 256.
+    let start = usize::try_from(first % TILE_WIDTH).map_err(|_| none())?;
+    let end = start + usize::try_from(width).map_err(|_| none())?;
     let hashes = read_tile(&name, &mut get)?;
-    let Some(part) = hashes.get(start..start.saturating_add(1 << within)) else {
-        return Err(none);
-    };
-    debug_assert_eq!(part.len() as u64, count);
+    let part = hashes.get(start..end).ok_or_else(none)?;
     let mut range = CompactRange::new();
     for hash in part {
         range.push(*hash);
@@ -284,4 +280,28 @@ fn read_tile<E>(
         expected: name.hashes() * HASH_BYTES,
         found: bytes.len(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tile_that_holds_a_hash_is_full_or_as_wide_as_the_tree_is_long() {
+        let holding =
+            |level, position, size| TileName::holding(level, position, size).map(|name| name.path());
+        assert_eq!(holding(0, 0, 0), None);
+        assert_eq!(holding(0, 0, 1).as_deref(), Some("tile/0/000.p/1"));
+        assert_eq!(holding(0, 255, 256).as_deref(), Some("tile/0/000"));
+        assert_eq!(holding(0, 256, 257).as_deref(), Some("tile/0/001.p/1"));
+        assert_eq!(holding(1, 0, 257).as_deref(), Some("tile/1/000.p/1"));
+        assert_eq!(holding(1, 1, 511), None);
+        assert_eq!(holding(8, 0, u64::MAX), None);
+    }
+
+    #[test]
+    fn a_subtree_beyond_all_numbers_is_none_of_the_tree() {
+        let outcome = subtree_root(7, u64::MAX, u64::MAX, |_| Err(()));
+        assert!(matches!(outcome, Err(TileError::NoSubtree { .. })));
+    }
 }

@@ -1,8 +1,8 @@
-//! The log of one machine: a SQLite file, for trying Ledgerline, for small installs and for tests. It is durable (WAL with
-//! synchronous FULL), and several processes may use one file, each append under SQLite's own lock.
+//! The log of one machine: a `SQLite` file, for trying Ledgerline, for small installs and for tests. It is durable (WAL with
+//! synchronous FULL), and several processes may use one file, each append under `SQLite`'s own lock.
 //!
 //! Every topic partition has a table of its own with its records by offset, so that each append goes to the right edge of
-//! its B-tree. SQLite's errors are turned into what a caller must do in [`failure`]; the tables are in [`layout`].
+//! its B-tree. `SQLite`'s errors are turned into what a caller must do in [`failure`]; the tables are in [`layout`].
 
 mod failure;
 mod headers;
@@ -35,7 +35,7 @@ const READERS_MAX: u32 = 4;
 /// How long a read waits for one of them.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A [`Log`] in one SQLite file.
+/// A [`Log`] in one `SQLite` file.
 #[derive(Debug)]
 pub struct EmbeddedLog {
     file: PathBuf,
@@ -63,11 +63,7 @@ impl EmbeddedLog {
         Self::open_within(path, Expected::Existing, BUSY_TIMEOUT).await
     }
 
-    async fn open_within(
-        path: &Path,
-        expected: Expected,
-        busy_timeout: Duration,
-    ) -> Result<Self, LogError> {
+    async fn open_within(path: &Path, expected: Expected, busy_timeout: Duration) -> Result<Self, LogError> {
         let options = layout::connect_options(path, busy_timeout);
         let failure = Failure { file: path };
         let mut writer = SqliteConnection::connect_with(&options)
@@ -109,20 +105,21 @@ impl EmbeddedLog {
     }
 
     fn stream(&self, topic: &str, partition: u32) -> Result<i64, LogError> {
-        self.streams
-            .id(topic, partition)
-            .ok_or_else(|| LogError::Fatal {
-                what: format!(
-                    "the log {} has no {topic}/{partition}: its topics have {} partitions each, from 0",
-                    self.file.display(),
-                    self.streams.partitions()
-                ),
-                source: None,
-            })
+        self.streams.id(topic, partition).ok_or_else(|| LogError::Fatal {
+            what: format!(
+                "the log {} has no {topic}/{partition}: its topics have {} partitions each, from 0",
+                self.file.display(),
+                self.streams.partitions()
+            ),
+            source: None,
+        })
     }
 
     /// Runs `work` on the writing connection, which is closed unless the work is done.
-    async fn write<T>(&self, work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, LogError>) -> Result<T, LogError> {
+    async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
         let mut place = self.writer.lock().await;
         let mut connection = match place.take() {
             Some(connection) => connection,
@@ -271,14 +268,16 @@ impl Log for EmbeddedLog {
             });
         }
         self.write(async |connection| {
-            sqlx::query("INSERT OR REPLACE INTO committed (group_name, stream, offset, metadata) VALUES (?, ?, ?, ?)")
-                .bind(group)
-                .bind(id)
-                .bind(i64::try_from(position.offset).unwrap_or(i64::MAX))
-                .bind(position.metadata)
-                .execute(connection)
-                .await
-                .map_err(|error| self.failure().of("committing a position", error))?;
+            sqlx::query(
+                "INSERT OR REPLACE INTO committed (group_name, stream, offset, metadata) VALUES (?, ?, ?, ?)",
+            )
+            .bind(group)
+            .bind(id)
+            .bind(i64::try_from(position.offset).unwrap_or(i64::MAX))
+            .bind(position.metadata)
+            .execute(connection)
+            .await
+            .map_err(|error| self.failure().of("committing a position", error))?;
             Ok(())
         })
         .await

@@ -1,6 +1,6 @@
 //! Records of `ledger.entries`: a fence, or a leaf with what it speaks of (docs/FORMAT.md section 9).
 //!
-//! Avro single-object encoding of schemas/ledger_record.avsc, written and read by hand: five fields, no copies, and a length
+//! Avro single-object encoding of `schemas/ledger_record.avsc`, written and read by hand: five fields, no copies, and a length
 //! is believed only as far as there are bytes. Tests hold it against the `apache-avro` crate in both directions. Which
 //! records count is not decided here but in [`super::reader`].
 
@@ -10,7 +10,7 @@ pub type Session = [u8; 16];
 /// The two bytes that begin a single-object encoding.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 
-/// CRC-64-AVRO of the parsing canonical form of schemas/ledger_record.avsc, little-endian.
+/// `CRC-64-AVRO` of the parsing canonical form of `schemas/ledger_record.avsc`, little-endian.
 const FINGERPRINT: [u8; 8] = [0x6F, 0xA8, 0x77, 0x67, 0x14, 0xBC, 0x6C, 0x18];
 
 /// Index 0 of the union `["null", "bytes"]`, zigzag.
@@ -145,12 +145,16 @@ fn write_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
 /// A long that is not negative: zigzag doubles it, then seven bits a byte, the lowest first. What an epoch or a length can
 /// reach by counting is far below the 2^63 at which doubling would lose a bit.
 fn write_natural(value: u64, out: &mut Vec<u8>) {
-    let mut zigzag = value << 1;
-    while zigzag >= 0x80 {
-        out.push((zigzag & 0x7F) as u8 | 0x80);
-        zigzag >>= 7;
+    let mut rest = value << 1;
+    loop {
+        let [low, ..] = rest.to_le_bytes();
+        rest >>= 7;
+        if rest == 0 {
+            out.push(low & 0x7F);
+            return;
+        }
+        out.push(low | 0x80);
     }
-    out.push(zigzag as u8);
 }
 
 /// The bytes of a record that are not read yet.
@@ -228,9 +232,14 @@ mod tests {
     fn value(record: &LedgerRecord) -> Value {
         let (epoch, session, leaf, event, raw, via) = match *record {
             LedgerRecord::Fence { epoch, session } => (epoch, session, None, None, None, None),
-            LedgerRecord::Leaf { epoch, session, leaf, event, raw, via } => {
-                (epoch, session, Some(leaf), event, raw, via)
-            }
+            LedgerRecord::Leaf {
+                epoch,
+                session,
+                leaf,
+                event,
+                raw,
+                via,
+            } => (epoch, session, Some(leaf), event, raw, via),
         };
         let via = match via {
             None => Value::Union(0, Box::new(Value::Null)),

@@ -53,8 +53,14 @@ impl From<LogError> for StageError {
         let what = error.to_string();
         match error {
             // An unknown outcome ends the session; the next step opens another and finds out from the log.
-            LogError::Retry { .. } | LogError::Unknown { .. } => Self::Retry { what, source: Some(error.into()) },
-            LogError::Fatal { .. } => Self::Fatal { what, source: Some(error.into()) },
+            LogError::Retry { .. } | LogError::Unknown { .. } => Self::Retry {
+                what,
+                source: Some(error.into()),
+            },
+            LogError::Fatal { .. } => Self::Fatal {
+                what,
+                source: Some(error.into()),
+            },
         }
     }
 }
@@ -63,8 +69,14 @@ impl From<SignError> for StageError {
     fn from(error: SignError) -> Self {
         let what = error.to_string();
         match error {
-            SignError::Retry { .. } => Self::Retry { what, source: Some(error.into()) },
-            SignError::Fatal { .. } => Self::Fatal { what, source: Some(error.into()) },
+            SignError::Retry { .. } => Self::Retry {
+                what,
+                source: Some(error.into()),
+            },
+            SignError::Fatal { .. } => Self::Fatal {
+                what,
+                source: Some(error.into()),
+            },
         }
     }
 }
@@ -73,8 +85,14 @@ impl From<VaultError> for StageError {
     fn from(error: VaultError) -> Self {
         let what = error.to_string();
         match error {
-            VaultError::Retry { .. } => Self::Retry { what, source: Some(error.into()) },
-            VaultError::Fatal { .. } => Self::Fatal { what, source: Some(error.into()) },
+            VaultError::Retry { .. } => Self::Retry {
+                what,
+                source: Some(error.into()),
+            },
+            VaultError::Fatal { .. } => Self::Fatal {
+                what,
+                source: Some(error.into()),
+            },
         }
     }
 }

@@ -43,7 +43,14 @@ impl Follower {
     pub async fn restore(log: &dyn Log, config: &PartitionConfig) -> Result<Self, StageError> {
         let signed = last_signed(log, config).await?;
         let (state, tree, position, generation) = match snapshot::newest(log, config.partition).await? {
-            Some((Snapshot { position, state, tree }, first)) => (state, tree, position, Some(first)),
+            Some((
+                Snapshot {
+                    position,
+                    state,
+                    tree,
+                },
+                first,
+            )) => (state, tree, position, Some(first)),
             None => {
                 let state = PartitionState::new(&config.origin, config.partition, config.window_entries_max);
                 (state, CompactRange::new(), Position::BEGIN, None)
@@ -52,11 +59,23 @@ impl Follower {
         if state.order.origin != config.origin {
             return Err(StageError::Stopped {
                 partition: config.partition,
-                what: format!("the log's origin is {}, the configured one is {}: an origin is fixed at genesis", state.order.origin, config.origin),
+                what: format!(
+                    "the log's origin is {}, the configured one is {}: an origin is fixed at genesis",
+                    state.order.origin, config.origin
+                ),
             });
         }
-        let reader = Reader::open(log, config.partition, position).await.map_err(|error| reader_error(config.partition, error))?;
-        Ok(Self { config: config.clone(), state, tree, reader, signed, generation })
+        let reader = Reader::open(log, config.partition, position)
+            .await
+            .map_err(|error| reader_error(config.partition, error))?;
+        Ok(Self {
+            config: config.clone(),
+            state,
+            tree,
+            reader,
+            signed,
+            generation,
+        })
     }
 
     /// Reads on to the end of the log, or up to and including `until`. Answers whether the record at `until` is an accepted fence of `session`.
@@ -77,12 +96,19 @@ impl Follower {
 
     /// The next records of `ledger.entries`, not yet looked at.
     pub async fn read(&self, log: &dyn Log) -> Result<Vec<Record>, StageError> {
-        self.reader.fetch(log).await.map_err(|error| reader_error(self.config.partition, error))
+        self.reader
+            .fetch(log)
+            .await
+            .map_err(|error| reader_error(self.config.partition, error))
     }
 
     /// Applies the acceptance rule to one record and, where it is accepted, verifies it. Answers whether it is an accepted fence.
     pub fn take(&mut self, record: &Record) -> Result<bool, StageError> {
-        match self.reader.offer(record).map_err(|error| reader_error(self.config.partition, error))? {
+        match self
+            .reader
+            .offer(record)
+            .map_err(|error| reader_error(self.config.partition, error))?
+        {
             Seen::Fence { .. } => Ok(true),
             Seen::Skipped { .. } => Ok(false),
             Seen::Leaf(accepted) => {
@@ -93,7 +119,9 @@ impl Follower {
     }
 
     fn apply(&mut self, record: &LeafRecord<'_>) -> Result<(), StageError> {
-        self.state.verify_and_apply(record, &self.config.limits).map_err(|violation| self.stopped(&violation))?;
+        self.state
+            .verify_and_apply(record, &self.config.limits)
+            .map_err(|violation| self.stopped(&violation))?;
         self.tree.push(leaf_hash(record.leaf_bytes));
         match &self.signed {
             Some(signed) if signed.size == self.tree.size() && signed.root != self.tree.root() => Err(self.stopped(&format!(
@@ -117,12 +145,19 @@ impl Follower {
     }
 
     pub fn stopped(&self, what: &dyn std::fmt::Display) -> StageError {
-        StageError::Stopped { partition: self.config.partition, what: what.to_string() }
+        StageError::Stopped {
+            partition: self.config.partition,
+            what: what.to_string(),
+        }
     }
 
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { position: self.reader.position(), state: self.state.clone(), tree: self.tree.clone() }
+        Snapshot {
+            position: self.reader.position(),
+            state: self.state.clone(),
+            tree: self.tree.clone(),
+        }
     }
 }
 
@@ -130,9 +165,12 @@ impl Follower {
 pub fn reader_error(partition: u32, error: ReaderError) -> StageError {
     match error {
         ReaderError::Log(error) => error.into(),
-        ReaderError::NotRetained { .. } | ReaderError::LogShorter { .. } | ReaderError::OffsetsBackwards { .. } => {
-            StageError::Stopped { partition, what: error.to_string() }
-        }
+        ReaderError::NotRetained { .. }
+        | ReaderError::LogShorter { .. }
+        | ReaderError::OffsetsBackwards { .. } => StageError::Stopped {
+            partition,
+            what: error.to_string(),
+        },
     }
 }
 
@@ -144,8 +182,19 @@ async fn last_signed(log: &dyn Log, config: &PartitionConfig) -> Result<Option<C
     );
     let from = start.max(end.saturating_sub(CHECKPOINTS_LOOKED_AT));
     let records = log
-        .read(topic::LEDGER_CHECKPOINTS, config.partition, from, CHECKPOINTS_LOOKED_AT as usize, 1 << 20)
+        .read(
+            topic::LEDGER_CHECKPOINTS,
+            config.partition,
+            from,
+            CHECKPOINTS_LOOKED_AT as usize,
+            1 << 20,
+        )
         .await?;
-    let checkpoints = records.iter().filter_map(|record| SignedCheckpoint::parse(&record.value).ok());
-    Ok(checkpoints.map(|signed| signed.checkpoint).filter(|c| c.origin == config.origin).max_by_key(|c| c.size))
+    let checkpoints = records
+        .iter()
+        .filter_map(|record| SignedCheckpoint::parse(&record.value).ok());
+    Ok(checkpoints
+        .map(|signed| signed.checkpoint)
+        .filter(|c| c.origin == config.origin)
+        .max_by_key(|c| c.size))
 }

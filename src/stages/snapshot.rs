@@ -38,11 +38,22 @@ pub async fn write(
     let index = snapshot.position.index;
     let mut first = None;
     for (n, chunk) in bytes.chunks(CHUNK_BYTES_MAX).enumerate() {
-        let offset = log.append(topic::LEDGER_HEADS, partition, vec![keyed(index, &format!("{n:05}"), chunk)]).await?;
+        let offset = log
+            .append(
+                topic::LEDGER_HEADS,
+                partition,
+                vec![keyed(index, &format!("{n:05}"), chunk)],
+            )
+            .await?;
         first.get_or_insert(offset);
     }
     let digest = blake3::hash(&bytes);
-    log.append(topic::LEDGER_HEADS, partition, vec![keyed(index, "closed", digest.as_bytes())]).await?;
+    log.append(
+        topic::LEDGER_HEADS,
+        partition,
+        vec![keyed(index, "closed", digest.as_bytes())],
+    )
+    .await?;
     if let Some(before) = previous {
         log.trim(topic::LEDGER_HEADS, partition, before).await?;
     }
@@ -50,7 +61,11 @@ pub async fn write(
 }
 
 fn keyed(index: u64, part: &str, value: &[u8]) -> NewRecord {
-    NewRecord { key: format!("{index:020}/{part}").into_bytes(), value: value.to_vec(), headers: Vec::new() }
+    NewRecord {
+        key: format!("{index:020}/{part}").into_bytes(),
+        value: value.to_vec(),
+        headers: Vec::new(),
+    }
 }
 
 /// The newest closed generation and the offset of its first chunk.
@@ -59,16 +74,33 @@ pub async fn newest(log: &dyn Log, partition: u32) -> Result<Option<(Snapshot, O
     let mut newest: Option<(Snapshot, Offset)> = None;
     let mut from = log.start(topic::LEDGER_HEADS, partition).await?;
     loop {
-        let records = log.read(topic::LEDGER_HEADS, partition, from, 16, 4 * CHUNK_BYTES_MAX).await?;
-        let Some(last) = records.last() else { return Ok(newest) };
+        let records = log
+            .read(topic::LEDGER_HEADS, partition, from, 16, 4 * CHUNK_BYTES_MAX)
+            .await?;
+        let Some(last) = records.last() else {
+            return Ok(newest);
+        };
         from = last.offset + 1;
         for record in records {
-            let Some((generation, part)) = split_key(&record.key) else { continue };
+            let Some((generation, part)) = split_key(&record.key) else {
+                continue;
+            };
             if part == b"closed" {
-                let closed = open.remove(generation).and_then(|gathered| gathered.close(&record.value));
-                newest = closed.filter(|new| newest.as_ref().is_none_or(|old| new.0.position.index >= old.0.position.index)).or(newest);
+                let closed = open
+                    .remove(generation)
+                    .and_then(|gathered| gathered.close(&record.value));
+                newest = closed
+                    .filter(|new| {
+                        newest
+                            .as_ref()
+                            .is_none_or(|old| new.0.position.index >= old.0.position.index)
+                    })
+                    .or(newest);
             } else {
-                let gathered = open.entry(generation.to_vec()).or_insert_with(|| Gathered { first: record.offset, ..Gathered::default() });
+                let gathered = open.entry(generation.to_vec()).or_insert_with(|| Gathered {
+                    first: record.offset,
+                    ..Gathered::default()
+                });
                 gathered.chunks.insert(part.to_vec(), record.value);
             }
         }
@@ -98,35 +130,63 @@ fn split_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 fn encode(snapshot: &Snapshot) -> Vec<u8> {
-    let Snapshot { position, state, tree } = snapshot;
+    let Snapshot {
+        position,
+        state,
+        tree,
+    } = snapshot;
     let mut w = Writer(Vec::new());
     w.number(VERSION);
-    w.number(position.offset).number(position.epoch).bytes(&position.session).number(position.index);
-    w.number(tree.size()).list(tree.hashes(), |w, hash| { w.bytes(hash); });
+    w.number(position.offset)
+        .number(position.epoch)
+        .bytes(&position.session)
+        .number(position.index);
+    w.number(tree.size()).list(tree.hashes(), |w, hash| {
+        w.bytes(hash);
+    });
     encode_order(&mut w, &state.order);
     w.number(state.segment_bytes).signed(state.cut_at);
     let mut heads: Vec<_> = state.heads.iter().collect();
     heads.sort_unstable_by_key(|(tenant, _)| *tenant);
-    w.list(&heads, |w, (tenant, head)| { w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash); });
+    w.list(&heads, |w, (tenant, head)| {
+        w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash);
+    });
     w.list(state.keys.declared(), |w, key| {
-        w.bytes(key.alg.as_str().as_bytes()).bytes(key.kid.as_bytes()).bytes(&key.spki);
+        w.bytes(key.alg.as_str().as_bytes())
+            .bytes(key.kid.as_bytes())
+            .bytes(&key.spki);
         w.number(u64::from(state.keys.is_retired(&key.kid) == Some(true)));
     });
     let forwarded: Vec<_> = state.forwarded.iter().collect();
-    w.list(&forwarded, |w, (source, mark)| { w.bytes(source.as_bytes()).number(mark.next_offset).number(mark.index); });
+    w.list(&forwarded, |w, (source, mark)| {
+        w.bytes(source.as_bytes())
+            .number(mark.next_offset)
+            .number(mark.index);
+    });
     let window: Vec<_> = state.window.iter().collect();
     w.number(state.window.entries_max() as u64);
-    w.list(&window, |w, (key, seen)| { w.bytes(&key.0).number(seen.index).bytes(&seen.event); });
+    w.list(&window, |w, (key, seen)| {
+        w.bytes(&key.0).number(seen.index).bytes(&seen.event);
+    });
     w.0
 }
 
 fn encode_order(w: &mut Writer, order: &Order) {
-    w.bytes(order.origin.as_bytes()).number(u64::from(order.partition));
+    w.bytes(order.origin.as_bytes())
+        .number(u64::from(order.partition));
     let genesis: Vec<_> = order.genesis.iter().collect();
-    w.list(&genesis, |w, g| { w.bytes(g.ledger.as_bytes()).number(u64::from(g.partitions)); });
-    w.number(order.next_index).signed(order.last_sealed_at).number(order.cut_from);
+    w.list(&genesis, |w, g| {
+        w.bytes(g.ledger.as_bytes()).number(u64::from(g.partitions));
+    });
+    w.number(order.next_index)
+        .signed(order.last_sealed_at)
+        .number(order.cut_from);
     let sources: Vec<_> = order.sources.iter().collect();
-    w.list(&sources, |w, (name, s)| { w.bytes(name.as_bytes()).number(s.incarnation).number(s.next_offset); });
+    w.list(&sources, |w, (name, s)| {
+        w.bytes(name.as_bytes())
+            .number(s.incarnation)
+            .number(s.next_offset);
+    });
 }
 
 fn decode(bytes: &[u8]) -> Option<Snapshot> {
@@ -134,40 +194,98 @@ fn decode(bytes: &[u8]) -> Option<Snapshot> {
     if r.number()? != VERSION {
         return None;
     }
-    let position = Position { offset: r.number()?, epoch: r.number()?, session: r.array()?, index: r.number()? };
+    let position = Position {
+        offset: r.number()?,
+        epoch: r.number()?,
+        session: r.array()?,
+        index: r.number()?,
+    };
     let size = r.number()?;
     let tree = CompactRange::from_parts(size, r.list(Reader::array)?)?;
     let order = decode_order(&mut r)?;
     let (segment_bytes, cut_at) = (r.number()?, r.signed()?);
     let mut heads = Heads::default();
-    for (tenant, head) in r.list(|r| Some((r.text()?, Head { sequence: r.number()?, hash: r.array()? })))? {
+    for (tenant, head) in r.list(|r| {
+        Some((
+            r.text()?,
+            Head {
+                sequence: r.number()?,
+                hash: r.array()?,
+            },
+        ))
+    })? {
         heads.restore(tenant, head);
     }
     let keys = KeyRing::from_declared(r.list(|r| {
         let (alg, kid, spki) = (Alg::parse(r.text()?)?, r.text()?.to_owned(), r.bytes()?.to_vec());
         Some((PublicKey { alg, kid, spki }, r.number()? != 0))
     })?);
-    let forwarded = r.list(|r| Some((r.text()?.to_owned(), Forwarded { next_offset: r.number()?, index: r.number()? })))?;
+    let forwarded = r.list(|r| {
+        Some((
+            r.text()?.to_owned(),
+            Forwarded {
+                next_offset: r.number()?,
+                index: r.number()?,
+            },
+        ))
+    })?;
     let mut window = Window::new(usize::try_from(r.number()?).ok()?);
-    for (key, seen) in r.list(|r| Some((EventKey(r.array()?), Seen { index: r.number()?, event: r.array()? })))? {
+    for (key, seen) in r.list(|r| {
+        Some((
+            EventKey(r.array()?),
+            Seen {
+                index: r.number()?,
+                event: r.array()?,
+            },
+        ))
+    })? {
         window.push(key, seen);
     }
     let forwarded = forwarded.into_iter().collect();
-    let state = PartitionState { order, heads, keys, window, forwarded, segment_bytes, cut_at };
-    r.0.is_empty().then_some(Snapshot { position, state, tree })
+    let state = PartitionState {
+        order,
+        heads,
+        keys,
+        window,
+        forwarded,
+        segment_bytes,
+        cut_at,
+    };
+    r.0.is_empty().then_some(Snapshot {
+        position,
+        state,
+        tree,
+    })
 }
 
 fn decode_order(r: &mut Reader<'_>) -> Option<Order> {
     let (origin, partition) = (r.text()?.to_owned(), u32::try_from(r.number()?).ok()?);
     let genesis = r.list(|r| {
-        Some(Genesis { ledger: r.text()?.to_owned(), partitions: u32::try_from(r.number()?).ok()? })
+        Some(Genesis {
+            ledger: r.text()?.to_owned(),
+            partitions: u32::try_from(r.number()?).ok()?,
+        })
     })?;
     let (next_index, last_sealed_at, cut_from) = (r.number()?, r.signed()?, r.number()?);
     let sources = r.list(|r| {
-        Some((r.text()?.to_owned(), SourceState { incarnation: r.number()?, next_offset: r.number()? }))
+        Some((
+            r.text()?.to_owned(),
+            SourceState {
+                incarnation: r.number()?,
+                next_offset: r.number()?,
+            },
+        ))
     })?;
     let (genesis, sources) = (genesis.into_iter().next(), sources.into_iter().collect());
-    Some(Order { origin, partition, genesis, next_index, last_sealed_at, cut_from, sources })
+    Some(Order {
+        origin,
+        partition,
+        genesis,
+        next_index,
+        last_sealed_at,
+        cut_from,
+        sources,
+    })
 }
 
 /// Numbers are 8 bytes little-endian; bytes and lists have their length before them.

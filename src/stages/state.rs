@@ -29,8 +29,21 @@ pub struct LeafRecord<'a> {
 
 impl<'a> From<&'a Accepted<'a>> for LeafRecord<'a> {
     fn from(accepted: &'a Accepted<'a>) -> Self {
-        let Accepted { leaf, leaf_bytes, event, raw, via, .. } = accepted;
-        Self { leaf, leaf_bytes, event: *event, raw: *raw, via: *via }
+        let Accepted {
+            leaf,
+            leaf_bytes,
+            event,
+            raw,
+            via,
+            ..
+        } = accepted;
+        Self {
+            leaf,
+            leaf_bytes,
+            event: *event,
+            raw: *raw,
+            via: *via,
+        }
     }
 }
 
@@ -104,13 +117,21 @@ impl PartitionState {
     /// Where the leaf may not come next. The state MUST NOT be used after that.
     pub fn apply(&mut self, record: &LeafRecord<'_>, key: Option<EventKey>) -> Result<(), Violation> {
         let (leaf, index) = (record.leaf, record.leaf.index);
-        self.order.apply(leaf).map_err(|error| Violation::Order { index, error })?;
+        self.order
+            .apply(leaf)
+            .map_err(|error| Violation::Order { index, error })?;
         match &leaf.body {
             Body::Genesis { keys, .. } => {
                 self.keys = KeyRing::genesis(keys)?;
                 self.cut_at = leaf.sealed_at;
             }
-            Body::Entry { event, prev, sequence, tenant, .. } => {
+            Body::Entry {
+                event,
+                prev,
+                sequence,
+                tenant,
+                ..
+            } => {
                 let hash = entry_hash(record.leaf_bytes);
                 self.heads
                     .advance(tenant, *sequence, prev, hash)
@@ -136,8 +157,13 @@ impl PartitionState {
     }
 
     fn note_forwarded(&mut self, record: &LeafRecord<'_>) {
-        let Some((source, offset)) = record.via.and_then(split_position) else { return };
-        let next = Forwarded { next_offset: offset + 1, index: record.leaf.index };
+        let Some((source, offset)) = record.via.and_then(split_position) else {
+            return;
+        };
+        let next = Forwarded {
+            next_offset: offset + 1,
+            index: record.leaf.index,
+        };
         match self.forwarded.get_mut(source) {
             // A replay below the mark was sealed as a duplicate and moves nothing.
             Some(known) if known.next_offset > offset => {}
@@ -159,26 +185,43 @@ fn check_bytes(record: &LeafRecord<'_>, limits: &Limits) -> Result<Option<EventK
     let index = record.leaf.index;
     match &record.leaf.body {
         Body::Entry { event, tenant, .. } => {
-            let bytes = record.event.ok_or(Violation::Event { index, what: "it is missing" })?;
+            let bytes = record.event.ok_or(Violation::Event {
+                index,
+                what: "it is missing",
+            })?;
             if sha256(bytes) != *event {
-                return Err(Violation::Event { index, what: "its SHA-256 differs" });
+                return Err(Violation::Event {
+                    index,
+                    what: "its SHA-256 differs",
+                });
             }
-            let members = check_event(bytes, limits).map_err(|error| Violation::Canonical { index, error })?;
+            let members =
+                check_event(bytes, limits).map_err(|error| Violation::Canonical { index, error })?;
             if members.tenant_id != *tenant {
-                return Err(Violation::Event { index, what: "its tenant differs" });
+                return Err(Violation::Event {
+                    index,
+                    what: "its tenant differs",
+                });
             }
             Ok(Some(EventKey::new(tenant, &members.event_id)))
         }
         Body::Rejected { raw, raw_bytes, .. } => {
-            let bytes = record.raw.ok_or(Violation::Raw { index, what: "it is missing" })?;
+            let bytes = record.raw.ok_or(Violation::Raw {
+                index,
+                what: "it is missing",
+            })?;
             if bytes.len() as u64 != *raw_bytes || sha256(bytes) != *raw {
-                return Err(Violation::Raw { index, what: "its length or SHA-256 differs" });
+                return Err(Violation::Raw {
+                    index,
+                    what: "its length or SHA-256 differs",
+                });
             }
             Ok(None)
         }
-        _ if record.event.is_some() || record.raw.is_some() => {
-            Err(Violation::Event { index, what: "there is one, but the leaf's kind has none" })
-        }
+        _ if record.event.is_some() || record.raw.is_some() => Err(Violation::Event {
+            index,
+            what: "there is one, but the leaf's kind has none",
+        }),
         _ => Ok(None),
     }
 }

@@ -16,7 +16,10 @@ impl EventKey {
     pub fn new(tenant: &str, event_id: &str) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("ledgerline 2026-11 event id v1");
         // A tenant has no NUL, so the pair is read in one way only.
-        hasher.update(tenant.as_bytes()).update(&[0]).update(event_id.as_bytes());
+        hasher
+            .update(tenant.as_bytes())
+            .update(&[0])
+            .update(event_id.as_bytes());
         let mut key = [0; 16];
         hasher.finalize_xof().fill(&mut key);
         Self(key)
@@ -44,7 +47,12 @@ pub struct Window {
 impl Window {
     #[must_use]
     pub fn new(entries_max: usize) -> Self {
-        Self { entries_max, ring: Vec::new(), oldest: 0, place_of: HashMap::new() }
+        Self {
+            entries_max,
+            ring: Vec::new(),
+            oldest: 0,
+            place_of: HashMap::new(),
+        }
     }
 
     #[must_use]
@@ -107,7 +115,10 @@ mod tests {
     use super::*;
 
     fn seen(index: u64) -> Seen {
-        Seen { index, event: [index as u8; 32] }
+        Seen {
+            index,
+            event: [index as u8; 32],
+        }
     }
 
     #[test]
@@ -116,10 +127,14 @@ mod tests {
         for index in 0..5 {
             window.push(EventKey::new("t", &index.to_string()), seen(index));
         }
-        let known: Vec<bool> =
-            (0..5).map(|index: u64| window.get(&EventKey::new("t", &index.to_string())).is_some()).collect();
+        let known: Vec<bool> = (0..5)
+            .map(|index: u64| window.get(&EventKey::new("t", &index.to_string())).is_some())
+            .collect();
         assert_eq!(known, [false, false, true, true, true]);
-        assert_eq!(window.iter().map(|(_, seen)| seen.index).collect::<Vec<_>>(), [2, 3, 4]);
+        assert_eq!(
+            window.iter().map(|(_, seen)| seen.index).collect::<Vec<_>>(),
+            [2, 3, 4]
+        );
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Put {
     Exists,
 }
 
-/// A seam. One conformance suite (tests/it/vault_conformance.rs) holds for every implementation.
+/// A seam. One conformance suite (`tests/it/vault_conformance.rs`) holds for every implementation.
 #[async_trait]
 pub trait Vault: Send + Sync {
     /// Stores `bytes` under `name` if there is no such object; durable when it answers. Never overwrites, never leaves a part of an object visible.

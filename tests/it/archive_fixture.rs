@@ -385,7 +385,7 @@ pub fn event(tenant: &str, number: u64, data: &str) -> Vec<u8> {
 
 /// The first tenant named `<stem><n>` of a partition.
 pub fn tenant_in(partition: u32, partitions: u32, stem: &str) -> String {
-    (0..)
+    (0..1_000)
         .map(|n| format!("{stem}{n}"))
         .find(|tenant| partition_of(tenant, partitions) == partition)
         .unwrap()

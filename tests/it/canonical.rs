@@ -94,9 +94,9 @@ fn the_test_files_beside_rfc_8785_come_out_as_published() {
             r#"{ "Unnormalized Unicode":"A\u030a" }"#,
             "{\"Unnormalized Unicode\":\"A\u{30a}\"}",
         ),
-        // values, with numbers that the format keeps
+        // values; but 333333333.33333329 there is no rendering of its double, and so refused here
         (
-            r#"{ "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+            r#"{ "numbers": [333333333.3333333, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
                  "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false] }"#,
             r#"{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"string":"€$\u000f\nA'B\"\\\\\"/"}"#,
         ),
@@ -168,6 +168,7 @@ fn each_fault_of_the_json_has_its_code() {
         (b"[{\"\\u0061\":1,\"b\":2,\"a\":3}]", RejectCode::DuplicateKey),
         (b"9007199254740993", RejectCode::NumberNotExact),
         (b"[12345678901234567.89]", RejectCode::NumberNotExact),
+        (b"333333333.33333329", RejectCode::NumberNotExact),
         (b"1e400", RejectCode::NumberNotExact),
         (b"1e-400", RejectCode::NumberNotExact),
     ] {
@@ -535,7 +536,11 @@ fn json_text() -> impl Strategy<Value = String> {
         "[a-c]{0,3}".prop_map(|s| format!("\"{s}\"")),
         proptest::collection::vec(0x20_u16..0xFFFF, 0..4).prop_map(|units| format!(
             "\"{}\"",
-            units.iter().map(|u| format!("\\u{u:04X}")).collect::<String>()
+            units
+                .iter()
+                .map(|u| format!("\\u{u:04X}"))
+                .collect::<Vec<_>>()
+                .concat()
         )),
     ]
     .boxed();
@@ -558,6 +563,9 @@ fn json_text() -> impl Strategy<Value = String> {
         ]
     })
 }
+
+/// Bytes that JSON is made of.
+const PROBABLE: &[u8] = b"{}[],:\"\\ 0123456789.eE+-abu\n";
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
@@ -594,7 +602,7 @@ proptest! {
         let Ok(mut bytes) = canonicalize(text.as_bytes(), &LIMITS) else { return Ok(()) };
         for (place, kind, byte) in changes {
             let at = place.index(bytes.len().max(1));
-            let byte = if probable { b"{}[],:\"\\ 0123456789.eE+-abu\n"[byte as usize % 29] } else { byte };
+            let byte = if probable { PROBABLE[usize::from(byte) % PROBABLE.len()] } else { byte };
             match kind {
                 0 if at < bytes.len() => bytes[at] = byte,
                 1 if at < bytes.len() => drop(bytes.remove(at)),
@@ -628,21 +636,21 @@ proptest! {
     fn every_double_is_kept_in_its_shortest_and_its_17_digit_rendering(bits in any::<u64>()) {
         let double = f64::from_bits(bits);
         prop_assume!(double.is_finite());
-        for token in [format!("{double:e}"), format!("{double:.16e}")] {
+        for token in [serde_json::to_string(&double).unwrap(), format!("{double:.16e}")] {
             let mut form = Vec::new();
             prop_assert!(number::write_canonical(token.as_bytes(), &mut form).is_ok(), "{}", token);
             prop_assert!(number::is_canonical(&form));
             let back: f64 = std::str::from_utf8(&form).unwrap().parse().unwrap();
-            prop_assert_eq!(back, double);
+            prop_assert_eq!(back.partial_cmp(&double), Some(std::cmp::Ordering::Equal));
         }
     }
 
     /// The rule said once more, with whole numbers for decimals.
     #[test]
     fn an_integer_is_kept_where_a_rendering_of_its_double_has_its_value(n in any::<i64>()) {
-        let double = n as f64;
-        let kept = [format!("{double:e}"), format!("{double:.16e}")].iter().any(|rendering| {
-            let (digits, exponent) = rendering.split_once('e').unwrap();
+        let double: f64 = n.to_string().parse().unwrap();
+        let kept = [serde_json::to_string(&double).unwrap(), format!("{double:.16e}")].iter().any(|rendering| {
+            let (digits, exponent) = rendering.split_once('e').unwrap_or((rendering.as_str(), "0"));
             let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
             let shift = exponent.parse::<u32>().unwrap();
             let scaled: i128 = format!("{whole}{fraction}").parse().unwrap();

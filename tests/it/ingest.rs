@@ -138,7 +138,7 @@ fn refused(file: &Path) -> Vec<(u64, String, Vec<u8>)> {
 async fn each_bad_line_is_kept_with_its_reason_and_the_rest_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let options = IngestOptions::new(dir.path().join("r.ndjson"));
-    let long = format!("{{\"x\":\"{}\"}}", "é".repeat(300_000));
+    let endless = format!("{{\"x\":\"{}\"}}", "é".repeat(300_000));
     let spaced = event("acme", 4).replace(", ", &" ,".replace(' ', &" ".repeat(RECORD_BYTES_MAX)));
     let bad: Vec<(Vec<u8>, &str)> = vec![
         (b"".to_vec(), "empty"),
@@ -155,7 +155,7 @@ async fn each_bad_line_is_kept_with_its_reason_and_the_rest_goes_on() {
             format!("{{\"a\":{}{}}}", "[".repeat(64), "]".repeat(64)).into_bytes(),
             "too_deep",
         ),
-        (long.into_bytes(), "too_large"),
+        (endless.into_bytes(), "too_large"),
         (spaced.into_bytes(), "too_large"),
         (b"[]".to_vec(), "not_an_object"),
         (b"{}".to_vec(), "missing_member"),

@@ -114,7 +114,11 @@ async fn trimmed_records_are_gone_and_offsets_go_on(log: &dyn Log) {
     assert_eq!(log.start(LEDGER_HEADS, 0).await.unwrap(), 3);
     assert_eq!(offsets(&read_all(log, LEDGER_HEADS, 0).await), [3, 4]);
     log.trim(LEDGER_HEADS, 0, 1).await.unwrap();
-    assert_eq!(log.start(LEDGER_HEADS, 0).await.unwrap(), 3, "the start goes back");
+    assert_eq!(
+        log.start(LEDGER_HEADS, 0).await.unwrap(),
+        3,
+        "the start goes back"
+    );
     log.trim(LEDGER_HEADS, 0, 1_000).await.unwrap();
     assert_eq!(log.start(LEDGER_HEADS, 0).await.unwrap(), 5, "not beyond the end");
     assert_eq!(read_all(log, LEDGER_HEADS, 0).await, []);

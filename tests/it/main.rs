@@ -1,16 +1,30 @@
 //! Tests that need only the library's public interface, in one binary so that it links once.
 
+// clippy.toml allows these in test functions; the functions that they share are no less tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 mod archive_fixture;
 mod canonical;
+mod cli;
+mod fuzz;
 mod ingest;
 mod keys;
+mod kill;
 mod log_conformance;
+mod log_reader;
 mod mapping;
 mod merkle;
+mod model;
+mod process;
 mod proof;
+mod schemas;
+mod sealed;
+mod second_verifier;
 mod sim;
 mod simulation;
 mod tamper;
+mod tidy;
 mod vault_conformance;
+mod verify_command;
 mod verify_good;
 mod verify_reasons;

@@ -197,7 +197,7 @@ fn a_record_that_lacks_a_required_member_is_refused_by_name() {
         ("org", "tenant_id", "/org"),
         ("at", "occurred_at", "/at"),
         ("what", "action", "/what"),
-        ("who", "actor.type", "/who/kind"),
+        ("who", "actor.id", "/who/id"),
     ] {
         for nothing in ["null", "\"\""] {
             let refusal = mapping.apply(record_with(name, nothing).as_bytes()).unwrap_err();
@@ -295,7 +295,11 @@ fn each_fault_of_a_mapping_is_named_with_its_key() {
             "context.a.constant:",
             "U+0000",
         ),
-        (with("context = { \"\\u0000\" = \"/x\" }"), "context.", "U+0000"),
+        (
+            with("context = { \"\\u0000\" = \"/x\" }"),
+            "\"context.\\0\":",
+            "U+0000",
+        ),
         (event_id("\"id\""), "event_id:", "begins with /"),
         (event_id("\"/a~2\""), "event_id:", "~0"),
         (event_id("[]"), "event_id:", "list of 1"),

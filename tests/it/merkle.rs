@@ -232,6 +232,12 @@ fn every_consistency_proof_is_the_rfcs_and_no_altered_one_is_accepted() {
             assert!(!check(&foreign, &new_root, &proof), "{first} to {second}");
             // The empty tree is the beginning of every tree: its root says nothing of the new one.
             assert_eq!(check(&old_root, &foreign, &proof), first == 0 && second > 0);
+            // A root does not tell its size; the number of hashes that a size needs does.
+            for other in (first + 1..=SIZE_MAX).filter(|other| *other != second) {
+                let accepted = verify_consistency(first as u64, other as u64, &old_root, &new_root, &proof);
+                let fits = first == 0 || consistency(first, &all[..other]).len() == proof.len();
+                assert!(!accepted || fits, "{first} to {second} as to {other}");
+            }
             if first < second {
                 assert!(!verify_consistency(
                     second as u64,

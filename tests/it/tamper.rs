@@ -223,7 +223,7 @@ fn two_objects_swapped_or_one_in_the_place_of_another_are_found() {
 
 /// Names near to an object's own, of its kind and of none.
 fn near_names(name: &str) -> Vec<String> {
-    let changes = [
+    let replacements = [
         ("audit/0", "audit/2"),
         ("audit/1", "audit/0"),
         ("acme/", ""),
@@ -241,7 +241,7 @@ fn near_names(name: &str) -> Vec<String> {
         ("jwks-3", "jwks-4"),
         ("keys/", "keys2/"),
     ];
-    let changed = changes
+    let changed = replacements
         .iter()
         .filter(|(from, _)| name.contains(from))
         .map(|(from, to)| name.replacen(from, to, 1));
@@ -255,11 +255,11 @@ fn every_object_renamed_or_doubled_is_found() {
     let archive = Ledger::small().write();
     for name in archive.objects.keys() {
         for near in near_names(name) {
-            let changed = renamed(&archive, name, &near);
-            if changed == archive || archive.objects.contains_key(&near) {
+            let moved = renamed(&archive, name, &near);
+            if moved == archive || archive.objects.contains_key(&near) {
                 continue;
             }
-            assert!(is_found(&changed, &Options::default()), "{name} as {near}");
+            assert!(is_found(&moved, &Options::default()), "{name} as {near}");
             let mut doubled = archive.clone();
             doubled
                 .objects

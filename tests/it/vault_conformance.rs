@@ -108,7 +108,8 @@ async fn refuses_names_that_are_none(vault: &dyn Vault) {
 }
 
 async fn many_puts_of_one_name_create_once(vault: &dyn Vault) {
-    let puts = (0..16_u8).map(|n| async move { vault.put_new("race/object", &[n; 100_000]).await.unwrap() });
+    let puts =
+        (0..16_u8).map(|n| async move { vault.put_new("race/object", &vec![n; 100_000]).await.unwrap() });
     let outcomes = futures_util::future::join_all(puts).await;
     assert_eq!(outcomes.iter().filter(|put| **put == Put::Created).count(), 1);
     let stored = vault.get("race/object").await.unwrap().unwrap();

@@ -177,14 +177,14 @@ const ROWS: &[Row] = &[
         objects(|archive| {
             archive
                 .objects
-                .retain(|name, _| !name.starts_with("acme/audit/1/"))
+                .retain(|name, _| !name.starts_with("acme/audit/1/"));
         })
     }),
     ("the first partition is gone", Reason::MissingPartition, || {
         objects(|archive| {
             archive
                 .objects
-                .retain(|name, _| !name.starts_with("acme/audit/0/"))
+                .retain(|name, _| !name.starts_with("acme/audit/0/"));
         })
     }),
     ("the first segment is gone", Reason::MissingObject, || {
@@ -224,7 +224,7 @@ const ROWS: &[Row] = &[
                 archive
                     .objects
                     .insert("acme/audit/0/tile/0/000.p/8".to_owned(), vec![0; 256]),
-            )
+            );
         })
     }),
     ("a full tile that is not complete", Reason::UnknownObject, || {
@@ -233,7 +233,7 @@ const ROWS: &[Row] = &[
                 archive
                     .objects
                     .insert("acme/audit/0/tile/0/000".to_owned(), vec![0; 8_192]),
-            )
+            );
         })
     }),
     ("a segment over another", Reason::UnknownObject, || {
@@ -266,7 +266,10 @@ const ROWS: &[Row] = &[
         objects(|archive| bytes(archive, &first_segment(archive)).push(0))
     }),
     ("a frame cut short", Reason::FrameDamaged, || {
-        objects(|archive| drop(bytes(archive, &first_segment(archive)).pop()))
+        objects(|archive| {
+            let object = bytes(archive, &first_segment(archive));
+            object.truncate(object.len() - 1);
+        })
     }),
     ("a wrong checksum", Reason::FrameDamaged, || {
         objects(|archive| *bytes(archive, &first_segment(archive)).last_mut().unwrap() ^= 1)
@@ -275,6 +278,18 @@ const ROWS: &[Row] = &[
         let lines = vec![b'\n'; usize::try_from(SEGMENT_BYTES_MAX).unwrap() + 1];
         objects(|archive| recompress(archive, &lines, true, true))
     }),
+    (
+        "a cut whose classes are too large together",
+        Reason::SegmentTooLarge,
+        || {
+            more(|partition| {
+                let (input, gold) = (vec![b'x'; 9 << 20], tenant_in(0, 2, "gold"));
+                for tenant in [None, None, None, Some(gold.as_str()), Some(&gold), Some(&gold)] {
+                    partition.rejected(tenant, &input);
+                }
+            })
+        },
+    ),
     ("a segment under another day", Reason::SegmentName, || {
         objects(|archive| {
             for class in ["audit/0/class=default", "audit/0/class=long"] {
@@ -296,7 +311,7 @@ const ROWS: &[Row] = &[
         })
     }),
     ("a leaf without tenant in a class", Reason::SegmentClass, || {
-        records(|ledger| ledger.partitions[0].records[14].class = "long".to_owned())
+        records(|ledger| "long".clone_into(&mut ledger.partitions[0].records[14].class))
     }),
     ("an event beside a duplicate", Reason::LineForm, || {
         records(|ledger| ledger.partitions[0].records[4].event = Some(b"{}".to_vec()))
@@ -342,15 +357,15 @@ const ROWS: &[Row] = &[
     }),
     ("a second genesis", Reason::GenesisPlace, || {
         records(|ledger| {
-            let genesis = ledger.partitions[0].records[0].leaf.clone();
-            ledger.partitions[0].records[1].leaf = genesis;
+            let records = &mut ledger.partitions[0].records;
+            records[1] = records[0].clone();
             ledger.partitions[0].records[1].edit("\"index\":0", "\"index\":1");
         })
     }),
     ("no genesis", Reason::GenesisPlace, || {
         records(|ledger| {
-            let source = ledger.partitions[0].records[1].leaf.clone();
-            ledger.partitions[0].records[0].leaf = source;
+            let records = &mut ledger.partitions[0].records;
+            records[0] = records[1].clone();
             ledger.partitions[0].records[0].edit("\"index\":1", "\"index\":0");
         })
     }),
@@ -437,7 +452,7 @@ const ROWS: &[Row] = &[
         })
     }),
     ("an input cut short", Reason::RawLength, || {
-        records(|ledger| drop(ledger.partitions[0].records[5].raw.as_mut().unwrap().pop()))
+        records(|ledger| ledger.partitions[0].records[5].raw.as_mut().unwrap().truncate(6))
     }),
     ("another input", Reason::RawDigest, || {
         records(|ledger| ledger.partitions[0].records[5].raw = Some(br#"{"a":2}"#.to_vec()))
@@ -466,7 +481,7 @@ const ROWS: &[Row] = &[
     (
         "a checkpoint of another partition",
         Reason::CheckpointPlace,
-        || at_size_7(checkpoint_of(|changed| changed.origin = "acme/audit/1".to_owned()).format()),
+        || at_size_7(checkpoint_of(|changed| "acme/audit/1".clone_into(&mut changed.origin)).format()),
     ),
     ("a signed root of other leaves", Reason::CheckpointRoot, || {
         at_size_7(checkpoint_of(|changed| changed.root[0] ^= 1).format())
@@ -526,7 +541,7 @@ const ROWS: &[Row] = &[
         })
     }),
     ("a head of an absent partition", Reason::HeadOrigin, || {
-        with_head(checkpoint_of(|head| head.origin = "acme/audit/7".to_owned()))
+        with_head(checkpoint_of(|head| "acme/audit/7".clone_into(&mut head.origin)))
     }),
     ("a head beyond the end", Reason::HeadBeyond, || {
         with_head(checkpoint_of(|head| head.size = 17))

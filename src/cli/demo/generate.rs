@@ -3,11 +3,18 @@
 use std::io::{self, BufRead, Read};
 
 const ACTIONS: [&str; 8] = [
-    "document.upload", "document.read", "access.grant", "access.deny", "session.begin", "session.end", "role.change",
+    "document.upload",
+    "document.read",
+    "access.grant",
+    "access.deny",
+    "session.begin",
+    "session.end",
+    "role.change",
     "export.create",
 ];
 /// Pads `data` so that an event has about 1.2 KB, like the audit records of common services.
-const PADDING: &str = "The quick brown fox jumps over the lazy dog while seventeen auditors take careful notes of each step. ";
+const PADDING: &str =
+    "The quick brown fox jumps over the lazy dog while seventeen auditors take careful notes of each step. ";
 const BATCH_EVENTS: u64 = 256;
 
 /// A reader of `events` lines for `tenants` tenants.
@@ -21,7 +28,13 @@ pub(super) struct Generator {
 
 impl Generator {
     pub(super) fn new(events: u64, tenants: u64) -> Self {
-        Self { next: 0, events, tenants, lines: Vec::new(), at: 0 }
+        Self {
+            next: 0,
+            events,
+            tenants,
+            lines: Vec::new(),
+            at: 0,
+        }
     }
 
     fn refill(&mut self) {
@@ -77,8 +90,22 @@ pub fn write_event(n: u64, tenants: u64, out: &mut Vec<u8>) {
             "\"request_id\":\"{:016x}\",\"location\":{{\"country\":\"DE\",\"city\":\"Köln\",\"lat\":50.9375,\"lon\":6.9603}}}},",
             "\"data\":{{\"bytes\":{},\"ratio\":{}.{},\"tags\":[\"audit\",\"sample\",\"q{}\"],\"outcome\":\"success\",\"note\":\"{}\"}}}}\n"
         ),
-        n, tenant, minute, second, n % 1_000, action, mixed % 997, mixed >> 20, mixed % 64, mixed % 254 + 1, mixed,
-        mixed % 10_000_000, mixed % 9 + 1, mixed % 999 + 1, mixed % 4 + 1, PADDING.repeat(6),
+        n,
+        tenant,
+        minute,
+        second,
+        n % 1_000,
+        action,
+        mixed % 997,
+        mixed >> 20,
+        mixed % 64,
+        mixed % 254 + 1,
+        mixed,
+        mixed % 10_000_000,
+        mixed % 9 + 1,
+        mixed % 999 + 1,
+        mixed % 4 + 1,
+        PADDING.repeat(6),
     );
     out.extend_from_slice(event.as_bytes());
 }

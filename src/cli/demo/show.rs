@@ -46,7 +46,9 @@ impl Bars {
                 "{prefix:>9} {spinner} {human_pos:>11} ({per_sec})"
             };
             // The templates are constants; the default style stands in for one that could not be read.
-            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bars.add(bar.with_prefix(name))
         };
         Self {
@@ -99,19 +101,32 @@ impl Story<'_> {
             self.sealed(sealed, report);
             let colour = Colour::of_terminal(&io::stdout());
             println!("Verified, offline, from the archive alone\n");
-            print!("{}", describe(report, &self.archive.display().to_string(), colour));
+            print!(
+                "{}",
+                describe(report, &self.archive.display().to_string(), colour)
+            );
             let change = &tampered.change;
             println!(
                 "\nTampered: in a copy, entry {} of tenant {} (leaf {}) has another first letter of its action, {:?} for {:?},\n\
                  byte {} of the event, in\n{}\n",
-                change.sequence, change.tenant, change.index, change.to, change.from, change.at, change.object
+                change.sequence,
+                change.tenant,
+                change.index,
+                change.to,
+                change.from,
+                change.at,
+                change.object
             );
             print!("{}", describe(&tampered.report, "copy", colour));
             self.closing();
         }
         match (report.verdict, tampered.report.verdict) {
-            (Verdict::Invalid, _) => Err(Failure::invalid("the archive that was just written does not verify")),
-            (_, Verdict::Valid | Verdict::Consistent) => Err(Failure::invalid("the changed byte was not found")),
+            (Verdict::Invalid, _) => Err(Failure::invalid(
+                "the archive that was just written does not verify",
+            )),
+            (_, Verdict::Valid | Verdict::Consistent) => {
+                Err(Failure::invalid("the changed byte was not found"))
+            }
             (Verdict::Valid | Verdict::Consistent, Verdict::Invalid) => Ok(()),
         }
     }
@@ -123,22 +138,45 @@ impl Story<'_> {
         println!("Sealed");
         println!("  read         {} lines, {megabytes:.1} MB", summary.lines);
         if summary.refused_count() > 0 {
-            let codes: Vec<String> = summary.refused.iter().map(|(code, n)| format!("{n} {code}")).collect();
-            let file = summary.refused_file.as_deref().map_or(String::new(), |file| format!(", kept in {}", file.display()));
-            println!("  refused      {} ({}){file}", summary.refused_count(), codes.join(", "));
+            let codes: Vec<String> = summary
+                .refused
+                .iter()
+                .map(|(code, n)| format!("{n} {code}"))
+                .collect();
+            let file = summary
+                .refused_file
+                .as_deref()
+                .map_or(String::new(), |file| format!(", kept in {}", file.display()));
+            println!(
+                "  refused      {} ({}){file}",
+                summary.refused_count(),
+                codes.join(", ")
+            );
         }
         println!("  tenants      {}", report.tenants);
         println!("  entries      {}", report.entries);
         println!("  checkpoints  {} archived", report.checkpoints);
         println!("  archive      {}", self.archive.display());
-        println!("  rate         {rate:.0} events/s from input to archive ({:.2} s)", sealed.seconds);
+        println!(
+            "  rate         {rate:.0} events/s from input to archive ({:.2} s)",
+            sealed.seconds
+        );
         println!("\n  {:<44} {:>9}  root", "tree heads", "leaves");
         for head in &report.heads {
-            println!("  {:<44} {:>9}  {}", head.origin, head.size, data_encoding::HEXLOWER.encode(&head.root));
+            println!(
+                "  {:<44} {:>9}  {}",
+                head.origin,
+                head.size,
+                data_encoding::HEXLOWER.encode(&head.root)
+            );
         }
         println!("\n  {:<44} {:>9}  chain head", "tenants", "entries");
         for (tenant, head) in &sealed.tenants {
-            println!("  {tenant:<44} {:>9}  {}", head.sequence, data_encoding::HEXLOWER.encode(&head.hash));
+            println!(
+                "  {tenant:<44} {:>9}  {}",
+                head.sequence,
+                data_encoding::HEXLOWER.encode(&head.hash)
+            );
         }
         if sealed.tenants_total > sealed.tenants.len() {
             println!("  .. and {} more", sealed.tenants_total - sealed.tenants.len());
@@ -150,7 +188,9 @@ impl Story<'_> {
         let (dir, archive) = (self.dir.display(), self.archive.display());
         println!("\nTry it yourself:");
         println!("  ledgerline verify {archive}");
-        println!("  ledgerline verify {archive} --jwks {archive}/keys/jwks-2.json   # keys from elsewhere pin the origin");
+        println!(
+            "  ledgerline verify {archive} --jwks {archive}/keys/jwks-2.json   # keys from elsewhere pin the origin"
+        );
         println!("  ledgerline keys list --signer file:{dir}/keys");
     }
 

@@ -40,7 +40,11 @@ impl ArchiveSource for Altered<'_> {
     }
 
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
-        if name == self.object { Ok(Some(Box::new(Cursor::new(self.bytes)))) } else { self.archive.read(name) }
+        if name == self.object {
+            Ok(Some(Box::new(Cursor::new(self.bytes))))
+        } else {
+            self.archive.read(name)
+        }
     }
 }
 
@@ -58,27 +62,44 @@ pub(super) fn flip_one_byte(root: &Path) -> Result<Tampered, Failure> {
         }
         let mut frame = Vec::new();
         if let Some(mut reader) = archive.read(&object).map_err(|error| unreadable(&error))? {
-            reader.read_to_end(&mut frame).map_err(|error| unreadable(&error))?;
+            reader
+                .read_to_end(&mut frame)
+                .map_err(|error| unreadable(&error))?;
         }
         let mut lines = zstd::stream::decode_all(frame.as_slice()).map_err(|error| unreadable(&error))?;
-        let Some(change) = change(&object, &mut lines) else { continue };
+        let Some(change) = change(&object, &mut lines) else {
+            continue;
+        };
         let bytes = segment::compress(&lines).map_err(|error| unreadable(&error))?;
-        let altered = Altered { archive: &archive, object: &object, bytes: &bytes };
-        let options = Options { threads: default_threads(), ..Options::default() };
+        let altered = Altered {
+            archive: &archive,
+            object: &object,
+            bytes: &bytes,
+        };
+        let options = Options {
+            threads: default_threads(),
+            ..Options::default()
+        };
         let report = verify(&altered, &options, &mut |_| {}).map_err(|error| unreadable(&error))?;
         return Ok(Tampered { change, report });
     }
-    Err(Failure::invalid("nothing was sealed, so there is nothing to change: every line was refused or rejected"))
+    Err(Failure::invalid(
+        "nothing was sealed, so there is nothing to change: every line was refused or rejected",
+    ))
 }
 
 /// Changes an entry in the middle of a segment, where it has one.
 fn change(object: &str, lines: &mut [u8]) -> Option<Change> {
     const ACTION: &[u8] = b"\"action\":\"";
-    let entries: Vec<(usize, usize)> = line_spans(lines).filter(|(from, to)| lines[*from..*to].starts_with(b"{\"event\":")).collect();
+    let entries: Vec<(usize, usize)> = line_spans(lines)
+        .filter(|(from, to)| lines[*from..*to].starts_with(b"{\"event\":"))
+        .collect();
     let (from, to) = *entries.get(entries.len() / 2)?;
     let line = &lines[from..to];
     let leaf = Leaf::parse(segment::parse_line(line).ok()?.leaf).ok()?;
-    let Body::Entry { tenant, sequence, .. } = leaf.body else { return None };
+    let Body::Entry { tenant, sequence, .. } = leaf.body else {
+        return None;
+    };
     let in_line = line.windows(ACTION.len()).position(|window| window == ACTION)? + ACTION.len();
     let found = line[in_line];
     let change = Change {
@@ -96,9 +117,13 @@ fn change(object: &str, lines: &mut [u8]) -> Option<Change> {
 
 fn line_spans(lines: &[u8]) -> impl Iterator<Item = (usize, usize)> {
     let mut from = 0;
-    lines.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(move |(at, _)| {
-        let span = (from, at);
-        from = at + 1;
-        span
-    })
+    lines
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'\n')
+        .map(move |(at, _)| {
+            let span = (from, at);
+            from = at + 1;
+            span
+        })
 }

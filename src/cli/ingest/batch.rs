@@ -82,7 +82,8 @@ impl<'l> Batches<'l> {
         if waiting.records.is_empty() {
             return Ok(());
         }
-        if let Err(source) = append_patiently(self.log, partition, &waiting.records, self.attempts_max).await {
+        if let Err(source) = append_patiently(self.log, partition, &waiting.records, self.attempts_max).await
+        {
             let done = self.done(0);
             return Err(IngestError::Log { done, source });
         }

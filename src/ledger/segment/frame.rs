@@ -264,7 +264,11 @@ mod tests {
             700_000,
         ]
         .into_iter()
-        .map(|length| (0..length).map(|n: usize| b'a' + (n * n % 26) as u8).collect())
+        .map(|length| {
+            (0..length)
+                .map(|n: usize| b"squares of n modulo"[n * n % 19])
+                .collect()
+        })
         .collect();
         let mut content = lines.join(&b'\n');
         content.push(b'\n');
@@ -302,12 +306,12 @@ mod tests {
 
     #[test]
     fn what_would_need_too_much_memory_is_refused() {
-        let wide: Vec<u8> = (0..(9_u32 << 20)).map(|n| (n >> 9) as u8).collect();
+        let wide: Vec<u8> = (0..(9_u32 << 20)).map(|n| (n >> 9).to_le_bytes()[0]).collect();
         assert!(matches!(
             read_all(&frame(&wide, &[CParameter::WindowLog(24)])),
             Err(FrameError::Window { .. })
         ));
-        let too_long = vec![b'a'; SEGMENT_BYTES_MAX as usize + 1];
+        let too_long = vec![b'a'; usize::try_from(SEGMENT_BYTES_MAX).unwrap() + 1];
         assert!(matches!(
             read_all(&frame(&too_long, &[])),
             Err(FrameError::TooLarge { .. })

@@ -134,6 +134,7 @@ impl<'v> Fold<'v> {
             );
             let bad = FirstBad::new(Reason::SegmentTooLarge, detail)
                 .object(job.object_name())
+                .partition(self.partition.as_ref().map_or(0, |fold| fold.plan.partition))
                 .index(job.cut.first);
             return Err(bad.into());
         }

@@ -208,14 +208,10 @@ mod tests {
             let sizes = CutSizes(sizes);
             let last = *sizes.0.last().unwrap();
             let mut due = 0;
-            for level in 0..4 {
+            for level in 0..4_u8 {
                 for index in 0..=(last >> (8 * (level + 1))) {
                     for width in std::iter::once(None).chain((1..=255).map(Some)) {
-                        let tile = TileName {
-                            level: level as u8,
-                            index,
-                            width,
-                        };
+                        let tile = TileName { level, index, width };
                         due += u64::from(sizes.calls_for_tile(&tile));
                     }
                 }

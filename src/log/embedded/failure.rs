@@ -1,4 +1,4 @@
-//! What SQLite's errors mean for a caller.
+//! What `SQLite`'s errors mean for a caller.
 
 use crate::log::LogError;
 use std::path::Path;
@@ -36,7 +36,9 @@ impl Failure<'_> {
             }
             Some(code::NOMEM) => return retry(format!("no memory left while {doing}: {file}"), error),
             Some(code::FULL) => {
-                format!("no space left on the disk of the database {file}: free some and start again; nothing is lost")
+                format!(
+                    "no space left on the disk of the database {file}: free some and start again; nothing is lost"
+                )
             }
             Some(code::IOERR) => format!(
                 "the disk of the database {file} failed while {doing}: it may be full or broken; see the system's log"
@@ -62,7 +64,7 @@ impl Failure<'_> {
 
     /// An error of the COMMIT of an append.
     ///
-    /// Busy and full mean that it did not happen: SQLite had not written, or not whole, the frame that makes the
+    /// Busy and full mean that it did not happen: `SQLite` had not written, or not whole, the frame that makes the
     /// transaction one. After any other error, a failed fsync above all, that frame may be in the WAL and be found when
     /// the file is opened again.
     pub fn of_commit(self, topic: &str, partition: u32, error: sqlx::Error) -> LogError {
@@ -101,7 +103,7 @@ fn retry(what: String, error: sqlx::Error) -> LogError {
     }
 }
 
-/// The low byte of SQLite's extended result code.
+/// The low byte of `SQLite`'s extended result code.
 fn primary_code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
     Some(code & 0xFF)

@@ -12,7 +12,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 /// Rows of one INSERT, the largest first.
-pub const ROWS_PER_INSERT: [usize; 4] = [64, 16, 4, 1];
+const ROWS_PER_INSERT: [u8; 4] = [64, 16, 4, 1];
 /// Rows of one DELETE, so that a trim holds the lock for a short time only.
 const ROWS_PER_DELETE: i64 = 10_000;
 
@@ -62,7 +62,7 @@ pub async fn append(
     Offset::try_from(first).map_err(|_| failure.damaged("an offset is negative"))
 }
 
-async fn insert_all(
+pub async fn insert_all(
     connection: &mut SqliteConnection,
     failure: Failure<'_>,
     batch: Batch<'_>,
@@ -79,13 +79,13 @@ async fn insert_all(
     let mut offset = first;
     let mut records = batch.records.into_iter();
     for rows in ROWS_PER_INSERT {
-        while records.len() >= rows {
-            let arguments = arguments(offset, timestamp_ms, records.by_ref().take(rows))?;
+        while records.len() >= usize::from(rows) {
+            let arguments = arguments(offset, timestamp_ms, records.by_ref().take(usize::from(rows)))?;
             sqlx::query_with(AssertSqlSafe(insert_sql(batch.id, rows)), arguments)
                 .execute(&mut *connection)
                 .await
                 .map_err(failed)?;
-            offset += rows as i64;
+            offset += i64::from(rows);
         }
     }
     Ok(first)
@@ -93,16 +93,18 @@ async fn insert_all(
 
 /// Moves the stream's end by `count` and answers with where it was.
 async fn advance(connection: &mut SqliteConnection, id: i64, count: usize) -> Result<i64, sqlx::Error> {
-    let count = count as i64;
-    let row = sqlx::query("UPDATE stream SET next_offset = next_offset + ?1 WHERE id = ?2 RETURNING next_offset - ?1")
-        .bind(count)
-        .bind(id)
-        .fetch_one(connection)
-        .await?;
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let row = sqlx::query(
+        "UPDATE stream SET next_offset = next_offset + ?1 WHERE id = ?2 RETURNING next_offset - ?1",
+    )
+    .bind(count)
+    .bind(id)
+    .fetch_one(connection)
+    .await?;
     row.try_get(0)
 }
 
-fn insert_sql(id: i64, rows: usize) -> String {
+fn insert_sql(id: i64, rows: u8) -> String {
     let mut sql = format!("INSERT INTO r{id} (offset, timestamp_ms, key, headers, value) VALUES (?,?,?,?,?)");
     for _ in 1..rows {
         sql.push_str(",(?,?,?,?,?)");
@@ -123,7 +125,9 @@ fn arguments(
             None
         } else {
             Some(headers::encode(&record.headers).ok_or_else(|| {
-                fatal(format!("the headers of a record have at most {HEADERS_BYTES_MAX} bytes"))
+                fatal(format!(
+                    "the headers of a record have at most {HEADERS_BYTES_MAX} bytes"
+                ))
             })?)
         };
         arguments

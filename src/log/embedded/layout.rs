@@ -19,8 +19,8 @@ use std::time::Duration;
 /// The version of the tables below.
 const LAYOUT: i64 = 1;
 /// Measured: larger pages hold several records of the usual size and need fewer of them per commit.
-const PAGE_BYTES: u32 = 16_384;
-/// The page cache of a connection, in KiB (SQLite takes a negative number as that).
+pub const PAGE_BYTES: u32 = 16_384;
+/// The page cache of a connection, in KiB (`SQLite` takes a negative number as that).
 const CACHE_KIB: &str = "-16384";
 /// Pages in the WAL at which a commit moves them into the database file.
 const WAL_PAGES: &str = "2000";
@@ -65,7 +65,7 @@ impl Streams {
     }
 }
 
-/// Makes the file, readable by its owner alone, where there is none. SQLite gives its WAL the same mode.
+/// Makes the file, readable by its owner alone, where there is none. `SQLite` gives its WAL the same mode.
 pub fn create_file(path: &Path) -> Result<(), LogError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -138,10 +138,12 @@ impl Layout<'_> {
     }
 
     async fn is_empty(&mut self) -> Result<bool, LogError> {
-        let row = sqlx::query("SELECT count(*), coalesce(sum(name = 'meta'), 0) FROM sqlite_schema WHERE type = 'table'")
-            .fetch_one(&mut *self.connection)
-            .await
-            .map_err(|error| self.failed(error))?;
+        let row = sqlx::query(
+            "SELECT count(*), coalesce(sum(name = 'meta'), 0) FROM sqlite_schema WHERE type = 'table'",
+        )
+        .fetch_one(&mut *self.connection)
+        .await
+        .map_err(|error| self.failed(error))?;
         let (tables, meta): (i64, i64) = (self.number(&row, 0)?, self.number(&row, 1)?);
         if tables > 0 && meta == 0 {
             return Err(self.fatal("is a SQLite database, but no log of Ledgerline"));
@@ -159,8 +161,10 @@ impl Layout<'_> {
         for table in TABLES.split(';').map(str::trim).filter(|sql| !sql.is_empty()) {
             self.run(table.to_owned()).await?;
         }
-        self.run(format!("INSERT INTO meta (layout, partitions) VALUES ({LAYOUT}, {partitions})"))
-            .await
+        self.run(format!(
+            "INSERT INTO meta (layout, partitions) VALUES ({LAYOUT}, {partitions})"
+        ))
+        .await
     }
 
     async fn partitions(&mut self, expected: Expected) -> Result<u32, LogError> {

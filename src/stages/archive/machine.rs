@@ -20,11 +20,16 @@ impl Classes {
     /// `None` where a class's name is not allowed.
     #[must_use]
     pub fn new(by_tenant: BTreeMap<String, String>) -> Option<Self> {
-        by_tenant.values().all(|class| names::is_class(class)).then_some(Self { by_tenant })
+        by_tenant
+            .values()
+            .all(|class| names::is_class(class))
+            .then_some(Self { by_tenant })
     }
 
     fn of(&self, tenant: Option<&str>) -> &str {
-        tenant.and_then(|tenant| self.by_tenant.get(tenant)).map_or(names::DEFAULT_CLASS, String::as_str)
+        tenant
+            .and_then(|tenant| self.by_tenant.get(tenant))
+            .map_or(names::DEFAULT_CLASS, String::as_str)
     }
 }
 
@@ -95,9 +100,16 @@ impl ArchiveMachine {
         segment::write_line(lines, record.leaf_bytes, record.event, record.raw);
         match &leaf.body {
             Body::Genesis { keys, .. } => self.genesis_keys.clone_from(keys),
-            Body::Key { action: KeyAction::Add, key, .. } => self.added_keys.push(key.clone()),
+            Body::Key {
+                action: KeyAction::Add,
+                key,
+                ..
+            } => self.added_keys.push(key.clone()),
             Body::Cut { from } => return Some(self.finish(*from, leaf.index, leaf.sealed_at)),
-            Body::Key { action: KeyAction::Retire, .. }
+            Body::Key {
+                action: KeyAction::Retire,
+                ..
+            }
             | Body::Entry { .. }
             | Body::Duplicate { .. }
             | Body::Rejected { .. }
@@ -110,7 +122,11 @@ impl ArchiveMachine {
 
     fn finish(&mut self, first: u64, last: u64, cut_at: i64) -> Finished {
         let tile = |(name, bytes): (TileName, Vec<u8>)| (format!("{}/{}", self.origin, name.path()), bytes);
-        let tiles = std::mem::take(&mut self.full_tiles).into_iter().chain(self.tree.partials()).map(tile).collect();
+        let tiles = std::mem::take(&mut self.full_tiles)
+            .into_iter()
+            .chain(self.tree.partials())
+            .map(tile)
+            .collect();
         let segments = std::mem::take(&mut self.lines)
             .into_iter()
             .map(|(class, lines)| (names::segment(&self.origin, &class, cut_at, first, last), lines))

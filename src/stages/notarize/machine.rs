@@ -43,7 +43,13 @@ impl SignPolicy {
     /// `signed_size` is the largest size whose checkpoint is known to be in the log, 0 for none.
     #[must_use]
     pub fn new(config: NotarizeConfig, signed_size: u64, now: UnixMicros) -> Self {
-        Self { config, signed_size, signed_at: UnixMicros::MIN, snapshot_at: now, bytes_since_snapshot: 0 }
+        Self {
+            config,
+            signed_size,
+            signed_at: UnixMicros::MIN,
+            snapshot_at: now,
+            bytes_since_snapshot: 0,
+        }
     }
 
     #[must_use]
@@ -66,7 +72,8 @@ impl SignPolicy {
     #[must_use]
     pub fn after_batch(&self, size: u64, now: UnixMicros) -> bool {
         // A clock that went back counts as time passed: better one checkpoint more than none for as long as it lags.
-        let waited = now < self.signed_at || now.saturating_sub(self.signed_at) >= self.config.checkpoint_interval_micros;
+        let waited = now < self.signed_at
+            || now.saturating_sub(self.signed_at) >= self.config.checkpoint_interval_micros;
         size > self.signed_size && waited
     }
 

@@ -39,7 +39,14 @@ impl Notary {
         partition: PartitionConfig,
         config: NotarizeConfig,
     ) -> Self {
-        Self { log, signer, clock, partition, config, run: None }
+        Self {
+            log,
+            signer,
+            clock,
+            partition,
+            config,
+            run: None,
+        }
     }
 
     /// The size up to which this notary has signed, as far as it knows.
@@ -68,7 +75,13 @@ impl Notary {
         let follower = Follower::restore(self.log.as_ref(), &self.partition).await?;
         let signed_size = follower.signed.as_ref().map_or(0, |signed| signed.size);
         let policy = SignPolicy::new(self.config.clone(), signed_size, self.clock.now());
-        Ok(Run { follower, policy, pending: VecDeque::new(), at_cut: None, caught_up_once: false })
+        Ok(Run {
+            follower,
+            policy,
+            pending: VecDeque::new(),
+            at_cut: None,
+            caught_up_once: false,
+        })
     }
 
     async fn advance(&self, run: &mut Run) -> Result<Step, StageError> {
@@ -85,7 +98,10 @@ impl Notary {
             run.caught_up_once = true;
         }
         while let Some(record) = run.pending.pop_front() {
-            let (cut_before, bytes) = (run.follower.state.order.cut_from, run.follower.state.segment_bytes);
+            let (cut_before, bytes) = (
+                run.follower.state.order.cut_from,
+                run.follower.state.segment_bytes,
+            );
             run.follower.take(&record)?;
             if run.follower.state.order.cut_from > cut_before {
                 let size = run.follower.tree.size();
@@ -107,7 +123,13 @@ impl Notary {
         if due.snapshot {
             // After the checkpoint: whoever starts from this snapshot may rely on the cut's checkpoint being in the log.
             let snapshot = run.follower.snapshot();
-            let first = snapshot::write(self.log.as_ref(), self.partition.partition, &snapshot, run.follower.generation).await?;
+            let first = snapshot::write(
+                self.log.as_ref(),
+                self.partition.partition,
+                &snapshot,
+                run.follower.generation,
+            )
+            .await?;
             run.follower.generation = Some(first);
             run.policy.stored_snapshot(self.clock.now());
         }
@@ -128,15 +150,24 @@ impl Notary {
             let signature = self.signer.sign(&key.kid, text.as_bytes()).await?;
             // A signer that answers wrongly must not put an unverifiable checkpoint into the log.
             if !key.verify(text.as_bytes(), &signature) {
-                return Err(run.follower.stopped(&format!("the signer's signature by key {} does not verify", key.kid)));
+                return Err(run.follower.stopped(&format!(
+                    "the signer's signature by key {} does not verify",
+                    key.kid
+                )));
             }
             signatures.push(signature);
         }
         let size = checkpoint.size;
         let key = format!("{}@{size}", checkpoint.origin).into_bytes();
         let value = SignedCheckpoint::new(checkpoint, signers.iter().zip(signatures).collect()).format();
-        let record = NewRecord { key, value, headers: Vec::new() };
-        self.log.append(topic::LEDGER_CHECKPOINTS, self.partition.partition, vec![record]).await?;
+        let record = NewRecord {
+            key,
+            value,
+            headers: Vec::new(),
+        };
+        self.log
+            .append(topic::LEDGER_CHECKPOINTS, self.partition.partition, vec![record])
+            .await?;
         let now = self.clock.now();
         let lag_micros = now.saturating_sub(run.follower.state.order.last_sealed_at).max(0);
         metrics::histogram!("ledgerline_sealed_to_signed_seconds").record(lag_micros as f64 / 1e6);

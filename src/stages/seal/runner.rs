@@ -58,13 +58,25 @@ impl Sealer {
         config: SealConfig,
     ) -> Self {
         let sources = vec![topic::AUDIT_EVENTS.to_owned()];
-        Self { log, signer, clock, random, partition, sources, config, session: None, committed_at: 0 }
+        Self {
+            log,
+            signer,
+            clock,
+            random,
+            partition,
+            sources,
+            config,
+            session: None,
+            committed_at: 0,
+        }
     }
 
     /// The index that the next leaf will have, as far as this sealer knows.
     #[must_use]
     pub fn next_index(&self) -> u64 {
-        self.session.as_ref().map_or(0, |session| session.machine.state().order.next_index)
+        self.session
+            .as_ref()
+            .map_or(0, |session| session.machine.state().order.next_index)
     }
 
     /// Opens a session, or seals one batch of each source.
@@ -87,14 +99,20 @@ impl Sealer {
         for batch in &batches {
             self.seal_batch(&mut session.machine, batch, now, &mut out)?;
         }
-        session.machine.tick(now, &mut out).map_err(|error| self.seal_error(error))?;
+        session
+            .machine
+            .tick(now, &mut out)
+            .map_err(|error| self.seal_error(error))?;
         let (owner, step) = if out.is_empty() {
             (session.read_back(self.log.as_ref()).await?, Step::Idle)
         } else {
             (session.append(self.log.as_ref(), out).await?, Step::Progress)
         };
         if owner == Owner::Lost {
-            tracing::info!(partition = self.partition.partition, "another owner fenced this partition");
+            tracing::info!(
+                partition = self.partition.partition,
+                "another owner fenced this partition"
+            );
             return Ok(Step::Progress);
         }
         self.commit_positions(&session.machine, now).await?;
@@ -104,9 +122,14 @@ impl Sealer {
 
     /// Seals a cut now, so that all that was sealed can be archived. `false` where there is no session to do it in.
     pub async fn cut(&mut self) -> Result<bool, StageError> {
-        let Some(mut session) = self.session.take() else { return Ok(false) };
+        let Some(mut session) = self.session.take() else {
+            return Ok(false);
+        };
         let mut out = Vec::new();
-        session.machine.cut(self.clock.now(), &mut out).map_err(|error| self.seal_error(error))?;
+        session
+            .machine
+            .cut(self.clock.now(), &mut out)
+            .map_err(|error| self.seal_error(error))?;
         let mine = session.append(self.log.as_ref(), out).await? == Owner::Mine;
         self.session = mine.then_some(session);
         Ok(mine)
@@ -116,7 +139,9 @@ impl Sealer {
     async fn open(&mut self) -> Result<Step, StageError> {
         let id = (self.random)()?;
         let opened = OpenSession::open(self.log.as_ref(), &self.partition, self.config.clone(), id).await?;
-        let Some(mut session) = opened else { return Ok(Step::Progress) };
+        let Some(mut session) = opened else {
+            return Ok(Step::Progress);
+        };
         let mut out = Vec::new();
         if !self.begin(&mut session.machine, &mut out).await? {
             // Partition 0 has not begun yet. The session is dropped: a fence costs less than holding one that may be foreign by then.
@@ -136,7 +161,11 @@ impl Sealer {
     }
 
     /// Genesis, where the partition has none. `false` where it has to wait for that of partition 0, whose ledger id all share.
-    async fn begin(&mut self, machine: &mut SealMachine, out: &mut Vec<NewRecord>) -> Result<bool, StageError> {
+    async fn begin(
+        &mut self,
+        machine: &mut SealMachine,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<bool, StageError> {
         let partitions = self.log.partitions(topic::LEDGER_ENTRIES).await?;
         if let Some(genesis) = &machine.state().order.genesis {
             if genesis.partitions == partitions {
@@ -148,7 +177,13 @@ impl Sealer {
             )));
         }
         let (ledger, keys) = if self.partition.partition == 0 {
-            let keys = self.signer.keys().into_iter().filter(|held| !held.retired).map(|held| held.key).collect();
+            let keys = self
+                .signer
+                .keys()
+                .into_iter()
+                .filter(|held| !held.retired)
+                .map(|held| held.key)
+                .collect();
             (HEXLOWER.encode(&(self.random)()?), keys)
         } else {
             // Its keys too: a key that came since is declared by a leaf in every partition, so that all declare the same in the same order.
@@ -166,7 +201,9 @@ impl Sealer {
     /// The ledger's id and the keys that it began with.
     async fn genesis_of_partition_0(&self) -> Result<Option<(String, Vec<PublicKey>)>, StageError> {
         let to_stage_error = |error| reader_error(0, error);
-        let mut reader = Reader::open(self.log.as_ref(), 0, Position::BEGIN).await.map_err(to_stage_error)?;
+        let mut reader = Reader::open(self.log.as_ref(), 0, Position::BEGIN)
+            .await
+            .map_err(to_stage_error)?;
         loop {
             let records = reader.fetch(self.log.as_ref()).await.map_err(to_stage_error)?;
             if records.is_empty() {
@@ -184,17 +221,26 @@ impl Sealer {
     }
 
     /// Keys that the operator added or retired since become leaves.
-    async fn declare_keys(&self, machine: &mut SealMachine, out: &mut Vec<NewRecord>) -> Result<(), StageError> {
+    async fn declare_keys(
+        &self,
+        machine: &mut SealMachine,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<(), StageError> {
         for HeldKey { key, retired } in self.signer.keys() {
             let action = match (machine.state().keys.is_retired(&key.kid), retired) {
                 (None, false) => KeyAction::Add,
                 (Some(false), true) => KeyAction::Retire,
                 // Retired before it was ever declared here, or nothing new.
-                (None, true) | (Some(_), false) | (Some(true), true) => continue,
+                (None | Some(true), true) | (Some(_), false) => continue,
             };
             let message = key_proof_message(&self.partition.origin, action, &key);
             let proof = self.signer.sign(&key.kid, &message).await?;
-            tracing::info!(partition = self.partition.partition, kid = key.kid, action = action.as_str(), "declaring a key");
+            tracing::info!(
+                partition = self.partition.partition,
+                kid = key.kid,
+                action = action.as_str(),
+                "declaring a key"
+            );
             machine
                 .declare_key(action, key, proof, self.clock.now(), out)
                 .map_err(|error| self.seal_error(error))?;
@@ -208,13 +254,23 @@ impl Sealer {
         let mut batches = Vec::new();
         for topic in &self.sources {
             let from = machine.next_offset(&format!("{topic}/{partition}"));
-            let records = self.log.read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX).await?;
+            let records = self
+                .log
+                .read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
+                .await?;
             if records.is_empty() {
                 self.check_source_end(topic, from).await?;
                 continue;
             }
-            let judged = records.iter().map(|record| machine.judge(&input(topic, partition, record))).collect();
-            let batch = Batch { topic: topic.clone(), records, judged };
+            let judged = records
+                .iter()
+                .map(|record| machine.judge(&input(topic, partition, record)))
+                .collect();
+            let batch = Batch {
+                topic: topic.clone(),
+                records,
+                judged,
+            };
             self.forward(&batch).await?;
             batches.push(batch);
         }
@@ -231,7 +287,9 @@ impl Sealer {
         let partition = self.partition.partition;
         for (record, judgement) in batch.records.iter().zip(&batch.judged) {
             let input = input(&batch.topic, partition, record);
-            let sealed = machine.seal(&input, judgement, now, out).map_err(|error| self.seal_error(error))?;
+            let sealed = machine
+                .seal(&input, judgement, now, out)
+                .map_err(|error| self.seal_error(error))?;
             if let Some(sealed) = sealed {
                 count(&input, judgement, record, sealed);
             }
@@ -279,25 +337,47 @@ impl Sealer {
         let partition = self.partition.partition;
         for topic in &self.sources {
             let offset = machine.next_offset(&format!("{topic}/{partition}"));
-            self.log.commit(GROUP, topic, partition, Committed { offset, metadata: String::new() }).await?;
+            self.log
+                .commit(
+                    GROUP,
+                    topic,
+                    partition,
+                    Committed {
+                        offset,
+                        metadata: String::new(),
+                    },
+                )
+                .await?;
         }
         Ok(())
     }
 
     fn stopped(&self, what: String) -> StageError {
-        StageError::Stopped { partition: self.partition.partition, what }
+        StageError::Stopped {
+            partition: self.partition.partition,
+            what,
+        }
     }
 
     fn seal_error(&self, error: SealError) -> StageError {
         match error {
-            SealError::ClockAhead { .. } => StageError::Fatal { what: error.to_string(), source: Some(error.into()) },
+            SealError::ClockAhead { .. } => StageError::Fatal {
+                what: error.to_string(),
+                source: Some(error.into()),
+            },
             SealError::Violation(_) | SealError::LeafTooLarge { .. } => self.stopped(error.to_string()),
         }
     }
 }
 
 fn input<'a>(topic: &'a str, partition: u32, record: &'a Record) -> Input<'a> {
-    Input { topic, partition, offset: record.offset, value: &record.value, via: header(record, VIA) }
+    Input {
+        topic,
+        partition,
+        offset: record.offset,
+        value: &record.value,
+        via: header(record, VIA),
+    }
 }
 
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {

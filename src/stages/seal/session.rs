@@ -38,15 +38,26 @@ impl OpenSession {
         follower.catch_up(log, None).await?;
         follower.check_reached_signed()?;
         let epoch = follower.reader.position().epoch + 1;
-        let fence = NewRecord { value: record::encode_fence(epoch, &id), ..NewRecord::default() };
+        let fence = NewRecord {
+            value: record::encode_fence(epoch, &id),
+            ..NewRecord::default()
+        };
         // A crash after this line leaves an epoch without leaves, and the next owner takes the one above it.
-        let offset = log.append(topic::LEDGER_ENTRIES, partition.partition, vec![fence]).await?;
+        let offset = log
+            .append(topic::LEDGER_ENTRIES, partition.partition, vec![fence])
+            .await?;
         if !follower.catch_up(log, Some(offset)).await? {
             return Ok(None);
         }
         // What was read up to the own accepted fence is the state: no earlier owner can add to it any more.
         let machine = SealMachine::new(follower.state, epoch, id, config);
-        Ok(Some(Self { machine, reader: follower.reader, epoch, id, partition: partition.partition }))
+        Ok(Some(Self {
+            machine,
+            reader: follower.reader,
+            epoch,
+            id,
+            partition: partition.partition,
+        }))
     }
 
     /// Appends what the machine made and reads it back. Any error ends the session: its records may be in the log, or may yet come.
@@ -58,9 +69,14 @@ impl OpenSession {
             return Ok(Owner::Lost);
         }
         for n in 0..count {
-            let candidate = Candidate::Leaf { index: first_index + n };
+            let candidate = Candidate::Leaf {
+                index: first_index + n,
+            };
             // The offset is the next unread one, so nothing lies between: the acknowledgement is a read-back.
-            match self.reader.offer_acknowledged(base + n, self.epoch, &self.id, candidate) {
+            match self
+                .reader
+                .offer_acknowledged(base + n, self.epoch, &self.id, candidate)
+            {
                 Some(Verdict::LeafAccepted) => {}
                 Some(Verdict::FenceAccepted | Verdict::Stale(_)) | None => return Ok(Owner::Lost),
             }
@@ -77,11 +93,19 @@ impl OpenSession {
     /// Reads up to, not including, `end`. Only another owner's records can be there.
     async fn read_gap(&mut self, log: &dyn Log, end: u64) -> Result<Owner, StageError> {
         while self.reader.position().offset < end {
-            let records = self.reader.fetch(log).await.map_err(|error| reader_error(self.partition, error))?;
+            let records = self
+                .reader
+                .fetch(log)
+                .await
+                .map_err(|error| reader_error(self.partition, error))?;
             let Some(last) = records.last() else { break };
             let past_end = last.offset >= end;
             for record in records.iter().take_while(|record| record.offset < end) {
-                match self.reader.offer(record).map_err(|error| reader_error(self.partition, error))? {
+                match self
+                    .reader
+                    .offer(record)
+                    .map_err(|error| reader_error(self.partition, error))?
+                {
                     Seen::Skipped { .. } => {}
                     Seen::Fence { .. } | Seen::Leaf(_) => return Ok(Owner::Lost),
                 }

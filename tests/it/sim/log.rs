@@ -44,7 +44,7 @@ impl SimLog {
             (Answer::Ok, Some(value)) => Ok(value),
             (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(LogError::Retry {
                 what: call.as_str().to_owned(),
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }
@@ -68,13 +68,13 @@ impl Log for SimLog {
             (Answer::Ok, Some(first)) => Ok(first),
             (Answer::Refused, _) => Err(LogError::Retry {
                 what: Call::append_to(topic).as_str().to_owned(),
-                source: injected(),
+                source: Some(injected()),
             }),
             (Answer::Ok | Answer::Unknown, _) => Err(LogError::Unknown {
                 topic: topic.to_owned(),
                 partition,
                 what: Call::append_to(topic).as_str().to_owned(),
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }

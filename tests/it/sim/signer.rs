@@ -33,7 +33,7 @@ impl Signer for SimSigner {
             (Answer::Ok, _) => self.inner.sign(kid, message).await,
             (Answer::Refused | Answer::Unknown, _) => Err(SignError::Retry {
                 what: Call::Sign.as_str().to_owned(),
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }

@@ -30,7 +30,7 @@ impl SimVault {
             (Answer::Ok, Some(value)) => Ok(value),
             (Answer::Ok | Answer::Refused | Answer::Unknown, _) => Err(VaultError::Retry {
                 what: format!("{} {name}", call.as_str()),
-                source: injected(),
+                source: Some(injected()),
             }),
         }
     }

@@ -438,6 +438,6 @@ pub async fn yield_once() {
 }
 
 /// The source of every injected error.
-pub(super) fn injected() -> Option<BoxError> {
-    Some("a fault of the simulation".into())
+pub(super) fn injected() -> BoxError {
+    "a fault of the simulation".into()
 }

@@ -346,12 +346,7 @@ impl<'s> Model<'s> {
         Ok(())
     }
 
-    fn check_rejected(
-        due: RejectCode,
-        input: &Record,
-        kept: &Kept,
-        leaf: &Leaf<'_>,
-    ) -> Result<(), String> {
+    fn check_rejected(due: RejectCode, input: &Record, kept: &Kept, leaf: &Leaf<'_>) -> Result<(), String> {
         match &leaf.body {
             Body::Rejected {
                 code, raw, raw_bytes, ..

@@ -1,0 +1,477 @@
+//! The commands as a person meets them: what they print, how they exit, and what they do with bad input and bad machines.
+
+use crate::process::{LOG_NAME, Service, ledgerline, ledgerline_with_input, places, program, stderr};
+use crate::sealed::{drain, read_archive, settings};
+use ledgerline::ledger::leaf::RejectCode;
+use ledgerline::log::embedded::EmbeddedLog;
+use ledgerline::log::{Log, NewRecord, topic};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn event(id: &str, tenant: &str) -> String {
+    format!(
+        "{{\"event_id\":\"{id}\",\"tenant_id\":\"{tenant}\",\"occurred_at\":\"2026-11-22T10:00:00Z\",\"action\":\"a.b\",\"actor\":{{\"type\":\"user\",\"id\":\"u\"}}}}"
+    )
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn log_url(dir: &Path) -> String {
+    format!("--log=sqlite:{}", text(&dir.join("ledger.db")))
+}
+
+/// One input for each way in which an input can be bad, with the code that it is refused by.
+fn bad_inputs() -> Vec<(&'static str, Vec<u8>)> {
+    let with = |from: &str, to: &str| event("bad", "acme").replace(from, to).into_bytes();
+    let data = |value: &str| with("\"action\"", &format!("\"data\":{value},\"action\""));
+    vec![
+        ("empty", b"   \r".to_vec()),
+        (
+            "byte_order_mark",
+            [b"\xEF\xBB\xBF".as_slice(), event("x", "acme").as_bytes()].concat(),
+        ),
+        ("invalid_utf8", [b"{\"a\":\"\xFF\"".as_slice(), b"}"].concat()),
+        ("invalid_json", b"{\"event_id\":\"cut off".to_vec()),
+        ("trailing_data", [event("x", "acme").as_bytes(), b" {}"].concat()),
+        ("lone_surrogate", data("\"\\ud800\"")),
+        ("nul_character", data("\"\\u0000\"")),
+        ("duplicate_key", data("{\"a\":1,\"\\u0061\":2}")),
+        ("number_not_exact", data("9007199254740993")),
+        ("too_deep", data(&format!("{}{}", "[".repeat(70), "]".repeat(70)))),
+        ("too_large", data(&format!("\"{}\"", "x".repeat(1 << 20)))),
+        ("not_an_object", b"[1]".to_vec()),
+        ("missing_member", with("\"action\":\"a.b\",", "")),
+        ("wrong_member", with("\"a.b\"", "7")),
+        ("invalid_tenant_id", event("x", "../../etc").into_bytes()),
+        ("invalid_time", with("2026-11-22T10", "2026-11-22 10")),
+    ]
+}
+
+#[test]
+fn every_bad_line_is_refused_with_its_reason_and_kept_and_the_rest_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lines = Vec::new();
+    for (_, input) in bad_inputs() {
+        lines.extend_from_slice(&input);
+        lines.push(b'\n');
+    }
+    lines.extend_from_slice(event("good", "acme").as_bytes());
+    lines.extend_from_slice(b"\r\n\n");
+    lines.extend_from_slice(b"{\"event_id\":\"trunc");
+    let file = dir.path().join("events.ndjson");
+    fs::write(&file, &lines).unwrap();
+    let output = ledgerline(&["ingest", &log_url(dir.path()), "--json", &text(&file)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["accepted"], 1, "{summary}");
+    let refused = fs::read_to_string(dir.path().join("events.ndjson.refused.ndjson")).unwrap();
+    let refused: Vec<serde_json::Value> = refused
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let expected = bad_inputs().into_iter().chain([
+        ("empty", Vec::new()),
+        ("invalid_json", b"{\"event_id\":\"trunc".to_vec()),
+    ]);
+    let found: Vec<(String, Vec<u8>)> = refused
+        .iter()
+        .map(|line| {
+            assert!(line["reason"].as_str().unwrap().len() > 15, "{line}");
+            let raw = data_encoding::BASE64
+                .decode(line["raw"].as_str().unwrap().as_bytes())
+                .unwrap();
+            (line["code"].as_str().unwrap().to_owned(), raw)
+        })
+        .collect();
+    assert_eq!(
+        found,
+        expected
+            .map(|(code, raw)| (code.to_owned(), raw))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn bad_records_in_the_log_become_rejected_leaves_with_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let before: BTreeSet<_> = fs::read_dir(dir.path().parent().unwrap())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    let conflict = event("twice", "acme").replace("a.b", "a.c");
+    let mut inputs = bad_inputs();
+    inputs.push(("conflict", conflict.clone().into_bytes()));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let log = EmbeddedLog::open(&dir.path().join("ledger.db"), 1).await.unwrap();
+        let mut values: Vec<Vec<u8>> = bad_inputs().into_iter().map(|(_, input)| input).collect();
+        values.extend(
+            [event("twice", "acme"), event("twice", "acme"), conflict.clone()].map(String::into_bytes),
+        );
+        let records = values
+            .into_iter()
+            .map(|value| NewRecord {
+                value,
+                ..NewRecord::default()
+            })
+            .collect();
+        log.append(topic::AUDIT_EVENTS, 0, records).await.unwrap();
+    });
+    drain(&settings(dir.path()));
+    let sealed = read_archive(&dir.path().join("archive"));
+    assert_eq!((sealed.count("entry"), sealed.count("duplicate")), (1, 1));
+    assert_eq!(sealed.rejected, inputs);
+    let all: BTreeSet<&str> = RejectCode::ALL.into_iter().map(RejectCode::as_str).collect();
+    assert_eq!(
+        sealed
+            .rejected
+            .iter()
+            .map(|(code, _)| *code)
+            .collect::<BTreeSet<_>>(),
+        all
+    );
+    // Nothing that an event held, a tenant with dots and slashes least of all, became a path.
+    let after: BTreeSet<_> = fs::read_dir(dir.path().parent().unwrap())
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert!(
+        after
+            .difference(&before)
+            .all(|name| !name.to_string_lossy().contains("etc"))
+    );
+    let inside: BTreeSet<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(
+        inside
+            .iter()
+            .all(|name| name.starts_with("ledger.") || name == "archive" || name == "keys"),
+        "{inside:?}"
+    );
+}
+
+#[test]
+fn canonical_prints_the_bytes_or_says_why_not() {
+    let good = ledgerline_with_input(&["canonical", "-"], b"{ \"b\": 1.50, \"a\": \"\\u00e9\" }");
+    assert_eq!(good.stdout, "{\"a\":\"é\",\"b\":1.5}".as_bytes());
+    let hash = ledgerline_with_input(&["canonical", "--hash", "-"], b" {} ");
+    assert_eq!(
+        String::from_utf8_lossy(&hash.stdout).trim(),
+        "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
+    );
+    let bad = ledgerline_with_input(&["canonical", "-"], b"{\"n\":9007199254740993}");
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(
+        bad.stdout.is_empty() && stderr(&bad).contains("number_not_exact"),
+        "{}",
+        stderr(&bad)
+    );
+}
+
+#[test]
+fn run_reports_all_wrong_settings_at_once_with_flag_and_variable() {
+    let output = program()
+        .args(["run", "--log=kafka:x", "--partitions=0"])
+        .env("LEDGERLINE_STAGES", "seal,sing")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    for wanted in [
+        "--log (or LEDGERLINE_LOG)",
+        "--archive (or LEDGERLINE_ARCHIVE)",
+        "--signer (or LEDGERLINE_SIGNER)",
+        "--log-name (or LEDGERLINE_LOG_NAME)",
+        "--partitions (or LEDGERLINE_PARTITIONS)",
+        "--stages (or LEDGERLINE_STAGES)",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+}
+
+#[test]
+fn run_serves_health_metrics_and_keys_and_ends_well_on_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = (0..50)
+        .map(|n| event(&n.to_string(), &format!("tenant-{}", n % 5)) + "\n")
+        .collect::<String>();
+    let ingested = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], lines.as_bytes());
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    let service = Service::start(dir.path(), &["--cut-interval-ms=200"]).unwrap();
+    service.wait_for("/readyz", |body| body.contains("\"ready\":true"));
+    assert!(service.get("/healthz").0.starts_with("HTTP/1.1 200"));
+    let metrics = service.wait_for("/metrics", |body| {
+        body.contains("ledgerline_sealed_records_total{kind=\"entry\"} 50")
+    });
+    assert!(!metrics.contains("tenant-"), "metrics must not name tenants");
+    let (head, keys) = service.get("/v1/keys/jwks.json");
+    assert!(head.contains("application/jwk-set+json"));
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&keys).unwrap()["keys"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    assert!(service.get("/nothing").0.starts_with("HTTP/1.1 404"));
+    service.signal("TERM");
+    let (status, logs) = service.wait();
+    assert!(status.success(), "{logs}");
+    // Logs are JSON lines, and hold nothing of what was ingested.
+    for line in logs.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+    }
+    assert!(!logs.contains("a.b") && !logs.contains("PRIVATE"));
+    drain(&settings(dir.path()));
+    assert_eq!(read_archive(&dir.path().join("archive")).count("entry"), 50);
+}
+
+#[test]
+fn a_second_run_on_the_same_log_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Service::start(dir.path(), &[]).unwrap();
+    let logs = Service::start(dir.path(), &[])
+        .err()
+        .expect("the second does not start");
+    assert!(logs.contains("another process runs stages on"), "{logs}");
+    drop(first);
+}
+
+#[test]
+fn keys_rotate_as_leaves_and_old_checkpoints_still_verify() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = format!("--signer=file:{}", text(&dir.path().join("keys")));
+    let ingest = |id: &str| {
+        let line = event(id, "acme") + "\n";
+        assert!(
+            ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes())
+                .status
+                .success()
+        );
+        drain(&settings(dir.path()));
+    };
+    ingest("before");
+    let added = ledgerline(&["keys", "add", &signer]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    ingest("between");
+    let listed = ledgerline(&["keys", "list", &signer, "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let keys = listed
+        .as_array()
+        .or_else(|| listed["keys"].as_array())
+        .expect("a list of keys")
+        .clone();
+    assert_eq!(keys.len(), 4, "{listed}");
+    let oldest = keys[0]["kid"].as_str().unwrap();
+    let retired = ledgerline(&["keys", "retire", oldest, &signer]);
+    assert!(retired.status.success(), "{}", stderr(&retired));
+    ingest("after");
+    let sealed = read_archive(&dir.path().join("archive"));
+    assert_eq!(sealed.events["acme"].len(), 3);
+    // Four partitions each declare two added keys and one retired.
+    assert_eq!(sealed.count("key"), 12);
+}
+
+#[test]
+fn a_changed_partition_count_is_refused_with_the_reason() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Service::start(dir.path(), &["--partitions=2"]).unwrap());
+    let logs = Service::start(dir.path(), &["--partitions=3"])
+        .err()
+        .expect("it does not start");
+    assert!(
+        logs.contains("partition") && logs.contains('2') && logs.contains('3'),
+        "{logs}"
+    );
+}
+
+#[test]
+fn a_corrupt_database_an_impossible_directory_and_a_missing_file_are_clear_errors() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ledger.db"), vec![7; 50_000]).unwrap();
+    let corrupt = ledgerline_with_input(
+        &["ingest", &log_url(dir.path()), "-"],
+        event("x", "acme").as_bytes(),
+    );
+    assert_eq!(corrupt.status.code(), Some(3), "{}", stderr(&corrupt));
+    assert!(stderr(&corrupt).contains("ledger.db"), "{}", stderr(&corrupt));
+
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let mut arguments = places(dir.path());
+    arguments[0] = format!("--log=sqlite:{}", text(&dir.path().join("other.db")));
+    arguments[1] = format!("--archive=file:{}", text(&file.join("archive")));
+    let output = program()
+        .arg("run")
+        .args(&arguments)
+        .arg("--listen=127.0.0.1:0")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("archive"), "{}", stderr(&output));
+
+    let missing = ledgerline(&["ingest", &log_url(dir.path()), "/nonexistent/events.ndjson"]);
+    assert_eq!(missing.status.code(), Some(3));
+    assert!(stderr(&missing).contains("/nonexistent/events.ndjson"));
+    assert_eq!(ledgerline(&["verify", "/nonexistent"]).status.code(), Some(3));
+}
+
+#[test]
+fn a_full_disk_ends_the_service_with_a_clear_error_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut lines = Vec::new();
+    for n in 0..2_000 {
+        ledgerline::cli::demo::write_event(n, 20, &mut lines);
+    }
+    let ingested = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], &lines);
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    // A limit on the size of files stands in for a disk without space: writes beyond it fail.
+    let limit_kib = fs::metadata(dir.path().join("ledger.db")).unwrap().len() / 1024 + 600;
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", limit_kib * 2);
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script, env!("CARGO_BIN_EXE_ledgerline"), "run"])
+        .args(places(dir.path()))
+        .arg("--listen=127.0.0.1:0")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let said = stderr(&output);
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.starts_with("ledgerline: ") && last.contains("ledger.db"),
+        "{last}"
+    );
+    drain(&settings(dir.path()));
+    assert_eq!(read_archive(&dir.path().join("archive")).count("entry"), 2_000);
+}
+
+#[test]
+fn a_locked_database_is_a_clear_error_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(async {
+            EmbeddedLog::open(&dir.path().join("ledger.db"), 1)
+                .await
+                .map(drop)
+        })
+        .unwrap();
+    let lock = runtime.block_on(async {
+        use sqlx::{Connection, Executor};
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("ledger.db"));
+        let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+        connection.execute("BEGIN IMMEDIATE").await.unwrap();
+        connection
+    });
+    let locked = ledgerline_with_input(
+        &["ingest", &log_url(dir.path()), "-"],
+        event("x", "acme").as_bytes(),
+    );
+    assert_eq!(locked.status.code(), Some(3), "{}", stderr(&locked));
+    assert!(stderr(&locked).contains("locked"), "{}", stderr(&locked));
+    drop(lock);
+    let again = ledgerline_with_input(
+        &["ingest", &log_url(dir.path()), "-"],
+        event("x", "acme").as_bytes(),
+    );
+    assert!(again.status.success(), "{}", stderr(&again));
+    drain(&settings(dir.path()));
+    assert_eq!(read_archive(&dir.path().join("archive")).count("entry"), 1);
+}
+
+#[test]
+fn a_proof_goes_from_archive_to_checker_and_a_changed_event_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let sent = event("e-1", "acme");
+    let ingested = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], sent.as_bytes());
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    drain(&settings(dir.path()));
+    let archive = dir.path().join("archive");
+    let at = |name: &str| text(&dir.path().join(name));
+    let proof = ledgerline(&[
+        "proof",
+        &text(&archive),
+        "--tenant",
+        "acme",
+        "--sequence",
+        "1",
+        "--out",
+        &at("p"),
+    ]);
+    assert!(proof.status.success(), "{}", stderr(&proof));
+    fs::write(dir.path().join("event.json"), format!("  {sent}  ")).unwrap();
+    let jwks = text(&archive.join("keys/jwks-2.json"));
+    let good = ledgerline(&[
+        "verify-proof",
+        &at("p"),
+        "--event",
+        &at("event.json"),
+        "--jwks",
+        &jwks,
+    ]);
+    assert!(good.status.success(), "{}", stderr(&good));
+    fs::write(dir.path().join("event.json"), sent.replace("a.b", "a.c")).unwrap();
+    let bad = ledgerline(&[
+        "verify-proof",
+        &at("p"),
+        "--event",
+        &at("event.json"),
+        "--jwks",
+        &jwks,
+    ]);
+    assert_eq!(bad.status.code(), Some(1));
+    let missing = ledgerline(&["proof", &text(&archive), "--tenant", "acme", "--sequence", "9"]);
+    assert_ne!(missing.status.code(), Some(0));
+}
+
+#[test]
+fn the_demo_seals_a_mapped_file_and_verify_accepts_it_with_pinned_keys_only_as_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    let record = |n: u32| {
+        format!(
+            "{{\"eventVersion\":\"1.08\",\"userIdentity\":{{\"type\":\"IAMUser\",\"arn\":\"arn:aws:iam::111122223333:user/u{n}\"}},\"eventTime\":\"2026-01-02T03:04:{:02}Z\",\"eventSource\":\"s3.amazonaws.com\",\"eventName\":\"GetObject\",\"eventID\":\"id-{n}\",\"requestParameters\":{{\"n\":{n}}}}}\n",
+            n % 60
+        )
+    };
+    let input = dir.path().join("cloudtrail.ndjson");
+    fs::write(&input, (0..100).map(record).collect::<String>()).unwrap();
+    let mapping = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join("connectors/cloudtrail.toml"));
+    let work = text(&dir.path().join("work"));
+    let demo = ledgerline(&[
+        "demo",
+        "--input",
+        &text(&input),
+        "--mapping",
+        &mapping,
+        "--dir",
+        &work,
+    ]);
+    assert!(demo.status.success(), "{}", stderr(&demo));
+    let told = String::from_utf8_lossy(&demo.stdout).into_owned();
+    assert!(
+        told.contains("s3.amazonaws.com") && told.contains("INVALID"),
+        "{told}"
+    );
+    let archive = format!("{work}/archive");
+    let plain = ledgerline(&["verify", &archive, "--json"]);
+    let plain: serde_json::Value = serde_json::from_slice(&plain.stdout).unwrap();
+    assert_eq!(
+        (&plain["verdict"], &plain["entries"]),
+        (&"consistent".into(), &100.into())
+    );
+    let pinned = ledgerline(&[
+        "verify",
+        &archive,
+        "--json",
+        "--jwks",
+        &format!("{archive}/keys/jwks-2.json"),
+    ]);
+    let pinned: serde_json::Value = serde_json::from_slice(&pinned.stdout).unwrap();
+    assert_eq!(pinned["verdict"], "valid");
+    assert!(!told.contains(LOG_NAME));
+}
