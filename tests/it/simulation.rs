@@ -17,10 +17,11 @@ mod judge;
 mod owners;
 mod scenario;
 
-use crate::sim::{Call, Defect, Fault, FaultKind, Plan, Schedule, World, matrix};
+use crate::sim::{Call, Defect, Fault, FaultKind, Plan, Schedule, World, block_on, matrix};
 use explore::Explored;
 use judge::{Tally, judge};
 use ledgerline::log::{NewRecord, topic};
+use ledgerline::stages::restore::Follower;
 use scenario::{Scenario, What};
 use std::collections::BTreeMap;
 
@@ -32,6 +33,8 @@ const STEPS_AFTER_FAULTS_MAX: u64 = 4_000;
 
 const EVERYTHING: [&str; 5] = ["event", "repeat", "conflict", "invalid", "misrouted"];
 
+/// Does something to an archive's object of that name.
+type Change = fn(&mut BTreeMap<String, Vec<u8>>, &str);
 type Hits = BTreeMap<(Call, FaultKind), u64>;
 
 /// A run without faults, of some stages over what the stages before them left.
@@ -83,7 +86,11 @@ fn archiving_survives_every_triple_of_faults_at_every_call() {
 /// A long run by its seed: the same seed gives the same run.
 fn run_seed(seed: u64, world: &World) -> Result<Tally, String> {
     let scenario = Scenario::long(seed, 60);
-    let schedule = if seed % 4 < 2 { Schedule::stalling(seed) } else { Schedule::seeded(seed) };
+    let schedule = if seed % 4 < 2 {
+        Schedule::stalling(seed)
+    } else {
+        Schedule::seeded(seed)
+    };
     owners::run(&scenario, world, schedule, seed, POLLS_MAX)?;
     let steps = world.steps();
     if steps > FAULTS_UNTIL_STEP + STEPS_AFTER_FAULTS_MAX {
@@ -112,7 +119,10 @@ fn long_runs_survive_faults_of_all_kinds_at_random() {
             *hits.entry((call, kind)).or_default() += world.hits_at(call, kind);
         }
     }
-    println!("{seeds} seeds, {steps} calls: {total:?}\n{}", matrix(|call, kind| hits[&(call, kind)]));
+    println!(
+        "{seeds} seeds, {steps} calls: {total:?}\n{}",
+        matrix(|call, kind| hits[&(call, kind)])
+    );
     assert!(failed.is_empty(), "{}", failed.join("\n"));
     // A run in which these do not happen shows nothing about them.
     for (what, count) in total.counts() {
@@ -120,15 +130,34 @@ fn long_runs_survive_faults_of_all_kinds_at_random() {
     }
 }
 
-/// Each once failed: an archiver that began while another went on took over how far that one had looked for checkpoints, and
-/// waited for ever for one that it had passed over.
-#[test]
-fn seeds_that_once_failed_do_not() {
-    for seed in [193, 300] {
-        let world = world_of_seed(seed);
-        let ran = run_seed(seed, &world);
-        assert!(ran.is_ok(), "seed {seed}: {ran:?}\n{}", world.trace().join("\n"));
+/// At every point of its run, the first of two owners stops until the other has come to the end.
+fn pause_everywhere(scenario: &Scenario, from: &World) -> usize {
+    const POLLS_OF_A_RUN: usize = 600;
+    for polls in 0..POLLS_OF_A_RUN {
+        let world = from.fork();
+        let script = [vec![0; polls], vec![1; 5_000]].concat();
+        let ran = owners::run(scenario, &world, Schedule::Script(script), 0, 40_000);
+        let judged = ran.and_then(|()| judge(scenario, &world));
+        assert!(
+            judged.is_ok(),
+            "paused after {polls} polls: {judged:?}\n{}",
+            world.trace().join("\n")
+        );
     }
+    POLLS_OF_A_RUN
+}
+
+#[test]
+fn a_notary_and_an_archiver_that_pause_anywhere_while_another_goes_on_come_to_the_end_too() {
+    let mut scenario = Scenario::short(1, &["event", "repeat", "conflict", "invalid", "event", "event"]);
+    // Several cuts: what the other one does meanwhile is more than one step's worth.
+    scenario.segment_bytes_max = 700;
+    let sealed = finished(&scenario.clone().stages(true, false, false), &World::new(1));
+    let notarizing = scenario.clone().stages(false, true, false);
+    let signed = finished(&notarizing, &sealed);
+    let notaries = pause_everywhere(&notarizing, &sealed);
+    let archivers = pause_everywhere(&scenario.stages(false, false, true), &signed);
+    println!("{notaries} pauses of a notary, {archivers} of an archiver");
 }
 
 #[test]
@@ -143,7 +172,9 @@ fn the_same_seed_gives_the_same_run_and_another_one_another() {
 }
 
 fn every_pair() -> impl Iterator<Item = (Call, FaultKind)> {
-    Call::ALL.into_iter().flat_map(|call| FaultKind::ALL.into_iter().map(move |kind| (call, kind)))
+    Call::ALL
+        .into_iter()
+        .flat_map(|call| FaultKind::ALL.into_iter().map(move |kind| (call, kind)))
 }
 
 #[test]
@@ -156,20 +187,35 @@ fn every_kind_of_fault_is_met_at_every_kind_of_call() {
     let calls = finished(&scenario, &World::new(2)).calls();
     let mut hits = Hits::new();
     for call in Call::ALL {
-        let steps: Vec<u64> = (0..).zip(&calls).filter(|(_, made)| **made == call).map(|(step, _)| step).collect();
+        let steps: Vec<u64> = (0..)
+            .zip(&calls)
+            .filter(|(_, made)| **made == call)
+            .map(|(step, _)| step)
+            .collect();
         let picked = steps.iter().take(EACH).chain(steps.iter().rev().take(EACH));
         for (step, fault) in picked.flat_map(|step| Fault::EACH.map(|fault| (*step, fault))) {
             let world = World::new(2).with_plan(Plan::at([(step, fault)]));
             let ran = owners::run(&scenario, &world, Schedule::RoundRobin, 0, POLLS_MAX);
             let judged = ran.and_then(|()| judge(&scenario, &world));
-            assert!(judged.is_ok(), "{fault:?} at {step}: {judged:?}\n{}", world.trace().join("\n"));
+            assert!(
+                judged.is_ok(),
+                "{fault:?} at {step}: {judged:?}\n{}",
+                world.trace().join("\n")
+            );
             *hits.entry((call, fault.kind())).or_default() += world.hits_at(call, fault.kind());
         }
     }
-    println!("{}", matrix(|call, kind| hits.get(&(call, kind)).copied().unwrap_or(0)));
+    println!(
+        "{}",
+        matrix(|call, kind| hits.get(&(call, kind)).copied().unwrap_or(0))
+    );
     // No stage asks for an object's size.
     for (call, kind) in every_pair().filter(|(call, _)| *call != Call::Head) {
-        assert!(hits.contains_key(&(call, kind)), "{kind:?} was never met at {}", call.as_str());
+        assert!(
+            hits.contains_key(&(call, kind)),
+            "{kind:?} was never met at {}",
+            call.as_str()
+        );
     }
 }
 
@@ -186,9 +232,24 @@ fn a_world_that_breaks_a_promise_is_noticed() {
     assert!(end_with(None).is_ok());
     for (defect, expected) in [
         (Defect::HidesInput { offset: 1 }, "lost, doubled or reordered"),
-        (Defect::ForgetsAppends { topic: topic::AUDIT_EVENTS }, "was not forwarded"),
-        (Defect::ForgetsAppends { topic: topic::LEDGER_ENTRIES }, "not done"),
-        (Defect::ForgetsAppends { topic: topic::LEDGER_CHECKPOINTS }, "not done"),
+        (
+            Defect::ForgetsAppends {
+                topic: topic::AUDIT_EVENTS,
+            },
+            "was not forwarded",
+        ),
+        (
+            Defect::ForgetsAppends {
+                topic: topic::LEDGER_ENTRIES,
+            },
+            "not done",
+        ),
+        (
+            Defect::ForgetsAppends {
+                topic: topic::LEDGER_CHECKPOINTS,
+            },
+            "not done",
+        ),
         (Defect::AltersEntries { from: 3 }, ""),
         (Defect::StoresHalf, "stopped"),
         (Defect::Overwrites, ""),
@@ -200,9 +261,15 @@ fn a_world_that_breaks_a_promise_is_noticed() {
 
 #[test]
 fn a_log_that_applies_every_append_twice_changes_nothing() {
-    let (once, twice) = (end_with(None).unwrap(), end_with(Some(Defect::AppliesTwice)).unwrap());
+    let (once, twice) = (
+        end_with(None).unwrap(),
+        end_with(Some(Defect::AppliesTwice)).unwrap(),
+    );
     assert!(twice.skipped > once.skipped);
-    assert_eq!((twice.entries, twice.rerouted, twice.objects), (once.entries, once.rerouted, once.objects));
+    assert_eq!(
+        (twice.entries, twice.rerouted, twice.objects),
+        (once.entries, once.rerouted, once.objects)
+    );
 }
 
 #[test]
@@ -211,8 +278,7 @@ fn an_archive_that_was_changed_is_noticed_at_every_object() {
     let world = finished(&scenario, &World::new(2));
     judge(&scenario, &world).unwrap();
     let names: Vec<String> = world.objects().into_keys().collect();
-    type Objects = BTreeMap<String, Vec<u8>>;
-    let changes: [(&str, fn(&mut Objects, &str)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("removed", |objects, name| drop(objects.remove(name))),
         ("flipped", |objects, name| {
             let bytes = objects.get_mut(name).unwrap();
@@ -226,9 +292,12 @@ fn an_archive_that_was_changed_is_noticed_at_every_object() {
     ];
     for name in &names {
         for (what, change) in changes {
-            let changed = world.fork();
-            changed.edit_objects(|objects| change(objects, name));
-            assert!(judge(&scenario, &changed).is_err(), "{name} was {what}, and nothing noticed");
+            let fork = world.fork();
+            fork.edit_objects(|objects| change(objects, name));
+            assert!(
+                judge(&scenario, &fork).is_err(),
+                "{name} was {what}, and nothing noticed"
+            );
         }
     }
 }
@@ -239,12 +308,57 @@ fn an_input_without_a_leaf_and_an_event_that_is_not_what_was_sent_are_noticed() 
     let world = finished(&scenario, &World::new(2));
     let late = world.fork();
     let value = scenario.inputs[0][0].clone();
-    late.put_records(topic::AUDIT_EVENTS, 1, vec![NewRecord { value, ..NewRecord::default() }]);
+    late.put_records(
+        topic::AUDIT_EVENTS,
+        1,
+        vec![NewRecord {
+            value,
+            ..NewRecord::default()
+        }],
+    );
     assert!(judge(&scenario, &late).unwrap_err().contains("the rest is lost"));
 
     let mut other = scenario.clone();
     if let Some(What::Event { canonical, .. }) = other.what.get_mut(&scenario.inputs[0][0]) {
         canonical.insert(1, b' ');
     }
-    assert!(judge(&other, &world).unwrap_err().contains("not the canonical form"));
+    assert!(
+        judge(&other, &world)
+            .unwrap_err()
+            .contains("not the canonical form")
+    );
+}
+
+#[test]
+fn a_forwarding_position_that_a_producer_made_up_is_no_position() {
+    let scenario = Scenario::short(2, &EVERYTHING).stages(true, false, false);
+    let world = World::new(2);
+    let made_up = [
+        "",
+        "x@1",
+        "audit.events/1@18446744073709551615",
+        "audit.events/0@1",
+        "audit.events/2@1",
+        "other/1@1",
+    ];
+    for (place, via) in made_up.iter().enumerate() {
+        let value = scenario.inputs[0][place % 2].clone();
+        let headers = vec![("ledgerline-via".to_owned(), via.as_bytes().to_vec())];
+        world.put_records(
+            topic::AUDIT_EVENTS,
+            0,
+            vec![NewRecord {
+                value,
+                headers,
+                ..NewRecord::default()
+            }],
+        );
+    }
+    let log = finished(&scenario, &world).log(owners::NOBODY);
+    let forwarded = block_on(async {
+        let mut follower = Follower::restore(&log, &scenario.partition(0)).await.unwrap();
+        follower.catch_up(&log, None).await.unwrap();
+        follower.state.forwarded
+    });
+    assert!(forwarded.is_empty(), "{forwarded:?}");
 }

@@ -41,8 +41,19 @@ struct Run {
 
 impl Archiver {
     #[must_use]
-    pub fn new(log: Arc<dyn Log>, vault: Arc<dyn Vault>, partition: PartitionConfig, classes: Classes) -> Self {
-        Self { log, vault, partition, classes, run: None }
+    pub fn new(
+        log: Arc<dyn Log>,
+        vault: Arc<dyn Vault>,
+        partition: PartitionConfig,
+        classes: Classes,
+    ) -> Self {
+        Self {
+            log,
+            vault,
+            partition,
+            classes,
+            run: None,
+        }
     }
 
     /// The size up to which everything is in the archive, as far as this archiver knows.
@@ -71,16 +82,26 @@ impl Archiver {
     async fn resume(&self) -> Result<Run, StageError> {
         let tree = self.archived_tree().await?;
         let archived_size = tree.size();
-        let committed = self.log.committed(GROUP, topic::LEDGER_ENTRIES, self.partition.partition).await?;
+        let committed = self
+            .log
+            .committed(GROUP, topic::LEDGER_ENTRIES, self.partition.partition)
+            .await?;
         // The position is a place to start reading, nothing more: what was archived before is read again and passed over.
         let position = committed
             .and_then(|committed| committed.metadata.parse::<Position>().ok())
             .filter(|position| position.index <= archived_size)
             .unwrap_or(Position::BEGIN);
         // Another archiver may have gone on since the archive was listed: beyond this one's size, checkpoints that it needs lie before.
-        let checkpoints = self.log.committed(GROUP, topic::LEDGER_CHECKPOINTS, self.partition.partition).await?;
-        let checkpoints = checkpoints
-            .filter(|committed| committed.metadata.parse::<u64>().is_ok_and(|archived| archived <= archived_size));
+        let checkpoints = self
+            .log
+            .committed(GROUP, topic::LEDGER_CHECKPOINTS, self.partition.partition)
+            .await?;
+        let checkpoints = checkpoints.filter(|committed| {
+            committed
+                .metadata
+                .parse::<u64>()
+                .is_ok_and(|archived| archived <= archived_size)
+        });
         let reader = Reader::open(self.log.as_ref(), self.partition.partition, position)
             .await
             .map_err(|error| reader_error(self.partition.partition, error))?;
@@ -97,19 +118,33 @@ impl Archiver {
     /// The tree of the last archived cut, from its tiles; its root must be the checkpoint's.
     async fn archived_tree(&self) -> Result<TileBuilder, StageError> {
         let prefix = format!("{}/checkpoints/", self.partition.origin);
-        let Some(name) = self.vault.list(&prefix).await?.pop() else { return Ok(TileBuilder::new()) };
+        let Some(name) = self.vault.list(&prefix).await?.pop() else {
+            return Ok(TileBuilder::new());
+        };
         let bytes = self.get(&name).await?;
         let checkpoint = SignedCheckpoint::parse(&bytes)
             .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))?
             .checkpoint;
         let mut tiles = Vec::new();
         for tile in crate::ledger::tile::partial_names(checkpoint.size) {
-            tiles.push((tile, self.get(&format!("{}/{}", self.partition.origin, tile.path())).await?));
+            tiles.push((
+                tile,
+                self.get(&format!("{}/{}", self.partition.origin, tile.path()))
+                    .await?,
+            ));
         }
-        let find = |wanted: &_| tiles.iter().find(|(tile, _)| tile == wanted).map(|(_, bytes)| bytes.clone()).ok_or(());
+        let find = |wanted: &_| {
+            tiles
+                .iter()
+                .find(|(tile, _)| tile == wanted)
+                .map(|(_, bytes)| bytes.clone())
+                .ok_or(())
+        };
         match TileBuilder::from_right_edge(checkpoint.size, find) {
             Ok(tree) if tree.root() == checkpoint.root => Ok(tree),
-            Ok(_) | Err(_) => Err(self.stopped(format!("the archive's tiles do not give the root of its {name}"))),
+            Ok(_) | Err(_) => {
+                Err(self.stopped(format!("the archive's tiles do not give the root of its {name}")))
+            }
         }
     }
 
@@ -126,13 +161,18 @@ impl Archiver {
         }
         if run.pending.is_empty() {
             let fetched = run.reader.fetch(self.log.as_ref()).await;
-            run.pending = fetched.map_err(|error| reader_error(self.partition.partition, error))?.into();
+            run.pending = fetched
+                .map_err(|error| reader_error(self.partition.partition, error))?
+                .into();
         }
         if run.pending.is_empty() {
             return Ok(Step::Idle);
         }
         while let Some(record) = run.pending.pop_front() {
-            let seen = run.reader.offer(&record).map_err(|error| reader_error(self.partition.partition, error))?;
+            let seen = run
+                .reader
+                .offer(&record)
+                .map_err(|error| reader_error(self.partition.partition, error))?;
             let Seen::Leaf(accepted) = seen else { continue };
             if accepted.leaf.index < run.machine.next_index() {
                 continue;
@@ -146,20 +186,34 @@ impl Archiver {
     }
 
     /// The signed checkpoint of a cut, once the notary has made it.
-    async fn find_checkpoint(&self, finished: &Finished, from: &mut Offset) -> Result<Option<Vec<u8>>, StageError> {
+    async fn find_checkpoint(
+        &self,
+        finished: &Finished,
+        from: &mut Offset,
+    ) -> Result<Option<Vec<u8>>, StageError> {
         let partition = self.partition.partition;
         loop {
             let records = self
                 .log
-                .read(topic::LEDGER_CHECKPOINTS, partition, *from, CHECKPOINTS_READ_MAX, CHECKPOINT_BYTES_READ_MAX)
+                .read(
+                    topic::LEDGER_CHECKPOINTS,
+                    partition,
+                    *from,
+                    CHECKPOINTS_READ_MAX,
+                    CHECKPOINT_BYTES_READ_MAX,
+                )
                 .await?;
             if records.is_empty() {
                 return Ok(None);
             }
             for record in records {
                 *from = record.offset + 1;
-                let Ok(signed) = SignedCheckpoint::parse(&record.value) else { continue };
-                if signed.checkpoint.size != finished.size || signed.checkpoint.origin != self.partition.origin {
+                let Ok(signed) = SignedCheckpoint::parse(&record.value) else {
+                    continue;
+                };
+                if signed.checkpoint.size != finished.size
+                    || signed.checkpoint.origin != self.partition.origin
+                {
                     continue;
                 }
                 if signed.checkpoint.root != finished.root {
@@ -178,15 +232,25 @@ impl Archiver {
             self.put(name, bytes, |stored| stored == bytes).await?;
         }
         for (name, lines) in &finished.segments {
-            let frame = Finished::compress(lines)
-                .map_err(|error| StageError::Fatal { what: format!("cannot compress {name}: {error}"), source: None })?;
+            let frame = Finished::compress(lines).map_err(|error| StageError::Fatal {
+                what: format!("cannot compress {name}: {error}"),
+                source: None,
+            })?;
             // Another compressor's frame of the same lines is the same segment.
-            self.put(name, &frame, |stored| segment::identity_of_frame(stored) == Some(segment::identity(lines))).await?;
+            self.put(name, &frame, |stored| {
+                segment::identity_of_frame(stored) == Some(segment::identity(lines))
+            })
+            .await?;
         }
         self.store_keys(finished).await?;
         let name = names::checkpoint(&self.partition.origin, finished.size);
-        self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint)).await?;
-        tracing::info!(partition = self.partition.partition, size = finished.size, "archived a cut");
+        self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint))
+            .await?;
+        tracing::info!(
+            partition = self.partition.partition,
+            size = finished.size,
+            "archived a cut"
+        );
         Ok(())
     }
 
@@ -223,12 +287,20 @@ impl Archiver {
 
     async fn put_keys(&self, keys: &[PublicKey]) -> Result<(), StageError> {
         let bytes = jwks::write(keys);
-        self.put(&names::jwks(keys.len()), &bytes, |stored| stored == bytes).await
+        self.put(&names::jwks(keys.len()), &bytes, |stored| stored == bytes)
+            .await
     }
 
     async fn archived_keys(&self) -> Result<Vec<PublicKey>, StageError> {
-        let count = |name: &String| name.strip_prefix("keys/jwks-")?.strip_suffix(".json")?.parse::<usize>().ok();
-        let Some(most) = self.vault.list("keys/").await?.iter().filter_map(count).max() else { return Ok(Vec::new()) };
+        let count = |name: &String| {
+            name.strip_prefix("keys/jwks-")?
+                .strip_suffix(".json")?
+                .parse::<usize>()
+                .ok()
+        };
+        let Some(most) = self.vault.list("keys/").await?.iter().filter_map(count).max() else {
+            return Ok(Vec::new());
+        };
         let name = names::jwks(most);
         jwks::parse(&self.get(&name).await?)
             .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))
@@ -238,26 +310,45 @@ impl Archiver {
     async fn commit(&self, run: &Run) -> Result<(), StageError> {
         let partition = self.partition.partition;
         let position = run.reader.position();
-        let entries = Committed { offset: position.offset, metadata: position.to_string() };
-        self.log.commit(GROUP, topic::LEDGER_ENTRIES, partition, entries).await?;
-        let checkpoints = Committed { offset: run.checkpoints_from, metadata: run.archived_size.to_string() };
-        self.log.commit(GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints).await?;
+        let entries = Committed {
+            offset: position.offset,
+            metadata: position.to_string(),
+        };
+        self.log
+            .commit(GROUP, topic::LEDGER_ENTRIES, partition, entries)
+            .await?;
+        let checkpoints = Committed {
+            offset: run.checkpoints_from,
+            metadata: run.archived_size.to_string(),
+        };
+        self.log
+            .commit(GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints)
+            .await?;
         Ok(())
     }
 
     async fn get(&self, name: &str) -> Result<Vec<u8>, StageError> {
         self.vault.get(name).await?.ok_or_else(|| {
-            VaultError::Fatal { what: format!("the archive's {name} was there and is gone"), source: None }.into()
+            VaultError::Fatal {
+                what: format!("the archive's {name} was there and is gone"),
+                source: None,
+            }
+            .into()
         })
     }
 
     fn fork(&self, what: &str) -> StageError {
         metrics::counter!("ledgerline_archive_forks_total").increment(1);
-        self.stopped(format!("{what} is in the archive with other content: the log and the archive have parted"))
+        self.stopped(format!(
+            "{what} is in the archive with other content: the log and the archive have parted"
+        ))
     }
 
     fn stopped(&self, what: String) -> StageError {
-        StageError::Stopped { partition: self.partition.partition, what }
+        StageError::Stopped {
+            partition: self.partition.partition,
+            what,
+        }
     }
 }
 

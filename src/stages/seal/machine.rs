@@ -59,7 +59,10 @@ pub enum Judgement {
     Refused(Refusal),
     /// An event of a tenant of another partition. MUST be forwarded, and the forward acknowledged, before it is sealed as `rerouted`:
     /// a crash between the two forwards it again, which the target knows by `via`.
-    Misrouted { partition: u32, tenant: String },
+    Misrouted {
+        partition: u32,
+        tenant: String,
+    },
 }
 
 /// What an input became.
@@ -108,7 +111,14 @@ impl SealMachine {
     #[must_use]
     pub fn new(state: PartitionState, epoch: u64, session: Session, config: SealConfig) -> Self {
         let parser = EventParser::new(config.limits);
-        Self { state, config, epoch, session, parser, leaf_bytes: Vec::with_capacity(512) }
+        Self {
+            state,
+            config,
+            epoch,
+            session,
+            parser,
+            leaf_bytes: Vec::with_capacity(512),
+        }
     }
 
     #[must_use]
@@ -119,7 +129,11 @@ impl SealMachine {
     /// The first offset of `<topic>/<partition>` that was not sealed yet.
     #[must_use]
     pub fn next_offset(&self, source: &str) -> u64 {
-        self.state.order.sources.get(source).map_or(0, |source| source.next_offset)
+        self.state
+            .order
+            .sources
+            .get(source)
+            .map_or(0, |source| source.next_offset)
     }
 
     /// Looks at an input alone. Does not change what will be sealed.
@@ -134,7 +148,10 @@ impl SealMachine {
                 if partition == self.state.order.partition {
                     Judgement::Event(event)
                 } else {
-                    Judgement::Misrouted { partition, tenant: event.tenant_id }
+                    Judgement::Misrouted {
+                        partition,
+                        tenant: event.tenant_id,
+                    }
                 }
             }
         }
@@ -154,14 +171,28 @@ impl SealMachine {
         }
         let name = source_name(input);
         if !self.state.order.sources.contains_key(&name) {
-            self.emit(Body::Source { incarnation: 1, source: &name }, &Payload::default(), now, out)?;
+            self.emit(
+                Body::Source {
+                    incarnation: 1,
+                    source: &name,
+                },
+                &Payload::default(),
+                now,
+                out,
+            )?;
         }
         let source = &format!("{name}@{}", input.offset);
         let sealed = match judgement {
             Judgement::AlreadySealed => return Ok(None),
-            Judgement::Refused(refusal) => self.reject(input, source, refusal.code, refusal.tenant.as_deref(), now, out),
+            Judgement::Refused(refusal) => {
+                self.reject(input, source, refusal.code, refusal.tenant.as_deref(), now, out)
+            }
             Judgement::Misrouted { partition, tenant } => {
-                let body = Body::Rerouted { partition: u64::from(*partition), source, tenant };
+                let body = Body::Rerouted {
+                    partition: u64::from(*partition),
+                    source,
+                    tenant,
+                };
                 self.emit(body, &Payload::default(), now, out)
             }
             Judgement::Event(event) => self.seal_event(input, source, event, now, out),
@@ -186,12 +217,26 @@ impl SealMachine {
             None => self.replay_of(input),
         };
         if let Some(of) = of {
-            let payload = Payload { via: self.via(input), ..Payload::default() };
+            let payload = Payload {
+                via: self.via(input),
+                ..Payload::default()
+            };
             return self.emit(Body::Duplicate { of, source, tenant }, &payload, now, out);
         }
         let head = self.state.heads.get(tenant);
-        let body = Body::Entry { event: digest, prev: head.hash, sequence: head.sequence + 1, source, tenant };
-        let payload = Payload { event: Some(&event.canonical), raw: None, via: self.via(input), key: Some(key) };
+        let body = Body::Entry {
+            event: digest,
+            prev: head.hash,
+            sequence: head.sequence + 1,
+            source,
+            tenant,
+        };
+        let payload = Payload {
+            event: Some(&event.canonical),
+            raw: None,
+            via: self.via(input),
+            key: Some(key),
+        };
         self.emit(body, &payload, now, out)
     }
 
@@ -208,7 +253,11 @@ impl SealMachine {
     /// A forwarded input that came a second time, after its id left the window: exact by its first position.
     fn replay_of(&self, input: &Input<'_>) -> Option<u64> {
         let (source, offset) = split_position(self.via(input)?)?;
-        self.state.forwarded.get(source).filter(|known| offset < known.next_offset).map(|known| known.index)
+        self.state
+            .forwarded
+            .get(source)
+            .filter(|known| offset < known.next_offset)
+            .map(|known| known.index)
     }
 
     fn reject(
@@ -221,8 +270,18 @@ impl SealMachine {
         out: &mut Vec<NewRecord>,
     ) -> Result<Sealed, SealError> {
         let (raw, raw_bytes) = (sha256(input.value), input.value.len() as u64);
-        let body = Body::Rejected { code, raw, raw_bytes, source, tenant };
-        let payload = Payload { raw: Some(input.value), via: self.via(input), ..Payload::default() };
+        let body = Body::Rejected {
+            code,
+            raw,
+            raw_bytes,
+            source,
+            tenant,
+        };
+        let payload = Payload {
+            raw: Some(input.value),
+            via: self.via(input),
+            ..Payload::default()
+        };
         self.emit(body, &payload, now, out)
     }
 
@@ -235,7 +294,11 @@ impl SealMachine {
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
     ) -> Result<Sealed, SealError> {
-        let body = Body::Genesis { keys: keys.to_vec(), ledger, partitions: u64::from(partitions) };
+        let body = Body::Genesis {
+            keys: keys.to_vec(),
+            ledger,
+            partitions: u64::from(partitions),
+        };
         self.emit(body, &Payload::default(), now, out)
     }
 
@@ -279,12 +342,19 @@ impl SealMachine {
     ) -> Result<Sealed, SealError> {
         let sealed_at = self.sealed_at(now)?;
         let origin = self.state.order.origin.clone();
-        let leaf = Leaf { index: self.state.order.next_index, origin: &origin, sealed_at, body };
+        let leaf = Leaf {
+            index: self.state.order.next_index,
+            origin: &origin,
+            sealed_at,
+            body,
+        };
         let mut leaf_bytes = std::mem::take(&mut self.leaf_bytes);
         leaf_bytes.clear();
         leaf.write(&mut leaf_bytes);
         if leaf_bytes.len() > crate::ledger::leaf::LEAF_BYTES_MAX {
-            return Err(SealError::LeafTooLarge { bytes: leaf_bytes.len() });
+            return Err(SealError::LeafTooLarge {
+                bytes: leaf_bytes.len(),
+            });
         }
         let record = LeafRecord {
             leaf: &leaf,
@@ -296,7 +366,14 @@ impl SealMachine {
         self.state.apply(&record, payload.key)?;
         out.push(NewRecord {
             key: leaf.body.tenant().unwrap_or_default().as_bytes().to_vec(),
-            value: record::encode_leaf(self.epoch, &self.session, &leaf_bytes, record.event, record.raw, record.via),
+            value: record::encode_leaf(
+                self.epoch,
+                &self.session,
+                &leaf_bytes,
+                record.event,
+                record.raw,
+                record.via,
+            ),
             headers: Vec::new(),
         });
         let full = self.state.segment_bytes >= self.config.segment_bytes_max;
@@ -304,7 +381,11 @@ impl SealMachine {
             Body::Rejected { code, .. } => Some(code),
             _ => None,
         };
-        let sealed = Sealed { index: leaf.index, kind: leaf.body.kind(), code };
+        let sealed = Sealed {
+            index: leaf.index,
+            kind: leaf.body.kind(),
+            code,
+        };
         self.leaf_bytes = leaf_bytes;
         if full {
             self.cut(now, out)?;
@@ -318,7 +399,10 @@ impl SealMachine {
         let ahead = now.saturating_sub(order.last_sealed_at);
         if order.next_index > 0 && ahead > self.config.clock_ahead_micros_max {
             let max_s = self.config.clock_ahead_micros_max / 1_000_000;
-            return Err(SealError::ClockAhead { ahead_s: ahead / 1_000_000, max_s });
+            return Err(SealError::ClockAhead {
+                ahead_s: ahead / 1_000_000,
+                max_s,
+            });
         }
         Ok(now.max(order.last_sealed_at))
     }

@@ -176,28 +176,30 @@ impl Sealer {
                 genesis.partitions, genesis.partitions
             )));
         }
-        let ledger = if self.partition.partition == 0 {
-            HEXLOWER.encode(&(self.random)()?)
+        let (ledger, keys) = if self.partition.partition == 0 {
+            let keys = self
+                .signer
+                .keys()
+                .into_iter()
+                .filter(|held| !held.retired)
+                .map(|held| held.key)
+                .collect();
+            (HEXLOWER.encode(&(self.random)()?), keys)
         } else {
-            match self.ledger_of_partition_0().await? {
-                Some(ledger) => ledger,
+            // Its keys too: a key that came since is declared by a leaf in every partition, so that all declare the same in the same order.
+            match self.genesis_of_partition_0().await? {
+                Some(genesis) => genesis,
                 None => return Ok(false),
             }
         };
-        let keys: Vec<PublicKey> = self
-            .signer
-            .keys()
-            .into_iter()
-            .filter(|held| !held.retired)
-            .map(|held| held.key)
-            .collect();
         machine
             .genesis(&ledger, partitions, &keys, self.clock.now(), out)
             .map_err(|error| self.seal_error(error))?;
         Ok(true)
     }
 
-    async fn ledger_of_partition_0(&self) -> Result<Option<String>, StageError> {
+    /// The ledger's id and the keys that it began with.
+    async fn genesis_of_partition_0(&self) -> Result<Option<(String, Vec<PublicKey>)>, StageError> {
         let to_stage_error = |error| reader_error(0, error);
         let mut reader = Reader::open(self.log.as_ref(), 0, Position::BEGIN)
             .await
@@ -210,7 +212,7 @@ impl Sealer {
             for record in &records {
                 if let Seen::Leaf(accepted) = reader.offer(record).map_err(to_stage_error)? {
                     return match accepted.leaf.body {
-                        Body::Genesis { ledger, .. } => Ok(Some(ledger.to_owned())),
+                        Body::Genesis { ledger, keys, .. } => Ok(Some((ledger.to_owned(), keys))),
                         _ => Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned())),
                     };
                 }

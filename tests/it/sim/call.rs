@@ -112,15 +112,11 @@ impl Call {
 
 /// Which fault kinds were met at which kinds of call: a row each.
 pub fn matrix(hits: impl Fn(Call, FaultKind) -> u64) -> String {
-    let mut table = format!("{:<30}", "");
-    for kind in FaultKind::ALL {
-        table.push_str(&format!("{:>18}", format!("{kind:?}")));
-    }
+    let names = FaultKind::ALL.map(|kind| format!("{:>18}", format!("{kind:?}")));
+    let mut rows = vec![format!("{:<30}{}", "", names.concat())];
     for call in Call::ALL {
-        table.push_str(&format!("\n{:<30}", call.as_str()));
-        for kind in FaultKind::ALL {
-            table.push_str(&format!("{:>18}", hits(call, kind)));
-        }
+        let counts = FaultKind::ALL.map(|kind| format!("{:>18}", hits(call, kind)));
+        rows.push(format!("{:<30}{}", call.as_str(), counts.concat()));
     }
-    table
+    rows.join("\n")
 }

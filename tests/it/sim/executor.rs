@@ -27,7 +27,10 @@ impl Schedule {
     }
 
     pub fn stalling(seed: u64) -> Self {
-        Self::Stalling { random: Random::new(seed), stalled: 0 }
+        Self::Stalling {
+            random: Random::new(seed),
+            stalled: 0,
+        }
     }
 
     /// The place among `count` unfinished owners to poll at the given turn.
@@ -44,7 +47,11 @@ impl Schedule {
                 if turn.is_multiple_of(STRETCH_TURNS) {
                     *stalled = random.below(u64::MAX);
                 }
-                let active: Vec<usize> = unfinished.iter().copied().filter(|owner| *stalled >> (owner % 64) & 1 == 0).collect();
+                let active: Vec<usize> = unfinished
+                    .iter()
+                    .copied()
+                    .filter(|owner| *stalled >> (owner % 64) & 1 == 0)
+                    .collect();
                 let among = if active.is_empty() { unfinished } else { &active };
                 among[usize::try_from(random.below(among.len() as u64)).unwrap()]
             }

@@ -22,18 +22,29 @@ impl ArchiveSource for InMemory<'_> {
     }
 
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
-        Ok(self.0.get(name).map(|bytes| Box::new(&bytes[..]) as ObjectReader<'s>))
+        Ok(self
+            .0
+            .get(name)
+            .map(|bytes| Box::new(&bytes[..]) as ObjectReader<'s>))
     }
 }
 
 /// The verdict of `ledgerline verify` with the simulation's keys trusted must be `valid`.
 pub fn verify_by_the_product(scenario: &Scenario, objects: &BTreeMap<String, Vec<u8>>) -> Result<(), String> {
-    let options = Options { trusted: Some(scenario.signer.public()), threads: 1, ..Options::default() };
+    let options = Options {
+        trusted: Some(scenario.signer.public()),
+        threads: 1,
+        ..Options::default()
+    };
     let report = verify(&InMemory(objects), &options, &mut |_| {}).map_err(|error| error.to_string())?;
     if report.verdict == Verdict::Valid {
         return Ok(());
     }
-    Err(format!("the verifier says {}: {:?}", report.verdict.as_str(), report.first_bad))
+    Err(format!(
+        "the verifier says {}: {:?}",
+        report.verdict.as_str(),
+        report.first_bad
+    ))
 }
 
 /// What an object must be.
@@ -145,7 +156,9 @@ fn due_tiles(origin: &str, leaves: &[Digest], due: &mut BTreeMap<String, Due>) {
         }
         let root = |tile: &[Digest]| {
             let mut range = CompactRange::new();
-            tile.iter().for_each(|hash| range.push(*hash));
+            for hash in tile {
+                range.push(*hash);
+            }
             range.root()
         };
         hashes = hashes.chunks_exact(256).map(root).collect();

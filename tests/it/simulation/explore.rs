@@ -41,7 +41,11 @@ impl fmt::Display for Runs {
 impl<'s> Explored<'s> {
     pub fn new(scenario: &'s Scenario, from: &'s World) -> Self {
         let given = (!scenario.seal).then(|| judge_ledger(scenario, from, &mut Tally::default()).unwrap());
-        Self { scenario, from, given }
+        Self {
+            scenario,
+            from,
+            given,
+        }
     }
 
     /// Every run with at most `faults_max` faults.

@@ -138,7 +138,9 @@ pub fn judge_downstream(
     for one in ended {
         let in_partition = |what| format!("partition {}: {what}", one.partition);
         if world.end_of(topic::LEDGER_ENTRIES, one.partition) != one.log_end {
-            return Err(in_partition("ledger.entries was written to by who only reads it".to_owned()));
+            return Err(in_partition(
+                "ledger.entries was written to by who only reads it".to_owned(),
+            ));
         }
         if scenario.seal || scenario.notarize {
             check_restore(scenario, world, one).map_err(in_partition)?;
@@ -305,7 +307,7 @@ impl<'s> Model<'s> {
         match what {
             What::Refused(code) => {
                 tally.rejected += 1;
-                self.check_rejected(*code, input, kept, leaf)?;
+                Self::check_rejected(*code, input, kept, leaf)?;
             }
             What::Event { tenant, .. }
                 if partition_of(tenant, self.scenario.partitions) != self.partition =>
@@ -344,13 +346,7 @@ impl<'s> Model<'s> {
         Ok(())
     }
 
-    fn check_rejected(
-        &self,
-        due: RejectCode,
-        input: &Record,
-        kept: &Kept,
-        leaf: &Leaf<'_>,
-    ) -> Result<(), String> {
+    fn check_rejected(due: RejectCode, input: &Record, kept: &Kept, leaf: &Leaf<'_>) -> Result<(), String> {
         match &leaf.body {
             Body::Rejected {
                 code, raw, raw_bytes, ..
@@ -395,7 +391,7 @@ impl<'s> Model<'s> {
             Some((_, index, stored)) if *stored == canonical => Some(*index),
             Some(_) => {
                 tally.rejected += 1;
-                return self.check_rejected(RejectCode::Conflict, input, kept, leaf);
+                return Self::check_rejected(RejectCode::Conflict, input, kept, leaf);
             }
             None => replay,
         };

@@ -94,7 +94,7 @@ impl Run {
         run
     }
 
-    fn add_owners<'e>(self: &Rc<Self>, executor: &mut Executor<'e>) {
+    fn add_owners(self: &Rc<Self>, executor: &mut Executor<'_>) {
         let mut owner = 0;
         for partition in 0..self.scenario.partitions {
             for nth in 0..OWNERS_EACH {
@@ -273,7 +273,7 @@ async fn archive(run: Rc<Run>, owner: usize, partition: u32) {
         run.log(owner),
         Arc::new(run.world.vault(owner)),
         run.scenario.partition(partition),
-        run.scenario.classes(),
+        Scenario::classes(),
     );
     while run.final_size[partition as usize]
         .get()
