@@ -145,7 +145,12 @@ pub struct Settings {
     pub archive_class: Vec<String>,
 
     /// A stage that fails for this long ends the process [default: 120000].
-    #[arg(long, env = "LEDGERLINE_RETRY_FOR_MS", value_name = "MS", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "LEDGERLINE_RETRY_FOR_MS",
+        value_name = "MS",
+        hide_short_help = true
+    )]
     pub retry_for_ms: Option<String>,
 
     /// Seal although the clock is more than 24 hours ahead of the last leaf: for a ledger that was idle or down for longer, with a clock

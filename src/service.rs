@@ -3,6 +3,7 @@
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, SignerConfig, StageName};
+use crate::ledger::canonical::Limits;
 use crate::ledger::key::PublicKey;
 use crate::ledger::names;
 use crate::log::embedded::EmbeddedLog;
@@ -251,7 +252,7 @@ fn runner(stage: StageName, config: &Config, seams: &Seams, partition: u32) -> R
     let partition = PartitionConfig {
         origin: names::origin(&config.log_name, partition),
         partition,
-        limits: config.seal.limits,
+        limits: Limits::default(),
         window_entries_max: config.window_entries_max,
     };
     let log = Arc::clone(&seams.log);
@@ -309,7 +310,7 @@ impl Task {
                             self.bell.notify_waiters();
                             tokio::task::yield_now().await;
                         }
-                        Step::Idle if upstream_ended && self.runner.finish().await? => {
+                        Step::Idle if upstream_ended && self.finish().await? => {
                             self.report(Doing::Finished);
                             self.ended.send_replace(true);
                             self.bell.notify_waiters();
@@ -344,6 +345,14 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    /// As [`Runner::finish`]; what is worth another try is tried by the next step.
+    async fn finish(&mut self) -> Result<bool, StageError> {
+        match self.runner.finish().await {
+            Err(StageError::Retry { .. }) => Ok(false),
+            finished => finished,
+        }
     }
 
     fn report(&self, doing: Doing) {

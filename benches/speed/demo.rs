@@ -114,11 +114,7 @@ async fn copy_rows(from: &Path, to: &Path) -> Result<Ceiling, Box<dyn Error>> {
 type LogRow = (i64, i64, Vec<u8>, Option<Vec<u8>>, Vec<u8>);
 
 /// One transaction, many rows a statement: the fastest way that was found.
-async fn insert(
-    target: &mut SqliteConnection,
-    table: &str,
-    batch: &[LogRow],
-) -> Result<(), sqlx::Error> {
+async fn insert(target: &mut SqliteConnection, table: &str, batch: &[LogRow]) -> Result<(), sqlx::Error> {
     let mut transaction = target.begin().await?;
     for rows in batch.chunks(100) {
         let places = vec!["(?,?,?,?,?)"; rows.len()].join(",");

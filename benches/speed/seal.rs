@@ -67,7 +67,13 @@ fn seal_all(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
     let mut machine = SealMachine::new(state, 1, [7; 16], SealConfig::default());
     let key = PublicKey::from_ed25519("bench", &[9; 32]);
     let mut out: Vec<NewRecord> = Vec::new();
-    machine.genesis("0123456789abcdef0123456789abcdef", 1, &[key], 1, &mut out)?;
+    machine.genesis(
+        "0123456789abcdef0123456789abcdef",
+        1,
+        &[key],
+        1_800_000_000_000_000,
+        &mut out,
+    )?;
     for (batch, values) in events.chunks(BATCH).enumerate() {
         out.clear();
         for (n, value) in values.iter().enumerate() {
@@ -123,7 +129,9 @@ fn steps(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
     );
     step(
         "SHA-256 of the event",
-        Box::new(|n| { black_box(sha256(&parsed[n].canonical)); }),
+        Box::new(|n| {
+            black_box(sha256(&parsed[n].canonical));
+        }),
     );
     step(
         "dedupe key",

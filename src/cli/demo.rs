@@ -10,6 +10,7 @@ use super::Failure;
 use super::ingest::{self, IngestOptions, Summary, ingest_lines, read_mapping};
 use super::verify::{default_threads, verify_directory};
 use crate::config::{Config, Settings, describe};
+use crate::ledger::canonical::Limits;
 use crate::ledger::chain::Head;
 use crate::ledger::names;
 use crate::ledger::verify::Options;
@@ -151,7 +152,10 @@ fn open_input(args: &Args) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Fai
         }
         (None, Some(events)) => Ok((Box::new(Generator::new(events, args.tenants)), Some(events))),
         (None, None) => {
-            let lines = SAMPLE.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count() as u64;
+            let lines = SAMPLE
+                .split(|byte| *byte == b'\n')
+                .filter(|line| !line.is_empty())
+                .count() as u64;
             Ok((Box::new(Cursor::new(SAMPLE)), Some(lines)))
         }
     }
@@ -228,7 +232,7 @@ async fn heads(config: &Config, seams: &Seams) -> Result<(Vec<(String, Head)>, u
         let partition = PartitionConfig {
             origin: names::origin(&config.log_name, partition),
             partition,
-            limits: config.seal.limits,
+            limits: Limits::default(),
             window_entries_max: 0,
         };
         let mut follower = Follower::restore(seams.log.as_ref(), &partition)

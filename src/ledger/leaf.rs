@@ -220,7 +220,10 @@ pub enum LeafError {
 }
 
 impl Leaf<'_> {
-    #[expect(clippy::too_many_lines, reason = "nine kinds, each spelled out as in the specification")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "nine kinds, each spelled out as in the specification"
+    )]
     /// Appends the leaf's bytes to `out`: members in the order of RFC 8785. Values MUST already be within the format's
     /// patterns, none of which needs an escape.
     pub fn write(&self, out: &mut Vec<u8>) {

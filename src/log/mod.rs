@@ -8,18 +8,31 @@ pub mod heads;
 pub mod reader;
 pub mod record;
 
+use crate::ledger::leaf::LEAF_BYTES_MAX;
 use async_trait::async_trait;
 
 /// Position of a record in a partition, from 0.
 pub type Offset = u64;
 
+/// What a record of `ledger.entries` adds to its event or input, at most.
+pub const ENTRY_OVERHEAD_BYTES: usize = LEAF_BYTES_MAX + record::OVERHEAD_BYTES_MAX + 512;
+
 /// Topics of DESIGN section 3 that exist in this version.
 pub mod topic {
     pub const AUDIT_EVENTS: &str = "audit.events";
+    /// Events that a sealer found in the wrong partition, each with the position that it was found at. Only sealers may write it (ACL): who
+    /// could write a position of his own making could have later events taken for repeats.
+    pub const AUDIT_REROUTED: &str = "audit.rerouted";
     pub const LEDGER_ENTRIES: &str = "ledger.entries";
     pub const LEDGER_CHECKPOINTS: &str = "ledger.checkpoints";
     pub const LEDGER_HEADS: &str = "ledger.heads";
-    pub const ALL: [&str; 4] = [AUDIT_EVENTS, LEDGER_ENTRIES, LEDGER_CHECKPOINTS, LEDGER_HEADS];
+    pub const ALL: [&str; 5] = [
+        AUDIT_EVENTS,
+        AUDIT_REROUTED,
+        LEDGER_ENTRIES,
+        LEDGER_CHECKPOINTS,
+        LEDGER_HEADS,
+    ];
 }
 
 /// A record to append. `headers` are few and short (correlation id, forwarding position).
@@ -131,6 +144,7 @@ pub trait Log: Send + Sync {
         partition: u32,
     ) -> Result<Option<Committed>, LogError>;
 
-    /// The largest value, in bytes, that `append` takes.
+    /// The largest value, in bytes, that `append` takes. `ledger.entries` takes [`ENTRY_OVERHEAD_BYTES`] more: a rejected input of this size is sealed
+    /// whole, beside its leaf.
     fn record_bytes_max(&self) -> usize;
 }

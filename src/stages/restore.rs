@@ -21,6 +21,7 @@ const CHECKPOINTS_LOOKED_AT: u64 = 64;
 pub struct PartitionConfig {
     pub origin: String,
     pub partition: u32,
+    /// What an accepted event may measure: the format's limits, whatever an owner allows now.
     pub limits: Limits,
     pub window_entries_max: usize,
 }
@@ -50,7 +51,12 @@ impl Follower {
                     tree,
                 },
                 first,
-            )) => (state, tree, position, Some(first)),
+            )) => (
+                state.with_window(config.window_entries_max),
+                tree,
+                position,
+                Some(first),
+            ),
             None => {
                 let state = PartitionState::new(&config.origin, config.partition, config.window_entries_max);
                 (state, CompactRange::new(), Position::BEGIN, None)

@@ -101,6 +101,19 @@ impl PartitionState {
         }
     }
 
+    /// The same state, remembering as many event ids as is configured now.
+    #[must_use]
+    pub fn with_window(mut self, entries_max: usize) -> Self {
+        if self.window.entries_max() != entries_max {
+            let mut window = Window::new(entries_max);
+            self.window
+                .iter()
+                .for_each(|(key, seen)| window.push(*key, *seen));
+            self.window = window;
+        }
+        self
+    }
+
     /// Checks a record's stored bytes against its leaf, then [`PartitionState::apply`]s it. For every reader that did not make the record
     /// itself.
     ///

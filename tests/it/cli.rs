@@ -334,7 +334,13 @@ fn a_full_disk_ends_the_service_with_a_clear_error_and_loses_nothing() {
     let limit_kib = fs::metadata(dir.path().join("ledger.db")).unwrap().len() / 1024 + 600;
     let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", limit_kib * 2);
     let output = std::process::Command::new("sh")
-        .args(["-c", &script, env!("CARGO_BIN_EXE_ledgerline"), "run", "--retry-for-ms=1500"])
+        .args([
+            "-c",
+            &script,
+            env!("CARGO_BIN_EXE_ledgerline"),
+            "run",
+            "--retry-for-ms=1500",
+        ])
         .args(places(dir.path()))
         .arg("--listen=127.0.0.1:0")
         .output()

@@ -21,7 +21,14 @@ fn leaf_bytes(index: u64) -> Vec<u8> {
 }
 
 fn leaf(epoch: u64, session: Session, index: u64) -> Vec<u8> {
-    encode_leaf(epoch, &session, &leaf_bytes(index), Some(b"event"), Some(b"raw"), None)
+    encode_leaf(
+        epoch,
+        &session,
+        &leaf_bytes(index),
+        Some(b"event"),
+        Some(b"raw"),
+        None,
+    )
 }
 
 /// A log that holds these values in partition 0.

@@ -234,7 +234,7 @@ fn a_world_that_breaks_a_promise_is_noticed() {
         (Defect::HidesInput { offset: 1 }, "lost, doubled or reordered"),
         (
             Defect::ForgetsAppends {
-                topic: topic::AUDIT_EVENTS,
+                topic: topic::AUDIT_REROUTED,
             },
             "was not forwarded",
         ),
@@ -338,6 +338,7 @@ fn a_forwarding_position_that_a_producer_made_up_is_no_position() {
         "x@1",
         "audit.events/1@18446744073709551615",
         "audit.events/0@1",
+        "audit.events/1@1",
         "audit.events/2@1",
         "other/1@1",
     ];

@@ -119,9 +119,16 @@ fn every_metric_is_described_has_a_unit_in_its_name_and_no_tenant() {
 #[test]
 fn every_settings_flag_has_an_environment_variable() {
     let text = fs::read_to_string(root().join("src/config.rs")).unwrap();
-    let attributes: Vec<&str> = text.split("#[arg(").skip(1).map(|rest| rest.split(")]").next().unwrap()).collect();
+    let attributes: Vec<&str> = text
+        .split("#[arg(")
+        .skip(1)
+        .map(|rest| rest.split(")]").next().unwrap())
+        .collect();
     assert!(attributes.len() > 15);
     for attribute in attributes {
-        assert!(attribute.contains("env = \"") || attribute.trim() == "long", "{attribute}");
+        assert!(
+            attribute.contains("env = \"") || attribute.trim() == "long",
+            "{attribute}"
+        );
     }
 }

@@ -7,6 +7,8 @@ use super::failure::Failure;
 use super::headers::{self, HEADERS_BYTES_MAX};
 use super::{KEY_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::clock::{Clock, SystemClock};
+use crate::log::ENTRY_OVERHEAD_BYTES;
+use crate::log::topic::LEDGER_ENTRIES;
 use crate::log::{LogError, NewRecord, Offset};
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
@@ -30,8 +32,13 @@ pub fn check(topic: &str, records: &[NewRecord]) -> Result<(), LogError> {
     if records.is_empty() {
         return fatal(format!("an append of no records to {topic}"));
     }
+    let more = if topic == LEDGER_ENTRIES {
+        ENTRY_OVERHEAD_BYTES
+    } else {
+        0
+    };
     for record in records {
-        if record.value.len() > RECORD_BYTES_MAX {
+        if record.value.len() > RECORD_BYTES_MAX + more {
             let bytes = record.value.len();
             return fatal(format!(
                 "a record for {topic} has {bytes} bytes, the embedded log takes {RECORD_BYTES_MAX}"

@@ -7,8 +7,8 @@ use crate::ledger::event::{AuditEvent, EventParser};
 use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction, Leaf, RejectCode};
 use crate::ledger::names::parse_source_position;
-use crate::log::NewRecord;
 use crate::log::record::{self, Session};
+use crate::log::{NewRecord, topic};
 use crate::stages::state::{LeafRecord, PartitionState, Violation, sha256, split_position};
 use crate::stages::window::EventKey;
 
@@ -240,14 +240,13 @@ impl SealMachine {
         self.emit(body, &payload, now, out)
     }
 
-    /// The position that an input was forwarded from. A header is anybody's to write: one that names no other partition of the same topic
-    /// is none, so that positions are few and within the format's numbers.
+    /// The position that an input was forwarded from: one of another partition of this ledger, or none.
     fn via<'i>(&self, input: &Input<'i>) -> Option<&'i str> {
         let via = input.via?;
         let (from, _) = parse_source_position(via)?;
         let partitions = u64::from(self.state.order.genesis.as_ref()?.partitions);
         let other = from.partition != u64::from(input.partition) && from.partition < partitions;
-        (from.topic == input.topic && other).then_some(via)
+        (matches!(from.topic, topic::AUDIT_EVENTS | topic::AUDIT_REROUTED) && other).then_some(via)
     }
 
     /// A forwarded input that came a second time, after its id left the window: exact by its first position.
@@ -376,7 +375,7 @@ impl SealMachine {
             ),
             headers: Vec::new(),
         });
-        let full = self.state.segment_bytes >= self.config.segment_bytes_max;
+        let full = self.state.segment_bytes >= self.config.segment_bytes_max.max(1);
         let code = match leaf.body {
             Body::Rejected { code, .. } => Some(code),
             _ => None,

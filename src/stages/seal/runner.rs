@@ -57,7 +57,7 @@ impl Sealer {
         partition: PartitionConfig,
         config: SealConfig,
     ) -> Self {
-        let sources = vec![topic::AUDIT_EVENTS.to_owned()];
+        let sources = vec![topic::AUDIT_EVENTS.to_owned(), topic::AUDIT_REROUTED.to_owned()];
         Self {
             log,
             signer,
@@ -137,6 +137,9 @@ impl Sealer {
 
     /// Fences and restores; then says what has to be said before the first input: genesis, keys.
     async fn open(&mut self) -> Result<Step, StageError> {
+        if !self.may_begin().await? {
+            return Ok(Step::Idle);
+        }
         let id = (self.random)()?;
         let opened = OpenSession::open(self.log.as_ref(), &self.partition, self.config.clone(), id).await?;
         let Some(mut session) = opened else {
@@ -144,7 +147,6 @@ impl Sealer {
         };
         let mut out = Vec::new();
         if !self.begin(&mut session.machine, &mut out).await? {
-            // Partition 0 has not begun yet. The session is dropped: a fence costs less than holding one that may be foreign by then.
             return Ok(Step::Idle);
         }
         self.declare_keys(&mut session.machine, &mut out).await?;
@@ -158,6 +160,14 @@ impl Sealer {
         );
         self.session = Some(session);
         Ok(Step::Progress)
+    }
+
+    /// Whether there is a ledger to continue, or one to begin with: all partitions take its id and keys from partition 0, and no fence is spent on
+    /// waiting for that.
+    async fn may_begin(&self) -> Result<bool, StageError> {
+        let partition = self.partition.partition;
+        let empty = self.log.end(topic::LEDGER_ENTRIES, partition).await? == 0;
+        Ok(partition == 0 || !empty || self.genesis_of_partition_0().await?.is_some())
     }
 
     /// Genesis, where the partition has none. `false` where it has to wait for that of partition 0, whose ledger id all share.
@@ -227,24 +237,31 @@ impl Sealer {
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
         for HeldKey { key, retired } in self.signer.keys() {
-            let action = match (machine.state().keys.is_retired(&key.kid), retired) {
-                (None, false) => KeyAction::Add,
-                (Some(false), true) => KeyAction::Retire,
-                // Retired before it was ever declared here, or nothing new.
-                (None | Some(true), true) | (Some(_), false) => continue,
-            };
-            let message = key_proof_message(&self.partition.origin, action, &key);
-            let proof = self.signer.sign(&key.kid, &message).await?;
-            tracing::info!(
-                partition = self.partition.partition,
-                kid = key.kid,
-                action = action.as_str(),
-                "declaring a key"
-            );
-            machine
-                .declare_key(action, key, proof, self.clock.now(), out)
-                .map_err(|error| self.seal_error(error))?;
+            // A key that was retired before it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
+            if machine.state().keys.is_retired(&key.kid).is_none() {
+                self.declare_key(machine, KeyAction::Add, &key, out).await?;
+            }
+            if retired && machine.state().keys.is_retired(&key.kid) == Some(false) {
+                self.declare_key(machine, KeyAction::Retire, &key, out).await?;
+            }
         }
+        Ok(())
+    }
+
+    async fn declare_key(
+        &self,
+        machine: &mut SealMachine,
+        action: KeyAction,
+        key: &PublicKey,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<(), StageError> {
+        let message = key_proof_message(&self.partition.origin, action, key);
+        let proof = self.signer.sign(&key.kid, &message).await?;
+        let (partition, kid) = (self.partition.partition, key.kid.as_str());
+        tracing::info!(partition, kid, action = action.as_str(), "declaring a key");
+        machine
+            .declare_key(action, key.clone(), proof, self.clock.now(), out)
+            .map_err(|error| self.seal_error(error))?;
         Ok(())
     }
 
@@ -324,7 +341,7 @@ impl Sealer {
             }
         }
         for (target, records) in by_target {
-            self.log.append(&batch.topic, target, records).await?;
+            self.log.append(topic::AUDIT_REROUTED, target, records).await?;
         }
         Ok(())
     }
@@ -376,7 +393,12 @@ fn input<'a>(topic: &'a str, partition: u32, record: &'a Record) -> Input<'a> {
         partition,
         offset: record.offset,
         value: &record.value,
-        via: header(record, VIA),
+        // In any other topic the header is anybody's to write.
+        via: if topic == topic::AUDIT_REROUTED {
+            header(record, VIA)
+        } else {
+            None
+        },
     }
 }
 

@@ -6,7 +6,7 @@ use ledgerline::log::topic;
 /// A kind of call. Appends are told apart by topic: what a lost one costs differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Call {
-    /// To `audit.events`: a forward.
+    /// To `audit.rerouted`: a forward.
     AppendEvents,
     AppendEntries,
     AppendCheckpoints,
@@ -47,7 +47,7 @@ impl Call {
 
     pub fn append_to(topic: &str) -> Self {
         match topic {
-            topic::AUDIT_EVENTS => Self::AppendEvents,
+            topic::AUDIT_EVENTS | topic::AUDIT_REROUTED => Self::AppendEvents,
             topic::LEDGER_ENTRIES => Self::AppendEntries,
             topic::LEDGER_CHECKPOINTS => Self::AppendCheckpoints,
             topic::LEDGER_HEADS => Self::AppendHeads,
@@ -57,7 +57,7 @@ impl Call {
 
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::AppendEvents => "append to audit.events",
+            Self::AppendEvents => "append to audit.rerouted",
             Self::AppendEntries => "append to ledger.entries",
             Self::AppendCheckpoints => "append to ledger.checkpoints",
             Self::AppendHeads => "append to ledger.heads",

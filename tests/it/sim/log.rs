@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::world::{Answer, World, injected};
 use async_trait::async_trait;
-use ledgerline::log::{Committed, Log, LogError, NewRecord, Offset, Record};
+use ledgerline::log::{Committed, ENTRY_OVERHEAD_BYTES, Log, LogError, NewRecord, Offset, Record, topic};
 
 /// As the embedded log.
 const RECORD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -61,7 +61,15 @@ impl Log for SimLog {
         if records.is_empty() {
             return Err(fatal("an append of no records".to_owned()));
         }
-        if records.iter().any(|record| record.value.len() > RECORD_BYTES_MAX) {
+        let more = if topic == topic::LEDGER_ENTRIES {
+            ENTRY_OVERHEAD_BYTES
+        } else {
+            0
+        };
+        if records
+            .iter()
+            .any(|record| record.value.len() > RECORD_BYTES_MAX + more)
+        {
             return Err(fatal(format!("a record for {topic} is too large")));
         }
         match self.world.call_append(self.owner, &place, records).await {

@@ -212,7 +212,8 @@ struct Model<'s> {
 /// Each input ended as exactly one leaf, in order, and as the one that it must.
 fn check_inputs(scenario: &Scenario, world: &World, ended: &Ended, tally: &mut Tally) -> Result<(), String> {
     let partition = ended.partition;
-    let inputs = world.records(topic::AUDIT_EVENTS, partition);
+    let sources = [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED];
+    let inputs = sources.map(|topic| world.records(topic, partition));
     let mut model = Model {
         scenario,
         partition,
@@ -220,7 +221,7 @@ fn check_inputs(scenario: &Scenario, world: &World, ended: &Ended, tally: &mut T
         forwarded: BTreeMap::new(),
         heads: HashMap::new(),
     };
-    let mut next = 0;
+    let mut next = [0, 0];
     for (index, kept) in (0..).zip(&ended.leaves) {
         let leaf = kept.leaf()?;
         if leaf.index != index {
@@ -230,24 +231,26 @@ fn check_inputs(scenario: &Scenario, world: &World, ended: &Ended, tally: &mut T
             count_own(&leaf.body, tally);
             continue;
         };
-        let due = format!("{}/{partition}@{next}", topic::AUDIT_EVENTS);
+        // Of two sources each is in order; how they interleave is the sealer's to decide.
+        let of = usize::from(source.starts_with(topic::AUDIT_REROUTED));
+        let due = format!("{}/{partition}@{}", sources[of], next[of]);
         if source != due {
             return Err(format!(
                 "leaf {index} is of {source} where {due} was due: lost, doubled or reordered"
             ));
         }
-        let input = inputs
-            .get(next)
+        let input = inputs[of]
+            .get(next[of])
             .ok_or_else(|| format!("leaf {index} is of {source}, which was never put in"))?;
         model
             .check(input, kept, &leaf, tally)
             .map_err(|what| format!("leaf {index} of {source}: {what}"))?;
-        next += 1;
+        next[of] += 1;
     }
-    if next != inputs.len() {
+    let put_in = [inputs[0].len(), inputs[1].len()];
+    if next != put_in {
         return Err(format!(
-            "{} inputs, but leaves for {next}: the rest is lost",
-            inputs.len()
+            "{put_in:?} inputs, but leaves for {next:?}: the rest is lost"
         ));
     }
     match ended
@@ -446,8 +449,8 @@ impl<'s> Model<'s> {
 fn check_forwards(scenario: &Scenario, world: &World) -> Result<(), String> {
     for partition in 0..scenario.partitions {
         let mut arrived: BTreeMap<u32, u64> = BTreeMap::new();
-        for record in world.records(topic::AUDIT_EVENTS, partition) {
-            let Some(via) = via_of(&record) else { continue };
+        for record in world.records(topic::AUDIT_REROUTED, partition) {
+            let via = via_of(&record).ok_or("a forward without its position")?;
             let (source, offset) = split(&via).ok_or_else(|| format!("{via} is no position"))?;
             let from: u32 = source
                 .rsplit('/')

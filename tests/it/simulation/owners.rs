@@ -173,14 +173,18 @@ impl Run {
         self.failures.borrow_mut().push(format!("owner {owner}: {error}"));
     }
 
+    /// Records in both sources of a partition.
+    fn input_end(&self, partition: u32) -> u64 {
+        let end = |topic| self.world.end_of(topic, partition);
+        end(topic::AUDIT_EVENTS) + end(topic::AUDIT_REROUTED)
+    }
+
     /// Whether all that was and will be given is sealed: nothing can be forwarded any more.
     fn all_sealed(&self) -> bool {
-        let drained = |(partition, drained): (u32, &Cell<u64>)| {
-            drained.get() == self.world.end_of(topic::AUDIT_EVENTS, partition)
-        };
+        let drained = |(partition, drained): (u32, &Cell<u64>)| drained.get() == self.input_end(partition);
         self.inputs_given.get()
             && self.visitor_gone.iter().all(Cell::get)
-            && !self.world.is_in_flight(topic::AUDIT_EVENTS)
+            && !self.world.is_in_flight(topic::AUDIT_REROUTED)
             && (0..).zip(&self.drained).all(drained)
     }
 }
@@ -221,10 +225,7 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
             }
         }
         run.tick();
-        let (seen, end) = (
-            run.world.changes(),
-            run.world.end_of(topic::AUDIT_EVENTS, partition),
-        );
+        let (seen, end) = (run.world.changes(), run.input_end(partition));
         let stepped = sealer.step().await;
         match stepped {
             Ok(Step::Progress) | Err(StageError::Retry { .. }) => {}
