@@ -15,6 +15,8 @@ use proptest::test_runner::{Config, TestRunner};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+const CASES: u32 = 512;
+
 /// One change to an input.
 #[derive(Debug, Clone)]
 enum Mutation {
@@ -96,13 +98,14 @@ fn fuzz(target: &str, check: impl Fn(&[u8])) {
         }),
         1 => prop::collection::vec(any::<u8>(), 0..200),
     ];
-    let mut runner = TestRunner::new(Config {
-        cases: 512,
-        failure_persistence: None,
-        ..Config::default()
-    });
-    let (begun, mut tried) = (Instant::now(), 0);
+    let (begun, mut tried) = (Instant::now(), 0_u64);
     while begun.elapsed() < Duration::from_secs(seconds) {
+        // A runner counts its cases over all its runs: each batch has one of its own, seeded anew.
+        let mut runner = TestRunner::new(Config {
+            cases: CASES,
+            failure_persistence: None,
+            ..Config::default()
+        });
         let outcome = runner.run(&inputs, |input| {
             check(&input);
             Ok(())
@@ -110,7 +113,7 @@ fn fuzz(target: &str, check: impl Fn(&[u8])) {
         if let Err(failure) = outcome {
             panic!("{target}: {failure}");
         }
-        tried += 512;
+        tried += u64::from(CASES);
     }
     println!("{target}: {tried} inputs");
 }
