@@ -2,6 +2,7 @@
 //! origin, size and root, and the two rules by which their signatures are judged.
 
 use super::Digest;
+use super::base64;
 use super::key::PublicKey;
 use super::names::parse_decimal;
 use super::note::{Note, NoteError, NoteSignature, is_key_name};
@@ -59,7 +60,7 @@ impl Checkpoint {
         Some(Self {
             origin: origin.to_owned(),
             size: parse_decimal(size)?,
-            root: BASE64.decode(root.as_bytes()).ok()?.try_into().ok()?,
+            root: base64::decode(root.as_bytes())?.try_into().ok()?,
         })
     }
 }

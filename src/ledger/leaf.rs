@@ -4,6 +4,7 @@
 //! refused, so there is one form and no parser to trust.
 
 use super::Digest;
+use super::base64;
 use super::key::{Alg, PublicKey};
 use super::names;
 use super::time::{parse_sealed_at, write_sealed_at};
@@ -687,9 +688,7 @@ impl<'a> Members<'a> {
     }
 
     fn base64(&self, name: &'static str) -> Result<Vec<u8>, LeafError> {
-        BASE64
-            .decode(self.text(name)?.as_bytes())
-            .map_err(|_| LeafError::Member(name))
+        base64::decode(self.text(name)?.as_bytes()).ok_or(LeafError::Member(name))
     }
 
     fn key(&self) -> Result<PublicKey, LeafError> {

@@ -4,6 +4,7 @@
 //! bytes into verified facts and facts into bytes. The stages and the verifier are built on it; it is built on nothing
 //! of theirs.
 
+pub mod base64;
 pub mod canonical;
 pub mod chain;
 pub mod checkpoint;

@@ -70,7 +70,7 @@ impl NoteSignature {
     /// Reads a line without its newline.
     fn parse(line: &str) -> Option<Self> {
         let (name, base64) = line.strip_prefix(LINE_START)?.split_once(' ')?;
-        let blob = BASE64.decode(base64.as_bytes()).ok()?;
+        let blob = super::base64::decode(base64.as_bytes())?;
         let (key_id, signature) = blob.split_first_chunk()?;
         (is_key_name(name) && !signature.is_empty()).then(|| Self {
             name: name.to_owned(),

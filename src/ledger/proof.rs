@@ -2,6 +2,7 @@
 //! and trusted keys (docs/FORMAT.md section 8).
 
 use super::Digest;
+use super::base64;
 use super::checkpoint::{CheckpointError, SignedCheckpoint};
 use super::key::PublicKey;
 use super::leaf::{Body, LEAF_BYTES_MAX, Leaf, LeafError};
@@ -109,14 +110,14 @@ impl TlogProof {
 }
 
 fn parse_extra(line: Option<&str>) -> Option<Vec<u8>> {
-    let extra = BASE64.decode(line?.strip_prefix("extra ")?.as_bytes()).ok()?;
+    let extra = base64::decode(line?.strip_prefix("extra ")?.as_bytes())?;
     (1..=LEAF_BYTES_MAX).contains(&extra.len()).then_some(extra)
 }
 
 fn parse_hashes<'l>(lines: impl Iterator<Item = &'l str>) -> Result<Vec<Digest>, ProofError> {
     let hashes: Vec<Digest> = lines
         .take(PROOF_HASHES_MAX + 1)
-        .map(|line| BASE64.decode(line.as_bytes()).ok()?.try_into().ok())
+        .map(|line| base64::decode(line.as_bytes())?.try_into().ok())
         .collect::<Option<_>>()
         .ok_or(ProofError::Syntax("a line of its proof is not a hash in base64"))?;
     if hashes.len() > PROOF_HASHES_MAX {

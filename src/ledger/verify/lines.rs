@@ -12,7 +12,7 @@ use super::plan::SegmentJob;
 use super::reason::Reason;
 use super::summary::{Chunk, Fault};
 use super::{ArchiveSource, Reason as R, SourceError};
-use data_encoding::BASE64;
+use crate::ledger::base64;
 use sha2::{Digest as _, Sha256};
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -173,20 +173,17 @@ impl LineCheck<'_> {
     }
 
     fn check_raw(&mut self, raw: &Digest, raw_bytes: u64, base64: &[u8]) -> Result<(), (Reason, String)> {
-        let decoded = BASE64.decode_len(base64.len()).map(|length| {
-            self.raw.resize(length, 0);
-            BASE64.decode_mut(base64, &mut self.raw)
-        });
-        let Ok(Ok(length)) = decoded else {
+        if base64::decode_into(base64, &mut self.raw).is_none() {
             return Err((R::RawForm, "it does not decode".to_owned()));
-        };
+        }
+        let length = self.raw.len();
         if length as u64 != raw_bytes {
             return Err((
                 R::RawLength,
                 format!("it has {length} bytes, the leaf says {raw_bytes}"),
             ));
         }
-        if Sha256::digest(&self.raw[..length])[..] != raw[..] {
+        if Sha256::digest(&self.raw)[..] != raw[..] {
             return Err((R::RawDigest, "its SHA-256 is not the leaf's raw".to_owned()));
         }
         Ok(())
