@@ -10,7 +10,7 @@ use crate::log::embedded::EmbeddedLog;
 use crate::log::{Log, LogError, topic};
 use crate::signing::Signer;
 use crate::signing::local::{LocalSigner, LocalSignerOptions};
-use crate::stages::archive::Archiver;
+use crate::stages::archive::{Archiver, newest_checkpoint};
 use crate::stages::notarize::Notary;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::seal::{Random, Sealer};
@@ -206,12 +206,13 @@ pub async fn run(
     let mut tasks = JoinSet::new();
     for partition in seams.log.assignments(topic::AUDIT_EVENTS).await? {
         let mut upstream = ending.input_ended.clone();
+        let partition_config = partition_config(config, seams, partition).await?;
         for stage in &config.stages {
             let (ended, next_upstream) = watch::channel(false);
             let task = Task {
                 stage: *stage,
                 partition,
-                runner: runner(*stage, config, seams, partition),
+                runner: runner(*stage, config, seams, partition_config.clone()),
                 status: Arc::clone(&status),
                 bell: Arc::clone(&bell),
                 shutdown: aborted.clone(),
@@ -248,13 +249,14 @@ pub async fn run(
     }
 }
 
-fn runner(stage: StageName, config: &Config, seams: &Seams, partition: u32) -> Runner {
-    let partition = PartitionConfig {
-        origin: names::origin(&config.log_name, partition),
-        partition,
-        limits: Limits::default(),
-        window_entries_max: config.window_entries_max,
-    };
+async fn partition_config(config: &Config, seams: &Seams, partition: u32) -> Result<PartitionConfig, StageError> {
+    let origin = names::origin(&config.log_name, partition);
+    let archived = newest_checkpoint(seams.vault.as_ref(), &origin, partition).await?;
+    let (limits, window_entries_max) = (Limits::default(), config.window_entries_max);
+    Ok(PartitionConfig { origin, partition, limits, window_entries_max, archived })
+}
+
+fn runner(stage: StageName, config: &Config, seams: &Seams, partition: PartitionConfig) -> Runner {
     let log = Arc::clone(&seams.log);
     match stage {
         StageName::Seal => Runner::Seal(Box::new(Sealer::new(

@@ -234,6 +234,7 @@ async fn heads(config: &Config, seams: &Seams) -> Result<(Vec<(String, Head)>, u
             partition,
             limits: Limits::default(),
             window_entries_max: 0,
+            archived: None,
         };
         let mut follower = Follower::restore(seams.log.as_ref(), &partition)
             .await

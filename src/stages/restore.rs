@@ -24,6 +24,9 @@ pub struct PartitionConfig {
     /// What an accepted event may measure: the format's limits, whatever an owner allows now.
     pub limits: Limits,
     pub window_entries_max: usize,
+    /// The newest checkpoint in the archive when the process began: the log MUST still hold what it covers, whatever became of the log's own
+    /// checkpoints.
+    pub archived: Option<Checkpoint>,
 }
 
 /// A verified state that moves along the log.
@@ -33,8 +36,10 @@ pub struct Follower {
     pub state: PartitionState,
     pub tree: CompactRange,
     pub reader: Reader,
-    /// The largest signed checkpoint known: its size must be reached, with its root.
-    pub signed: Option<Checkpoint>,
+    /// The largest signed checkpoints known, of the log and of the archive: their sizes must be reached, with their roots.
+    pub signed: Vec<Checkpoint>,
+    /// The largest size whose checkpoint is in the log; 0 for none.
+    pub logged_size: u64,
     /// The first chunk of the generation that this was restored from.
     pub generation: Option<Offset>,
 }
@@ -42,7 +47,9 @@ pub struct Follower {
 impl Follower {
     /// The newest whole snapshot, or the beginning of the log; no tail yet.
     pub async fn restore(log: &dyn Log, config: &PartitionConfig) -> Result<Self, StageError> {
-        let signed = last_signed(log, config).await?;
+        let logged = last_signed(log, config).await?;
+        let logged_size = logged.as_ref().map_or(0, |checkpoint| checkpoint.size);
+        let signed = logged.into_iter().chain(config.archived.clone()).collect();
         let (state, tree, position, generation) = match snapshot::newest(log, config.partition).await? {
             Some((
                 Snapshot {
@@ -80,6 +87,7 @@ impl Follower {
             tree,
             reader,
             signed,
+            logged_size,
             generation,
         })
     }
@@ -129,25 +137,32 @@ impl Follower {
             .verify_and_apply(record, &self.config.limits)
             .map_err(|violation| self.stopped(&violation))?;
         self.tree.push(leaf_hash(record.leaf_bytes));
-        match &self.signed {
-            Some(signed) if signed.size == self.tree.size() && signed.root != self.tree.root() => Err(self.stopped(&format!(
-                "at size {} the log has another root than the checkpoint that was signed: the log was changed or restored from a copy",
-                signed.size
-            ))),
-            _ => Ok(()),
+        let size = self.tree.size();
+        if self.signed.iter().any(|signed| signed.size == size && signed.root != self.tree.root()) {
+            return Err(self.stopped(&format!(
+                "at size {size} the log has another root than the checkpoint that was signed: the log was changed or restored from \
+                 another copy; bring back the log that was signed"
+            )));
         }
+        Ok(())
+    }
+
+    /// The largest size that was signed, as far as the log knows; 0 for none.
+    #[must_use]
+    pub fn signed_size(&self) -> u64 {
+        self.signed.iter().map(|signed| signed.size).max().unwrap_or(0)
     }
 
     /// MUST be asked once the end of the log has been read.
     pub fn check_reached_signed(&self) -> Result<(), StageError> {
-        match &self.signed {
-            Some(signed) if signed.size > self.tree.size() => Err(self.stopped(&format!(
-                "the log has {} leaves, but a checkpoint of {} was signed: the end of the log is lost",
-                self.tree.size(),
-                signed.size
-            ))),
-            _ => Ok(()),
+        let (size, signed) = (self.tree.size(), self.signed_size());
+        if signed <= size {
+            return Ok(());
         }
+        Err(self.stopped(&format!(
+            "the log has {size} leaves, but a checkpoint of {signed} was signed: the end of the log is lost; bring back the newer log, or begin a \
+             new ledger with another --log-name and another archive"
+        )))
     }
 
     pub fn stopped(&self, what: &dyn std::fmt::Display) -> StageError {
@@ -182,25 +197,16 @@ pub fn reader_error(partition: u32, error: ReaderError) -> StageError {
 
 /// The largest checkpoint in the tail of `ledger.checkpoints`. Records there are the notary's own; one that does not parse is no checkpoint.
 async fn last_signed(log: &dyn Log, config: &PartitionConfig) -> Result<Option<Checkpoint>, LogError> {
-    let (start, end) = (
-        log.start(topic::LEDGER_CHECKPOINTS, config.partition).await?,
-        log.end(topic::LEDGER_CHECKPOINTS, config.partition).await?,
-    );
-    let from = start.max(end.saturating_sub(CHECKPOINTS_LOOKED_AT));
-    let records = log
-        .read(
-            topic::LEDGER_CHECKPOINTS,
-            config.partition,
-            from,
-            CHECKPOINTS_LOOKED_AT as usize,
-            1 << 20,
-        )
-        .await?;
-    let checkpoints = records
-        .iter()
-        .filter_map(|record| SignedCheckpoint::parse(&record.value).ok());
-    Ok(checkpoints
-        .map(|signed| signed.checkpoint)
-        .filter(|c| c.origin == config.origin)
-        .max_by_key(|c| c.size))
+    let (topic, partition) = (topic::LEDGER_CHECKPOINTS, config.partition);
+    let (start, end) = (log.start(topic, partition).await?, log.end(topic, partition).await?);
+    let mut from = start.max(end.saturating_sub(CHECKPOINTS_LOOKED_AT));
+    let mut largest: Option<Checkpoint> = None;
+    while from < end {
+        let records = log.read(topic, partition, from, CHECKPOINTS_LOOKED_AT as usize, 1 << 20).await?;
+        let Some(last) = records.last() else { break };
+        from = last.offset + 1;
+        let found = records.iter().filter_map(|record| SignedCheckpoint::parse(&record.value).ok()).map(|signed| signed.checkpoint);
+        largest = found.filter(|found| found.origin == config.origin).chain(largest).max_by_key(|found| found.size);
+    }
+    Ok(largest)
 }

@@ -9,6 +9,7 @@ use crate::ledger::chain::{ChainError, Heads, entry_hash};
 use crate::ledger::event::check_event;
 use crate::ledger::keyring::{KeyError, KeyRing};
 use crate::ledger::leaf::{Body, Leaf};
+use crate::ledger::names::parse_decimal;
 use crate::ledger::order::{Order, OrderError};
 use crate::log::reader::Accepted;
 use sha2::{Digest as _, Sha256};
@@ -65,12 +66,14 @@ pub enum Violation {
     Chain { index: u64, error: ChainError },
     #[error(transparent)]
     Key(#[from] KeyError),
-    #[error("leaf {index}: the stored event is not what the leaf names: {what}")]
-    Event { index: u64, what: &'static str },
+    #[error("leaf {index}: the stored event is missing, or its SHA-256 is not the leaf's")]
+    Event { index: u64 },
+    #[error("leaf {index}: the stored event is of another tenant")]
+    Tenant { index: u64 },
     #[error("leaf {index}: the stored event is not a canonical audit event: {error}")]
     Canonical { index: u64, error: Refusal },
-    #[error("leaf {index}: the stored input is not what the leaf names: {what}")]
-    Raw { index: u64, what: &'static str },
+    #[error("leaf {index}: the stored input is missing, or its length or SHA-256 is not the leaf's")]
+    Raw { index: u64 },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -190,53 +193,46 @@ impl PartitionState {
 #[must_use]
 pub fn split_position(position: &str) -> Option<(&str, u64)> {
     let (source, offset) = position.rsplit_once('@')?;
-    Some((source, offset.parse().ok()?))
+    Some((source, parse_decimal(offset)?))
 }
 
-/// Digests, lengths and canonical form of what stands beside a leaf.
-fn check_bytes(record: &LeafRecord<'_>, limits: &Limits) -> Result<Option<EventKey>, Violation> {
+/// Digests and lengths of what stands beside a leaf.
+///
+/// # Errors
+/// Where it is not what the leaf names.
+pub fn check_digests(record: &LeafRecord<'_>) -> Result<(), Violation> {
     let index = record.leaf.index;
-    match &record.leaf.body {
-        Body::Entry { event, tenant, .. } => {
-            let bytes = record.event.ok_or(Violation::Event {
-                index,
-                what: "it is missing",
-            })?;
-            if sha256(bytes) != *event {
-                return Err(Violation::Event {
-                    index,
-                    what: "its SHA-256 differs",
-                });
-            }
-            let members =
-                check_event(bytes, limits).map_err(|error| Violation::Canonical { index, error })?;
-            if members.tenant_id != *tenant {
-                return Err(Violation::Event {
-                    index,
-                    what: "its tenant differs",
-                });
-            }
-            Ok(Some(EventKey::new(tenant, &members.event_id)))
-        }
+    let (event_fits, raw_fits) = match &record.leaf.body {
+        Body::Entry { event, .. } => (record.event.is_some_and(|bytes| sha256(bytes) == *event), record.raw.is_none()),
         Body::Rejected { raw, raw_bytes, .. } => {
-            let bytes = record.raw.ok_or(Violation::Raw {
-                index,
-                what: "it is missing",
-            })?;
-            if bytes.len() as u64 != *raw_bytes || sha256(bytes) != *raw {
-                return Err(Violation::Raw {
-                    index,
-                    what: "its length or SHA-256 differs",
-                });
-            }
-            Ok(None)
+            let fits = |bytes: &[u8]| bytes.len() as u64 == *raw_bytes && sha256(bytes) == *raw;
+            (record.event.is_none(), record.raw.is_some_and(fits))
         }
-        _ if record.event.is_some() || record.raw.is_some() => Err(Violation::Event {
-            index,
-            what: "there is one, but the leaf's kind has none",
-        }),
-        _ => Ok(None),
+        Body::Genesis { .. }
+        | Body::Duplicate { .. }
+        | Body::Rerouted { .. }
+        | Body::Source { .. }
+        | Body::Cut { .. }
+        | Body::Key { .. }
+        | Body::Hold { .. } => (record.event.is_none(), record.raw.is_none()),
+    };
+    match (event_fits, raw_fits) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Violation::Event { index }),
+        (true, false) => Err(Violation::Raw { index }),
     }
+}
+
+/// Digests, lengths, canonical form and tenant of what stands beside a leaf.
+fn check_bytes(record: &LeafRecord<'_>, limits: &Limits) -> Result<Option<EventKey>, Violation> {
+    check_digests(record)?;
+    let index = record.leaf.index;
+    let (Body::Entry { tenant, .. }, Some(bytes)) = (&record.leaf.body, record.event) else { return Ok(None) };
+    let members = check_event(bytes, limits).map_err(|error| Violation::Canonical { index, error })?;
+    if members.tenant_id != *tenant {
+        return Err(Violation::Tenant { index });
+    }
+    Ok(Some(EventKey::new(tenant, &members.event_id)))
 }
 
 /// What the record's line takes in a segment (docs/FORMAT.md section 6).

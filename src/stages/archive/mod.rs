@@ -5,4 +5,4 @@ mod machine;
 mod runner;
 
 pub use machine::{ArchiveMachine, Classes, Finished};
-pub use runner::Archiver;
+pub use runner::{Archiver, newest_checkpoint};

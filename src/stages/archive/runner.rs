@@ -2,14 +2,14 @@
 //! stores its objects. Thin.
 
 use super::machine::{ArchiveMachine, Classes, Finished};
-use crate::ledger::checkpoint::SignedCheckpoint;
+use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::key::PublicKey;
 use crate::ledger::tile::TileBuilder;
 use crate::ledger::{jwks, names, segment};
 use crate::log::reader::{Position, Reader, Seen};
 use crate::log::{Committed, Log, Offset, Record, topic};
 use crate::stages::restore::{PartitionConfig, reader_error};
-use crate::stages::state::LeafRecord;
+use crate::stages::state::{LeafRecord, check_digests};
 use crate::stages::{StageError, Step};
 use crate::vault::{Put, Vault, VaultError};
 use std::collections::VecDeque;
@@ -117,14 +117,9 @@ impl Archiver {
 
     /// The tree of the last archived cut, from its tiles; its root must be the checkpoint's.
     async fn archived_tree(&self) -> Result<TileBuilder, StageError> {
-        let prefix = format!("{}/checkpoints/", self.partition.origin);
-        let Some(name) = self.vault.list(&prefix).await?.pop() else {
-            return Ok(TileBuilder::new());
-        };
-        let bytes = self.get(&name).await?;
-        let checkpoint = SignedCheckpoint::parse(&bytes)
-            .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))?
-            .checkpoint;
+        let found = newest_checkpoint(self.vault.as_ref(), &self.partition.origin, self.partition.partition).await?;
+        let Some(checkpoint) = found else { return Ok(TileBuilder::new()) };
+        let name = names::checkpoint(&self.partition.origin, checkpoint.size);
         let mut tiles = Vec::new();
         for tile in crate::ledger::tile::partial_names(checkpoint.size) {
             tiles.push((
@@ -166,6 +161,12 @@ impl Archiver {
                 .into();
         }
         if run.pending.is_empty() {
+            let (read, archived) = (run.reader.position().index, run.machine.next_index());
+            if read < archived {
+                return Err(self.stopped(format!(
+                    "the log has {read} leaves, the archive {archived}: the end of the log is lost; bring back the newer log"
+                )));
+            }
             return Ok(Step::Idle);
         }
         while let Some(record) = run.pending.pop_front() {
@@ -177,7 +178,10 @@ impl Archiver {
             if accepted.leaf.index < run.machine.next_index() {
                 continue;
             }
-            if let Some(finished) = run.machine.take(&LeafRecord::from(&accepted)) {
+            let record = LeafRecord::from(&accepted);
+            // What is stored cannot be taken back: an event that is not the leaf's must not get that far.
+            check_digests(&record).map_err(|violation| self.stopped(violation.to_string()))?;
+            if let Some(finished) = run.machine.take(&record) {
                 run.finished = Some(finished);
                 break;
             }
@@ -242,7 +246,10 @@ impl Archiver {
             })
             .await?;
         }
-        self.store_keys(finished).await?;
+        let keys = self.store_keys(finished).await?;
+        SignedCheckpoint::parse(checkpoint)
+            .and_then(|signed| signed.verify_by_known(&keys))
+            .map_err(|error| self.stopped(format!("the checkpoint of size {} is not signed as it must be: {error}", finished.size)))?;
         let name = names::checkpoint(&self.partition.origin, finished.size);
         self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint))
             .await?;
@@ -267,10 +274,8 @@ impl Archiver {
     }
 
     /// Every key is in the JWKS of its place in the order of declaration, which all partitions share; whichever comes first stores it.
-    async fn store_keys(&self, finished: &Finished) -> Result<(), StageError> {
-        if finished.genesis_keys.is_empty() && finished.added_keys.is_empty() {
-            return Ok(());
-        }
+    /// Answers all keys that are declared so far.
+    async fn store_keys(&self, finished: &Finished) -> Result<Vec<PublicKey>, StageError> {
         let mut known = self.archived_keys().await?;
         if known.is_empty() {
             known.clone_from(&finished.genesis_keys);
@@ -282,7 +287,7 @@ impl Archiver {
                 self.put_keys(&known).await?;
             }
         }
-        Ok(())
+        Ok(known)
     }
 
     async fn put_keys(&self, keys: &[PublicKey]) -> Result<(), StageError> {
@@ -349,6 +354,17 @@ impl Archiver {
             partition: self.partition.partition,
             what,
         }
+    }
+}
+
+/// The newest checkpoint of a partition in the archive, `None` where it has none.
+pub async fn newest_checkpoint(vault: &dyn Vault, origin: &str, partition: u32) -> Result<Option<Checkpoint>, StageError> {
+    let Some(name) = vault.list(&format!("{origin}/checkpoints/")).await?.pop() else { return Ok(None) };
+    let bytes = vault.get(&name).await?.unwrap_or_default();
+    match SignedCheckpoint::parse(&bytes) {
+        Ok(signed) if signed.checkpoint.origin == origin => Ok(Some(signed.checkpoint)),
+        Ok(_) => Err(StageError::Stopped { partition, what: format!("the archive's {name} is of another origin") }),
+        Err(error) => Err(StageError::Stopped { partition, what: format!("the archive's {name} cannot be read: {error}") }),
     }
 }
 

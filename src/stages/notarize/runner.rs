@@ -73,7 +73,7 @@ impl Notary {
 
     async fn restore(&self) -> Result<Run, StageError> {
         let follower = Follower::restore(self.log.as_ref(), &self.partition).await?;
-        let signed_size = follower.signed.as_ref().map_or(0, |signed| signed.size);
+        let signed_size = follower.logged_size;
         let policy = SignPolicy::new(self.config.clone(), signed_size, self.clock.now());
         Ok(Run {
             follower,

@@ -129,6 +129,7 @@ impl Scenario {
             partition,
             limits: Limits::default(),
             window_entries_max: self.window_entries_max,
+            archived: None,
         }
     }
 
