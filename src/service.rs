@@ -249,11 +249,21 @@ pub async fn run(
     }
 }
 
-async fn partition_config(config: &Config, seams: &Seams, partition: u32) -> Result<PartitionConfig, StageError> {
+async fn partition_config(
+    config: &Config,
+    seams: &Seams,
+    partition: u32,
+) -> Result<PartitionConfig, StageError> {
     let origin = names::origin(&config.log_name, partition);
     let archived = newest_checkpoint(seams.vault.as_ref(), &origin, partition).await?;
     let (limits, window_entries_max) = (Limits::default(), config.window_entries_max);
-    Ok(PartitionConfig { origin, partition, limits, window_entries_max, archived })
+    Ok(PartitionConfig {
+        origin,
+        partition,
+        limits,
+        window_entries_max,
+        archived,
+    })
 }
 
 fn runner(stage: StageName, config: &Config, seams: &Seams, partition: PartitionConfig) -> Runner {

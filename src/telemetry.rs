@@ -81,10 +81,20 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         Unit::Count,
         "Partitions that a stage will not go on with, by stage"
     );
+    describe_counter!(
+        "ledgerline_skipped_records_total",
+        Unit::Count,
+        "Records that the acceptance rule skips, by reason"
+    );
+    describe_gauge!(
+        "ledgerline_unsigned_age_seconds",
+        Unit::Seconds,
+        "How long the oldest unsigned leaf has waited, by partition"
+    );
     describe_histogram!(
         "ledgerline_sealed_to_signed_seconds",
         Unit::Seconds,
-        "Age of the newest sealed leaf when its checkpoint was stored"
+        "How long the oldest leaf of a checkpoint had waited when it was stored"
     );
     Ok(handle)
 }

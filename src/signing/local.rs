@@ -100,20 +100,20 @@ impl LocalSigner {
         Self::load(KeyDirectory::new(dir))
     }
 
-    /// Keys from PEM files (PKCS#8, RSA or Ed25519), in the order given. `issuer_kid` names the first RSA key, thumbprints the others.
+    /// Keys from PEM files (PKCS#8, RSA or Ed25519), in the order given. `issuer_kid` names the newest RSA key, which is the last; thumbprints name the
+    /// others. A ledger that declared one of those under a former ISSUER_KID knows it by the key itself.
     ///
     /// # Errors
     /// Where a file cannot be read, is open to others, or holds no usable key; or two hold the same.
     pub fn from_pem_files(paths: &[PathBuf], issuer_kid: Option<&str>) -> Result<Self, LocalKeysError> {
         let mut keys: Vec<LocalKey> = Vec::new();
-        let mut issuer_kid = issuer_kid;
-        for path in paths {
-            let private = directory::read_private_key(path)?;
-            let kid = if private.alg() == Alg::Ps256 {
-                issuer_kid.take()
-            } else {
-                None
-            };
+        let read: Vec<PrivateKey> = paths
+            .iter()
+            .map(|path| directory::read_private_key(path))
+            .collect::<Result<_, _>>()?;
+        let newest_rsa = read.iter().rposition(|private| private.alg() == Alg::Ps256);
+        for (place, (path, private)) in paths.iter().zip(read).enumerate() {
+            let kid = issuer_kid.filter(|_| newest_rsa == Some(place));
             let key = name_key(&private, kid)?;
             if keys.iter().any(|other| other.held.key.is_same_key(&key)) {
                 let what = "this key was given twice".to_owned();

@@ -33,6 +33,24 @@ pub struct HeldKey {
     pub retired: bool,
 }
 
+/// Signs with the held key that is `key`, whatever kid the signer has for it now: a ledger keeps the kid under which a key was declared.
+///
+/// # Errors
+/// `Fatal` where the signer does not hold the key; else what the signer says.
+pub async fn sign_by(signer: &dyn Signer, key: &PublicKey, message: &[u8]) -> Result<Vec<u8>, SignError> {
+    match signer.keys().into_iter().find(|held| held.key.is_same_key(key)) {
+        Some(held) => signer.sign(&held.key.kid, message).await,
+        None => Err(SignError::Fatal {
+            what: format!(
+                "the signer does not hold the {} key {} that this ledger declares: bring back its file, or the directory of keys that the ledger began with",
+                key.alg.as_str(),
+                key.kid
+            ),
+            source: None,
+        }),
+    }
+}
+
 /// A seam.
 #[async_trait]
 pub trait Signer: Send + Sync {

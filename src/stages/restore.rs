@@ -138,7 +138,11 @@ impl Follower {
             .map_err(|violation| self.stopped(&violation))?;
         self.tree.push(leaf_hash(record.leaf_bytes));
         let size = self.tree.size();
-        if self.signed.iter().any(|signed| signed.size == size && signed.root != self.tree.root()) {
+        if self
+            .signed
+            .iter()
+            .any(|signed| signed.size == size && signed.root != self.tree.root())
+        {
             return Err(self.stopped(&format!(
                 "at size {size} the log has another root than the checkpoint that was signed: the log was changed or restored from \
                  another copy; bring back the log that was signed"
@@ -198,15 +202,26 @@ pub fn reader_error(partition: u32, error: ReaderError) -> StageError {
 /// The largest checkpoint in the tail of `ledger.checkpoints`. Records there are the notary's own; one that does not parse is no checkpoint.
 async fn last_signed(log: &dyn Log, config: &PartitionConfig) -> Result<Option<Checkpoint>, LogError> {
     let (topic, partition) = (topic::LEDGER_CHECKPOINTS, config.partition);
-    let (start, end) = (log.start(topic, partition).await?, log.end(topic, partition).await?);
+    let (start, end) = (
+        log.start(topic, partition).await?,
+        log.end(topic, partition).await?,
+    );
     let mut from = start.max(end.saturating_sub(CHECKPOINTS_LOOKED_AT));
     let mut largest: Option<Checkpoint> = None;
     while from < end {
-        let records = log.read(topic, partition, from, CHECKPOINTS_LOOKED_AT as usize, 1 << 20).await?;
+        let records = log
+            .read(topic, partition, from, CHECKPOINTS_LOOKED_AT as usize, 1 << 20)
+            .await?;
         let Some(last) = records.last() else { break };
         from = last.offset + 1;
-        let found = records.iter().filter_map(|record| SignedCheckpoint::parse(&record.value).ok()).map(|signed| signed.checkpoint);
-        largest = found.filter(|found| found.origin == config.origin).chain(largest).max_by_key(|found| found.size);
+        let found = records
+            .iter()
+            .filter_map(|record| SignedCheckpoint::parse(&record.value).ok())
+            .map(|signed| signed.checkpoint);
+        largest = found
+            .filter(|found| found.origin == config.origin)
+            .chain(largest)
+            .max_by_key(|found| found.size);
     }
     Ok(largest)
 }

@@ -203,7 +203,10 @@ pub fn split_position(position: &str) -> Option<(&str, u64)> {
 pub fn check_digests(record: &LeafRecord<'_>) -> Result<(), Violation> {
     let index = record.leaf.index;
     let (event_fits, raw_fits) = match &record.leaf.body {
-        Body::Entry { event, .. } => (record.event.is_some_and(|bytes| sha256(bytes) == *event), record.raw.is_none()),
+        Body::Entry { event, .. } => (
+            record.event.is_some_and(|bytes| sha256(bytes) == *event),
+            record.raw.is_none(),
+        ),
         Body::Rejected { raw, raw_bytes, .. } => {
             let fits = |bytes: &[u8]| bytes.len() as u64 == *raw_bytes && sha256(bytes) == *raw;
             (record.event.is_none(), record.raw.is_some_and(fits))
@@ -227,7 +230,9 @@ pub fn check_digests(record: &LeafRecord<'_>) -> Result<(), Violation> {
 fn check_bytes(record: &LeafRecord<'_>, limits: &Limits) -> Result<Option<EventKey>, Violation> {
     check_digests(record)?;
     let index = record.leaf.index;
-    let (Body::Entry { tenant, .. }, Some(bytes)) = (&record.leaf.body, record.event) else { return Ok(None) };
+    let (Body::Entry { tenant, .. }, Some(bytes)) = (&record.leaf.body, record.event) else {
+        return Ok(None);
+    };
     let members = check_event(bytes, limits).map_err(|error| Violation::Canonical { index, error })?;
     if members.tenant_id != *tenant {
         return Err(Violation::Tenant { index });

@@ -17,6 +17,7 @@ mod merkle;
 mod model;
 mod process;
 mod proof;
+mod recovery;
 mod schemas;
 mod sealed;
 mod second_verifier;

@@ -28,13 +28,18 @@ pub fn settings(dir: &Path) -> Settings {
 
 /// Runs the stages until all input is sealed, signed and archived.
 pub fn drain(settings: &Settings) {
+    try_drain(settings).expect("stages that end");
+}
+
+/// As [`drain`]; what stopped it.
+pub fn try_drain(settings: &Settings) -> Result<(), String> {
     let config = settings.check().expect("settings that are right");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("threads");
     runtime.block_on(async {
-        let seams = Seams::open(&config).await.expect("places that can be opened");
+        let seams = Seams::open(&config).await.map_err(|error| error.to_string())?;
         let (_ended, input_ended) = watch::channel(true);
         let (_stop, shutdown) = watch::channel(false);
         let ending = Ending {
@@ -43,8 +48,8 @@ pub fn drain(settings: &Settings) {
         };
         service::run(&config, &seams, Arc::new(Status::default()), ending)
             .await
-            .expect("stages that end");
-    });
+            .map_err(|error| error.to_string())
+    })
 }
 
 /// Verifies with the archive's own newest keys pinned.

@@ -117,8 +117,15 @@ impl Archiver {
 
     /// The tree of the last archived cut, from its tiles; its root must be the checkpoint's.
     async fn archived_tree(&self) -> Result<TileBuilder, StageError> {
-        let found = newest_checkpoint(self.vault.as_ref(), &self.partition.origin, self.partition.partition).await?;
-        let Some(checkpoint) = found else { return Ok(TileBuilder::new()) };
+        let found = newest_checkpoint(
+            self.vault.as_ref(),
+            &self.partition.origin,
+            self.partition.partition,
+        )
+        .await?;
+        let Some(checkpoint) = found else {
+            return Ok(TileBuilder::new());
+        };
         let name = names::checkpoint(&self.partition.origin, checkpoint.size);
         let mut tiles = Vec::new();
         for tile in crate::ledger::tile::partial_names(checkpoint.size) {
@@ -249,7 +256,12 @@ impl Archiver {
         let keys = self.store_keys(finished).await?;
         SignedCheckpoint::parse(checkpoint)
             .and_then(|signed| signed.verify_by_known(&keys))
-            .map_err(|error| self.stopped(format!("the checkpoint of size {} is not signed as it must be: {error}", finished.size)))?;
+            .map_err(|error| {
+                self.stopped(format!(
+                    "the checkpoint of size {} is not signed as it must be: {error}",
+                    finished.size
+                ))
+            })?;
         let name = names::checkpoint(&self.partition.origin, finished.size);
         self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint))
             .await?;
@@ -358,13 +370,25 @@ impl Archiver {
 }
 
 /// The newest checkpoint of a partition in the archive, `None` where it has none.
-pub async fn newest_checkpoint(vault: &dyn Vault, origin: &str, partition: u32) -> Result<Option<Checkpoint>, StageError> {
-    let Some(name) = vault.list(&format!("{origin}/checkpoints/")).await?.pop() else { return Ok(None) };
+pub async fn newest_checkpoint(
+    vault: &dyn Vault,
+    origin: &str,
+    partition: u32,
+) -> Result<Option<Checkpoint>, StageError> {
+    let Some(name) = vault.list(&format!("{origin}/checkpoints/")).await?.pop() else {
+        return Ok(None);
+    };
     let bytes = vault.get(&name).await?.unwrap_or_default();
     match SignedCheckpoint::parse(&bytes) {
         Ok(signed) if signed.checkpoint.origin == origin => Ok(Some(signed.checkpoint)),
-        Ok(_) => Err(StageError::Stopped { partition, what: format!("the archive's {name} is of another origin") }),
-        Err(error) => Err(StageError::Stopped { partition, what: format!("the archive's {name} cannot be read: {error}") }),
+        Ok(_) => Err(StageError::Stopped {
+            partition,
+            what: format!("the archive's {name} is of another origin"),
+        }),
+        Err(error) => Err(StageError::Stopped {
+            partition,
+            what: format!("the archive's {name} cannot be read: {error}"),
+        }),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The notary: follows `ledger.entries`, signs, stores snapshots. Thin.
 
 use super::machine::{Due, NotarizeConfig, SignPolicy};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMicros};
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::key::PublicKey;
+use crate::log::reader::{Skip, SkipCounts};
 use crate::log::{Log, NewRecord, Record, topic};
-use crate::signing::Signer;
+use crate::signing::{Signer, sign_by};
 use crate::stages::restore::{Follower, PartitionConfig};
 use crate::stages::{StageError, Step, snapshot};
 use std::collections::VecDeque;
@@ -28,6 +29,10 @@ struct Run {
     /// A cut that was taken and whose checkpoint, or snapshot, is not stored yet: nothing is taken before it is.
     at_cut: Option<Due>,
     caught_up_once: bool,
+    /// `sealed_at` of the first leaf that no checkpoint of this notary covers.
+    unsigned_since: Option<UnixMicros>,
+    /// What the reader had skipped when it was last counted.
+    skipped: SkipCounts,
 }
 
 impl Notary {
@@ -81,6 +86,8 @@ impl Notary {
             pending: VecDeque::new(),
             at_cut: None,
             caught_up_once: false,
+            unsigned_since: None,
+            skipped: SkipCounts::default(),
         })
     }
 
@@ -103,6 +110,9 @@ impl Notary {
                 run.follower.state.segment_bytes,
             );
             run.follower.take(&record)?;
+            if run.unsigned_since.is_none() && run.follower.tree.size() > run.policy.signed_size() {
+                run.unsigned_since = Some(run.follower.state.order.last_sealed_at);
+            }
             if run.follower.state.order.cut_from > cut_before {
                 let size = run.follower.tree.size();
                 run.at_cut = Some(run.policy.after_cut(size, bytes, self.clock.now()));
@@ -110,6 +120,7 @@ impl Notary {
             }
         }
         let now = self.clock.now();
+        self.observe(run, now);
         if run.policy.after_batch(run.follower.tree.size(), now) {
             self.sign(run).await?;
         }
@@ -147,7 +158,7 @@ impl Notary {
         let text = checkpoint.text();
         let mut signatures = Vec::with_capacity(signers.len());
         for key in &signers {
-            let signature = self.signer.sign(&key.kid, text.as_bytes()).await?;
+            let signature = sign_by(self.signer.as_ref(), key, text.as_bytes()).await?;
             // A signer that answers wrongly must not put an unverifiable checkpoint into the log.
             if !key.verify(text.as_bytes(), &signature) {
                 return Err(run.follower.stopped(&format!(
@@ -169,10 +180,33 @@ impl Notary {
             .append(topic::LEDGER_CHECKPOINTS, self.partition.partition, vec![record])
             .await?;
         let now = self.clock.now();
-        let lag_micros = now.saturating_sub(run.follower.state.order.last_sealed_at).max(0);
-        metrics::histogram!("ledgerline_sealed_to_signed_seconds").record(lag_micros as f64 / 1e6);
+        if let Some(since) = run.unsigned_since.take() {
+            metrics::histogram!("ledgerline_sealed_to_signed_seconds").record(seconds_between(since, now));
+        }
         metrics::counter!("ledgerline_checkpoints_signed_total").increment(1);
         run.policy.signed(size, now);
         Ok(())
     }
+
+    /// How long the oldest unsigned leaf has waited, and what was skipped: a signer that is down, or an owner gone wrong, shows here.
+    fn observe(&self, run: &mut Run, now: UnixMicros) {
+        let age = run
+            .unsigned_since
+            .map_or(0.0, |since| seconds_between(since, now));
+        let partition = self.partition.partition.to_string();
+        metrics::gauge!("ledgerline_unsigned_age_seconds", "partition" => partition).set(age);
+        let skipped = run.follower.reader.skipped();
+        for why in Skip::ALL {
+            let new = skipped.get(why).saturating_sub(run.skipped.get(why));
+            if new > 0 {
+                metrics::counter!("ledgerline_skipped_records_total", "reason" => why.as_str())
+                    .increment(new);
+            }
+        }
+        run.skipped = skipped;
+    }
+}
+
+fn seconds_between(earlier: UnixMicros, later: UnixMicros) -> f64 {
+    later.saturating_sub(earlier).max(0) as f64 / 1e6
 }

@@ -3,11 +3,12 @@
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
 use crate::clock::{Clock, UnixMicros};
-use crate::ledger::key::PublicKey;
+use crate::ledger::key::{Alg, PublicKey};
+use crate::ledger::keyring::KeyRing;
 use crate::ledger::leaf::{Body, KeyAction, key_proof_message};
 use crate::log::reader::{Position, Reader, Seen};
 use crate::log::{Committed, Log, NewRecord, Record, topic};
-use crate::signing::{HeldKey, Signer};
+use crate::signing::{HeldKey, Signer, sign_by};
 use crate::stages::restore::{PartitionConfig, reader_error};
 use crate::stages::{StageError, Step};
 use data_encoding::HEXLOWER;
@@ -187,12 +188,18 @@ impl Sealer {
             )));
         }
         let (ledger, keys) = if self.partition.partition == 0 {
-            let keys = self
+            // The oldest of each kind; later ones follow as leaves, so that the newest is the last declared. A leaf could not hold many.
+            let held: Vec<PublicKey> = self
                 .signer
                 .keys()
                 .into_iter()
                 .filter(|held| !held.retired)
                 .map(|held| held.key)
+                .collect();
+            let oldest = |alg: Alg| held.iter().find(|key| key.alg == alg).cloned();
+            let keys = [Alg::Ps256, Alg::Ed25519]
+                .into_iter()
+                .filter_map(oldest)
                 .collect();
             (HEXLOWER.encode(&(self.random)()?), keys)
         } else {
@@ -236,13 +243,37 @@ impl Sealer {
         machine: &mut SealMachine,
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
-        for HeldKey { key, retired } in self.signer.keys() {
+        let held = self.signer.keys();
+        let holds = |key: &PublicKey| held.iter().any(|held| held.key.is_same_key(key));
+        if !machine.state().keys.active().any(holds) {
+            let declared: Vec<&str> = machine
+                .state()
+                .keys
+                .active()
+                .map(|key| key.kid.as_str())
+                .collect();
+            return Err(self.stopped(format!(
+                "none of the signer's keys is one of this ledger's ({}): bring back the keys that it began with; a new key is added beside an old one",
+                declared.join(", ")
+            )));
+        }
+        for HeldKey { key, retired } in &held {
+            // By the key itself: a ledger keeps the kid under which it was declared, whatever the key is called now.
+            let known = |ring: &KeyRing| {
+                ring.declared()
+                    .iter()
+                    .find(|known| known.is_same_key(key))
+                    .cloned()
+            };
             // A key that was retired before it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
-            if machine.state().keys.is_retired(&key.kid).is_none() {
-                self.declare_key(machine, KeyAction::Add, &key, out).await?;
+            if known(&machine.state().keys).is_none() {
+                self.declare_key(machine, KeyAction::Add, key, out).await?;
             }
-            if retired && machine.state().keys.is_retired(&key.kid) == Some(false) {
-                self.declare_key(machine, KeyAction::Retire, &key, out).await?;
+            let Some(known) = known(&machine.state().keys) else {
+                continue;
+            };
+            if *retired && machine.state().keys.is_retired(&known.kid) == Some(false) {
+                self.declare_key(machine, KeyAction::Retire, &known, out).await?;
             }
         }
         Ok(())
@@ -256,7 +287,7 @@ impl Sealer {
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
         let message = key_proof_message(&self.partition.origin, action, key);
-        let proof = self.signer.sign(&key.kid, &message).await?;
+        let proof = sign_by(self.signer.as_ref(), key, &message).await?;
         let (partition, kid) = (self.partition.partition, key.kid.as_str());
         tracing::info!(partition, kid, action = action.as_str(), "declaring a key");
         machine
@@ -407,6 +438,11 @@ fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
+/// As the producer gave it, where it is short and plain enough for a log line.
+fn correlation_id(record: &Record) -> Option<&str> {
+    header(record, CORRELATION_ID).filter(|id| id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()))
+}
+
 fn count(input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Sealed) {
     metrics::counter!("ledgerline_sealed_records_total", "kind" => sealed.kind).increment(1);
     let Some(code) = sealed.code else { return };
@@ -420,7 +456,7 @@ fn count(input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Seal
         partition = input.partition,
         index = sealed.index,
         tenant_id,
-        correlation_id = header(record, CORRELATION_ID),
+        correlation_id = correlation_id(record),
         code = code.as_str(),
         topic = input.topic,
         offset = input.offset,
