@@ -1,13 +1,13 @@
 //! The log of one machine: a `SQLite` file, for trying Ledgerline, for small installs and for tests. It is durable (WAL with
 //! synchronous FULL), and several processes may use one file, each append under `SQLite`'s own lock.
 //!
-//! Every topic partition has a table of its own with its records by offset, so that each append goes to the right edge of
+//! Every topic partition has a table of its own with its records by offset, several to a row ([`rows`]), so that each append goes to the right edge of
 //! its B-tree. `SQLite`'s errors are turned into what a caller must do in [`failure`]; the tables are in [`layout`].
 
 mod failure;
-mod headers;
 mod insert;
 mod layout;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +26,8 @@ use tokio::sync::Mutex;
 const RECORD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 /// The largest key, in bytes.
 const KEY_BYTES_MAX: usize = 4_096;
+/// The most bytes that the headers of a record have, with four bytes before each name and value.
+const HEADERS_BYTES_MAX: usize = 65_536;
 /// The longest `Committed::metadata`, in bytes: Kafka's default.
 const METADATA_BYTES_MAX: usize = 4_096;
 /// How long a call waits for another process that is writing.
@@ -34,6 +36,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS_MAX: u32 = 4;
 /// How long a read waits for one of them.
 const READER_TIMEOUT: Duration = Duration::from_secs(30);
+
+type Headers = Vec<(String, Vec<u8>)>;
 
 /// A [`Log`] in one `SQLite` file.
 #[derive(Debug)]
@@ -162,20 +166,15 @@ impl EmbeddedLog {
         Offset::try_from(value).map_err(|_| self.failure().damaged("an offset is negative"))
     }
 
-    fn record(&self, row: &SqliteRow) -> Result<Record, LogError> {
+    fn records(&self, row: &SqliteRow) -> Result<Vec<Record>, LogError> {
         let failed = |error| self.failure().of("reading it", error);
-        let headers: Option<&[u8]> = row.try_get_unchecked(3).map_err(failed)?;
-        Ok(Record {
-            offset: self.offset_at(row, 0)?,
-            timestamp_ms: row.try_get_unchecked(1).map_err(failed)?,
-            key: row.try_get_unchecked(2).map_err(failed)?,
-            headers: match headers {
-                None => Vec::new(),
-                Some(bytes) => headers::decode(bytes)
-                    .ok_or_else(|| self.failure().damaged("the headers of a record are none"))?,
-            },
-            value: row.try_get_unchecked(4).map_err(failed)?,
-        })
+        let bytes: &[u8] = row.try_get_unchecked(2).map_err(failed)?;
+        rows::read_row(
+            self.offset_at(row, 0)?,
+            row.try_get_unchecked(1).map_err(failed)?,
+            bytes,
+        )
+        .ok_or_else(|| self.failure().damaged("a row of records is none"))
     }
 }
 
@@ -203,15 +202,18 @@ impl Log for EmbeddedLog {
         bytes_max: usize,
     ) -> Result<Vec<Record>, LogError> {
         let id = self.stream(topic, partition)?;
-        let Ok(from) = i64::try_from(from) else {
+        let (first, _) = self.bounds(topic, partition).await?;
+        let from = from.max(first);
+        let Ok(from_row) = i64::try_from(from) else {
             return Ok(Vec::new());
         };
+        // The row that holds `from` may begin before it.
         let sql = format!(
-            "SELECT offset, timestamp_ms, key, headers, value FROM r{id} WHERE offset >= ? ORDER BY offset LIMIT ?"
+            "SELECT offset, timestamp_ms, records FROM r{id} \
+             WHERE offset >= coalesce((SELECT max(offset) FROM r{id} WHERE offset <= ?1), ?1) ORDER BY offset"
         );
         let mut rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(from)
-            .bind(i64::try_from(records_max).unwrap_or(i64::MAX))
+            .bind(from_row)
             .fetch(&self.readers);
         let (mut records, mut bytes) = (Vec::new(), 0_usize);
         while let Some(row) = rows
@@ -219,12 +221,17 @@ impl Log for EmbeddedLog {
             .await
             .map_err(|error| self.failure().of("reading it", error))?
         {
-            let record = self.record(&row)?;
-            bytes = bytes.saturating_add(record.value.len());
-            if bytes > bytes_max && !records.is_empty() {
-                break;
+            for record in self
+                .records(&row)?
+                .into_iter()
+                .filter(|record| record.offset >= from)
+            {
+                bytes = bytes.saturating_add(record.value.len());
+                if records.len() == records_max || (bytes > bytes_max && !records.is_empty()) {
+                    return Ok(records);
+                }
+                records.push(record);
             }
-            records.push(record);
         }
         Ok(records)
     }

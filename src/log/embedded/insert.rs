@@ -1,20 +1,16 @@
 //! What changes a stream: appends in one transaction each, and trims.
 //!
-//! sqlx hands each statement to a thread and back, which costs more than inserting a row: so many rows go into one
-//! statement, of a few sizes only, which stay prepared.
+//! An append is a few rows of many records each ([`super::rows`]).
 
 use super::failure::Failure;
-use super::headers::{self, HEADERS_BYTES_MAX};
+use super::rows::take_row;
 use super::{KEY_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::clock::{Clock, SystemClock};
 use crate::log::ENTRY_OVERHEAD_BYTES;
 use crate::log::topic::LEDGER_ENTRIES;
 use crate::log::{LogError, NewRecord, Offset};
-use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-/// Rows of one INSERT, the largest first.
-const ROWS_PER_INSERT: [u8; 4] = [64, 16, 4, 1];
 /// Rows of one DELETE, so that a trim holds the lock for a short time only.
 const ROWS_PER_DELETE: i64 = 10_000;
 
@@ -83,17 +79,24 @@ pub async fn insert_all(
         .await
         .map_err(failed)?;
     let timestamp_ms = SystemClock.now() / 1_000;
+    let sql = format!(
+        "INSERT INTO r{} (offset, next_offset, timestamp_ms, records) VALUES (?, ?, ?, ?)",
+        batch.id
+    );
     let mut offset = first;
     let mut records = batch.records.into_iter();
-    for rows in ROWS_PER_INSERT {
-        while records.len() >= usize::from(rows) {
-            let arguments = arguments(offset, timestamp_ms, records.by_ref().take(usize::from(rows)))?;
-            sqlx::query_with(AssertSqlSafe(insert_sql(batch.id, rows)), arguments)
-                .execute(&mut *connection)
-                .await
-                .map_err(failed)?;
-            offset += i64::from(rows);
-        }
+    while let Some(row) = take_row(&mut records) {
+        let (row, count) = row.map_err(|what| LogError::Fatal { what, source: None })?;
+        let next = offset + i64::try_from(count).unwrap_or(i64::MAX);
+        sqlx::query(AssertSqlSafe(sql.clone()))
+            .bind(offset)
+            .bind(next)
+            .bind(timestamp_ms)
+            .bind(row)
+            .execute(&mut *connection)
+            .await
+            .map_err(failed)?;
+        offset = next;
     }
     Ok(first)
 }
@@ -111,47 +114,7 @@ async fn advance(connection: &mut SqliteConnection, id: i64, count: usize) -> Re
     row.try_get(0)
 }
 
-fn insert_sql(id: i64, rows: u8) -> String {
-    let mut sql = format!("INSERT INTO r{id} (offset, timestamp_ms, key, headers, value) VALUES (?,?,?,?,?)");
-    for _ in 1..rows {
-        sql.push_str(",(?,?,?,?,?)");
-    }
-    sql
-}
-
-fn arguments(
-    first: i64,
-    timestamp_ms: i64,
-    records: impl Iterator<Item = NewRecord>,
-) -> Result<SqliteArguments, LogError> {
-    use sqlx::Arguments;
-    let fatal = |what: String| LogError::Fatal { what, source: None };
-    let mut arguments = SqliteArguments::default();
-    for (offset, record) in (first..).zip(records) {
-        let headers = if record.headers.is_empty() {
-            None
-        } else {
-            Some(headers::encode(&record.headers).ok_or_else(|| {
-                fatal(format!(
-                    "the headers of a record have at most {HEADERS_BYTES_MAX} bytes"
-                ))
-            })?)
-        };
-        arguments
-            .add(offset)
-            .and_then(|()| arguments.add(timestamp_ms))
-            .and_then(|()| arguments.add(record.key))
-            .and_then(|()| arguments.add(headers))
-            .and_then(|()| arguments.add(record.value))
-            .map_err(|source| LogError::Fatal {
-                what: "a record cannot be bound to a statement".to_owned(),
-                source: Some(source),
-            })?;
-    }
-    Ok(arguments)
-}
-
-/// Deletes the records below `before` and moves the stream's start there, but not beyond its end.
+/// Deletes the rows whose records are all below `before` and moves the stream's start there, but not beyond its end.
 pub async fn trim(
     connection: &mut SqliteConnection,
     failure: Failure<'_>,
@@ -167,7 +130,7 @@ pub async fn trim(
         .await
         .map_err(failed)?;
     let sql = format!(
-        "DELETE FROM r{id} WHERE offset IN (SELECT offset FROM r{id} WHERE offset < ? ORDER BY offset LIMIT {ROWS_PER_DELETE})"
+        "DELETE FROM r{id} WHERE offset IN (SELECT offset FROM r{id} WHERE offset < ?1 AND next_offset <= ?1 ORDER BY offset LIMIT {ROWS_PER_DELETE})"
     );
     loop {
         let done = sqlx::query(AssertSqlSafe(sql.clone()))

@@ -104,6 +104,8 @@ pub fn connect_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOpti
         .pragma("wal_autocheckpoint", WAL_PAGES)
         .busy_timeout(busy_timeout)
         .statement_cache_capacity(STATEMENTS_MAX)
+        // Rows hold many records: one is read while another is taken.
+        .row_buffer_size(2)
         .disable_statement_logging()
 }
 
@@ -213,8 +215,8 @@ impl Layout<'_> {
         .map_err(|error| self.failed(error))?;
         let id = self.number(&row, 0)?;
         self.run(format!(
-            "CREATE TABLE r{id} (offset INTEGER PRIMARY KEY, timestamp_ms INTEGER NOT NULL, key BLOB NOT NULL, \
-             headers BLOB, value BLOB NOT NULL) STRICT"
+            "CREATE TABLE r{id} (offset INTEGER PRIMARY KEY, next_offset INTEGER NOT NULL, timestamp_ms INTEGER NOT NULL, \
+             records BLOB NOT NULL) STRICT"
         ))
         .await
     }

@@ -248,17 +248,3 @@ async fn an_error_keeps_its_source_and_tells_no_value() {
     assert!(error.source().is_some());
     assert!(!format!("{error:?}").contains("hunter2"));
 }
-
-#[test]
-fn headers_that_are_cut_short_are_none() {
-    let whole = headers::encode(&[("name".to_owned(), b"value".to_vec())]).unwrap();
-    assert_eq!(
-        headers::decode(&whole),
-        Some(vec![("name".to_owned(), b"value".to_vec())])
-    );
-    for length in 1..whole.len() {
-        assert_eq!(headers::decode(&whole[..length]), None, "{length}");
-    }
-    let large = vec![("name".to_owned(), vec![0; headers::HEADERS_BYTES_MAX])];
-    assert_eq!(headers::encode(&large), None);
-}
