@@ -6,6 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for the service before it fails: nothing takes near as long.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL_PAUSE: Duration = Duration::from_millis(20);
 
 pub const LOG_NAME: &str = "test.example/audit";
 
@@ -122,14 +127,19 @@ impl Service {
         (head.to_owned(), body.to_owned())
     }
 
-    /// Polls until `path` answers with a body that `wanted` likes. No bound of its own: the test runner's patience is the bound.
+    /// Polls until `path` answers with a body that `wanted` likes; fails, with what was answered and logged, when it has not for a minute.
     pub fn wait_for(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let since = Instant::now();
         loop {
             let (_, body) = self.get(path);
             if wanted(&body) {
                 return body;
             }
-            std::thread::yield_now();
+            if since.elapsed() > PATIENCE {
+                let logs = self.logs.lock().unwrap().join("\n");
+                panic!("{path} still answers\n{body}\nlogged so far:\n{logs}");
+            }
+            std::thread::sleep(POLL_PAUSE);
         }
     }
 

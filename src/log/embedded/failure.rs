@@ -48,7 +48,9 @@ impl Failure<'_> {
             Some(code::CORRUPT | code::NOTADB) => self.damage(),
             Some(code::CANTOPEN) if self.descriptors_are_used_up() => {
                 return retry(
-                    format!("too many files are open to open the database {file}; raise the limit (ulimit -n) if this lasts"),
+                    format!(
+                        "too many files are open to open the database {file}; raise the limit (ulimit -n) if this lasts"
+                    ),
                     error,
                 );
             }
