@@ -73,11 +73,16 @@ pub struct Service {
 impl Service {
     /// Starts it and waits until it says where it listens. `Err`: it ended before; its standard error.
     pub fn start(dir: &Path, more: &[&str]) -> Result<Self, String> {
+        let more = more.iter().map(|argument| (*argument).to_owned());
+        Self::start_at(&places(dir).into_iter().chain(more).collect::<Vec<_>>())
+    }
+
+    /// As [`Self::start`], with all arguments but where to listen.
+    pub fn start_at(arguments: &[String]) -> Result<Self, String> {
         let mut child = program()
             .arg("run")
-            .args(places(dir))
             .arg("--listen=127.0.0.1:0")
-            .args(more)
+            .args(arguments)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
