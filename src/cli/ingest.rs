@@ -180,7 +180,7 @@ fn describe(summary: &Summary, json: bool) -> String {
         });
         return format!("{json}\n");
     }
-    let codes: String = summary
+    let codes: Vec<String> = summary
         .refused
         .iter()
         .map(|(code, lines)| format!("  {code}: {lines}\n"))
@@ -189,9 +189,10 @@ fn describe(summary: &Summary, json: bool) -> String {
         format!("The refused lines and the reasons are in {file}\n")
     });
     format!(
-        "{} lines: {} accepted, {} refused\n{codes}{file}",
+        "{} lines: {} accepted, {} refused\n{}{file}",
         summary.lines,
         summary.accepted,
-        summary.refused_count()
+        summary.refused_count(),
+        codes.concat()
     )
 }
