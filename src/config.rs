@@ -8,6 +8,7 @@ use crate::stages::archive::Classes;
 use crate::stages::notarize::NotarizeConfig;
 use crate::stages::seal::SealConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
+use crate::telemetry;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -155,8 +156,13 @@ pub struct Settings {
 
     /// Seal although the clock is more than 24 hours ahead of the last leaf: for a ledger that was idle or down for longer, with a clock
     /// that is right.
-    #[arg(long)]
+    #[arg(long, env = "LEDGERLINE_ACCEPT_CLOCK_JUMP", value_parser = clap::builder::BoolishValueParser::new())]
     pub accept_clock_jump: bool,
+
+    /// What is logged, as `info` or `ledgerline=debug,sqlx=warn`; levels are off, error, warn, info, debug and trace
+    /// [default: info,sqlx=warn].
+    #[arg(long, env = "LEDGERLINE_LOG_LEVEL", value_name = "LEVELS")]
+    pub log_level: Option<String>,
 }
 
 /// What is wrong with one setting.
@@ -238,6 +244,8 @@ pub struct Config {
     pub classes: Classes,
     /// How long a stage may fail before the process ends, so that a supervisor and a person know.
     pub retry_for: Duration,
+    /// What is logged: one of [`telemetry::is_log_level`].
+    pub log_level: String,
 }
 
 /// Collects faults while settings are read, so that none hides another.
@@ -287,6 +295,7 @@ impl Settings {
             ) as usize,
             classes: r.classes(),
             retry_for: r.retry_for(),
+            log_level: r.log_level(),
         };
         if r.faults.is_empty() {
             Ok(config)
@@ -364,6 +373,22 @@ impl Reader<'_> {
         let text = self.settings.retry_for_ms.as_deref();
         let micros = self.millis("retry-for-ms", "LEDGERLINE_RETRY_FOR_MS", text, 120_000);
         Duration::from_micros(micros.unsigned_abs())
+    }
+
+    fn log_level(&mut self) -> String {
+        let level = self
+            .settings
+            .log_level
+            .as_deref()
+            .unwrap_or(telemetry::LOG_LEVEL_DEFAULT);
+        if !telemetry::is_log_level(level) {
+            self.fault(
+                "log-level",
+                "LEDGERLINE_LOG_LEVEL",
+                "must be off, error, warn, info, debug or trace, or TARGET=LEVEL, separated by commas, as ledgerline=debug,sqlx=warn",
+            );
+        }
+        level.to_owned()
     }
 
     fn signer(&mut self) -> SignerConfig {
@@ -619,6 +644,7 @@ mod tests {
             issuer_kid: Some("a b".into()),
             cut_interval_ms: Some("soon".into()),
             archive_class: vec!["acme".into()],
+            log_level: Some("inf0".into()),
             ..Settings::default()
         };
         let faults = wrong.check().unwrap_err();
@@ -635,6 +661,7 @@ mod tests {
             "listen",
             "cut-interval-ms",
             "archive-class",
+            "log-level",
         ];
         assert_eq!(keys, all);
         assert!(describe(&faults).contains("--log-name (or LEDGERLINE_LOG_NAME): must be parts of a-z"));

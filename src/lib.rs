@@ -16,6 +16,7 @@ compile_error!("offsets and lengths are 64-bit numbers: build for a 64-bit machi
 pub mod cli;
 pub mod clock;
 pub mod config;
+mod descriptors;
 pub mod http;
 pub mod ledger;
 pub mod log;

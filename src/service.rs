@@ -19,6 +19,7 @@ use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -112,8 +113,8 @@ impl Seams {
 /// many it has; another number is refused.
 pub async fn open_log(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
     match partitions {
-        None if path.exists() => EmbeddedLog::open_existing(path).await,
-        partitions => EmbeddedLog::open(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await,
+        Some(partitions) => EmbeddedLog::open(path, partitions).await,
+        None => EmbeddedLog::open_or_make(path, PARTITIONS_DEFAULT).await,
     }
 }
 
@@ -188,13 +189,15 @@ struct Task {
     /// Whether what this stage follows has ended.
     upstream_ended: watch::Receiver<bool>,
     retry_for: Duration,
+    /// Partitions in which this stage is not stopped.
+    going: Arc<AtomicUsize>,
     ended: watch::Sender<bool>,
 }
 
 /// Runs the configured stages until the ending comes, or something fatal happens.
 ///
 /// # Errors
-/// The first fatal error; all tasks have ended then.
+/// The first fatal error, or the reason of the last partition where a stage is stopped in all of them; all tasks have ended then.
 pub async fn run(
     config: &Config,
     seams: &Seams,
@@ -204,10 +207,16 @@ pub async fn run(
     let bell = Arc::new(Notify::new());
     let (abort, aborted) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    for partition in seams.log.assignments(topic::AUDIT_EVENTS).await? {
+    let partitions = seams.log.assignments(topic::AUDIT_EVENTS).await?;
+    let going: BTreeMap<StageName, Arc<AtomicUsize>> = config
+        .stages
+        .iter()
+        .map(|stage| (*stage, Arc::new(AtomicUsize::new(partitions.len()))))
+        .collect();
+    for partition in partitions {
         let mut upstream = ending.input_ended.clone();
         let partition_config = partition_config(config, seams, partition).await?;
-        for stage in &config.stages {
+        for (stage, going) in &going {
             let (ended, next_upstream) = watch::channel(false);
             let task = Task {
                 stage: *stage,
@@ -218,6 +227,7 @@ pub async fn run(
                 shutdown: aborted.clone(),
                 upstream_ended: std::mem::replace(&mut upstream, next_upstream),
                 retry_for: config.retry_for,
+                going: Arc::clone(going),
                 ended,
             };
             status.set(*stage, partition, Doing::Starting, 0);
@@ -384,7 +394,8 @@ impl Task {
         }
     }
 
-    /// The partition stays stopped; the process and its other partitions go on, and readiness says why. In a run that is to end, the end is now.
+    /// The partition stays stopped; the process and its other partitions go on, and readiness says why. Where none is left for this stage,
+    /// and in a run that is to end, the end is now.
     async fn stopped(mut self, partition: u32, what: String) -> Result<(), StageError> {
         tracing::error!(
             stage = self.stage.as_str(),
@@ -394,6 +405,10 @@ impl Task {
         );
         metrics::gauge!("ledgerline_stopped_partitions", "stage" => self.stage.as_str()).increment(1.0);
         self.report(Doing::Stopped(what.clone()));
+        if self.going.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let what = format!("{what}; {} is stopped in every partition", self.stage.as_str());
+            return Err(StageError::Stopped { partition, what });
+        }
         tokio::select! {
             stopped = self.shutdown.wait_for(|stop| *stop) => drop(stopped),
             ended = self.upstream_ended.wait_for(|ended| *ended) => {

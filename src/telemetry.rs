@@ -3,25 +3,52 @@
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 
-/// The variable that sets what is logged, as `info` or `ledgerline=debug,sqlx=warn`.
-const LEVEL_VARIABLE: &str = "LEDGERLINE_LOG_LEVEL";
+/// What is logged unless it is set.
+pub const LOG_LEVEL_DEFAULT: &str = "info,sqlx=warn";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Histograms keep every value until they are tended; scrapes tend them, and without scrapes this does.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Seconds from sealing to signing: the aim is a p99 of 1.5 s at the default interval.
 const LAG_BUCKETS_SECONDS: [f64; 12] = [0.05, 0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 5.0, 30.0, 300.0];
 
-/// Begins logging, if nothing in this process has begun it before.
-pub fn init_logs() {
-    let filter = EnvFilter::try_from_env(LEVEL_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+/// Whether `text` says what is logged: levels and `TARGET=LEVEL`, separated by commas. Stricter than the filter itself, to which a
+/// misspelt level is the name of a target.
+#[must_use]
+pub fn is_log_level(text: &str) -> bool {
+    let is_directive = |directive: &str| {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("all", directive));
+        !target.is_empty() && LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level))
+    };
+    text.split(',').all(is_directive) && EnvFilter::try_new(text).is_ok()
+}
+
+/// Begins logging, if nothing in this process has begun it before. `level` is one of [`is_log_level`].
+pub fn init_logs(level: &str) {
+    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new(LOG_LEVEL_DEFAULT));
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
+        // It would report a broken standard error on standard error, and panic there.
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     // A second call (in tests) keeps the first subscriber.
     drop(subscriber.try_init());
+}
+
+/// Tends histograms for ever.
+pub async fn keep_up(metrics: PrometheusHandle) {
+    let mut ticks = tokio::time::interval(UPKEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        metrics.run_upkeep();
+    }
 }
 
 /// Installs the recorder and describes every metric.

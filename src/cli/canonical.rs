@@ -5,7 +5,7 @@ use crate::ledger::canonical::{Limits, canonicalize};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The largest input, in bytes: room for white space and escapes around a canonical form of 1 MiB.
@@ -32,16 +32,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let input = read(&args.file)?;
     let canonical = canonicalize(&input, &Limits::default())
         .map_err(|refusal| Failure::invalid(format!("{}: {refusal}", args.file.display())))?;
-    let output = if args.hash {
-        HEXLOWER.encode(&Sha256::digest(&canonical)).into_bytes()
+    if args.hash {
+        let digest = HEXLOWER.encode(&Sha256::digest(&canonical));
+        super::print(format!("{digest}\n").as_bytes())
     } else {
-        canonical
-    };
-    let mut out = io::stdout().lock();
-    out.write_all(&output)
-        .and_then(|()| if args.hash { out.write_all(b"\n") } else { Ok(()) })
-        .and_then(|()| out.flush())
-        .map_err(|e| Failure::unreadable(format!("standard output cannot be written: {e}")))
+        super::print(&canonical)
+    }
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Failure> {

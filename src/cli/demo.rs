@@ -18,7 +18,9 @@ use crate::log::topic;
 use crate::service::{self, Ending, Seams, Status};
 use crate::stages::restore::{Follower, PartitionConfig};
 use generate::Generator;
+use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Cursor};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -90,7 +92,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
-    show::opening(args.json, &dir);
+    show::opening(args.json, &dir)?;
     let sealed = runtime.block_on(seal(&config, input, options, lines_total))?;
     let options = Options {
         threads: default_threads(),
@@ -123,13 +125,16 @@ fn work_dir(args: &Args) -> Result<PathBuf, Failure> {
     let unreadable =
         |dir: &Path, error: std::io::Error| Failure::unreadable(format!("--dir {}: {error}", dir.display()));
     if let Some(dir) = &args.dir {
-        std::fs::create_dir_all(dir).map_err(|error| unreadable(dir, error))?;
+        private_directory()
+            .recursive(true)
+            .create(dir)
+            .map_err(|error| unreadable(dir, error))?;
         return Ok(dir.clone());
     }
     let base = std::env::temp_dir();
     for n in 1..10_000 {
         let dir = base.join(format!("ledgerline-demo-{n}"));
-        match std::fs::create_dir(&dir) {
+        match private_directory().create(&dir) {
             Ok(()) => return Ok(dir),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(unreadable(&dir, error)),
@@ -139,6 +144,13 @@ fn work_dir(args: &Args) -> Result<PathBuf, Failure> {
         "{} is full of earlier demos: remove some, or give --dir",
         base.display()
     )))
+}
+
+/// For its owner alone: it will hold keys and events.
+fn private_directory() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
 }
 
 /// The events, and how many there are where that is known.

@@ -26,7 +26,8 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A line that cannot be sealed is not appended: it goes, whole and with the reason, to the file of refused \
-                        lines, and the rest goes on. Exit status 0 says that every line is in one of the two."
+                        lines, and the rest goes on. Exit status 0 says that every line is in one of the two. A carriage \
+                        return at a line's end is JSON white space: files with CRLF line ends are fine."
 )]
 pub struct Args {
     /// The file of events; - for standard input
@@ -87,8 +88,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         })
     });
     bar.finish_and_clear();
-    print(&summary?, args);
-    Ok(())
+    super::print(describe(&summary?, args.json).as_bytes())
 }
 
 async fn open_log(args: &Args) -> Result<EmbeddedLog, Failure> {
@@ -163,12 +163,13 @@ fn progress_bar(bytes: Option<u64>) -> ProgressBar {
     }
 }
 
-fn print(summary: &Summary, args: &Args) {
+/// The summary as it is printed.
+fn describe(summary: &Summary, json: bool) -> String {
     let refused_file = summary
         .refused_file
         .as_ref()
         .map(|file| file.display().to_string());
-    if args.json {
+    if json {
         let json = serde_json::json!({
             "lines": summary.lines,
             "bytes": summary.bytes,
@@ -177,19 +178,21 @@ fn print(summary: &Summary, args: &Args) {
             "codes": summary.refused,
             "refused_file": refused_file,
         });
-        println!("{json}");
-        return;
+        return format!("{json}\n");
     }
-    println!(
-        "{} lines: {} accepted, {} refused",
+    let codes: Vec<String> = summary
+        .refused
+        .iter()
+        .map(|(code, lines)| format!("  {code}: {lines}\n"))
+        .collect();
+    let file = refused_file.map_or(String::new(), |file| {
+        format!("The refused lines and the reasons are in {file}\n")
+    });
+    format!(
+        "{} lines: {} accepted, {} refused\n{}{file}",
         summary.lines,
         summary.accepted,
-        summary.refused_count()
-    );
-    for (code, lines) in &summary.refused {
-        println!("  {code}: {lines}");
-    }
-    if let Some(file) = refused_file {
-        println!("The refused lines and the reasons are in {file}");
-    }
+        summary.refused_count(),
+        codes.concat()
+    )
 }

@@ -6,7 +6,6 @@ use crate::ledger::names::is_origin;
 use crate::signing::local::{LocalKeysError, LocalSigner, RsaBits};
 use crate::signing::{HeldKey, Signer as _};
 use clap::{Subcommand, ValueEnum};
-use std::io::Write as _;
 use std::path::PathBuf;
 
 /// List, add and retire the keys of a local signer, or print them as C2SP verifier keys.
@@ -120,9 +119,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         }
         Command::Vkey { origin, kid } => vkeys(&signer.keys(), origin, kid.as_deref(), args.json)?,
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::unreadable(format!("cannot write to standard output: {error}")))
+    super::print(text.as_bytes())
 }
 
 fn directory(args: &Args) -> Result<PathBuf, Failure> {

@@ -10,6 +10,7 @@ pub mod verify;
 pub mod verify_proof;
 
 use clap::{Parser, Subcommand};
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// Chains, signs, archives and verifies audit events.
@@ -74,6 +75,20 @@ impl Failure {
     }
 }
 
+/// Writes a command's result to standard output. A reader that has gone, as `head` does, has what it wanted: no failure.
+///
+/// # Errors
+/// `Unreadable` where it cannot be written: a full disk, say.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::unreadable(format!(
+            "standard output cannot be written: {error}"
+        ))),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
 /// An error with everything that it was caused by, in one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -107,7 +122,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.message.is_empty() {
-                eprintln!("ledgerline: {}", failure.message);
+                // Where standard error is gone, the exit status still says it.
+                drop(writeln!(io::stderr(), "ledgerline: {}", failure.message));
             }
             ExitCode::from(match failure.exit {
                 Exit::Invalid => 1,

@@ -11,7 +11,6 @@ use crate::ledger::proof::{TlogProof, check_proof};
 use crate::ledger::tile::subtree_root;
 pub(super) use archive::read_limited;
 use archive::{ArchiveReader, FoundEntry};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Write a proof file (c2sp.org/tlog-proof@v1) for one entry of an archive.
@@ -57,9 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.out {
         Some(path) => std::fs::write(path, proof)
             .map_err(|error| Failure::unreadable(format!("cannot write {}: {error}", path.display()))),
-        None => std::io::stdout()
-            .write_all(&proof)
-            .map_err(|error| Failure::unreadable(format!("cannot write to standard output: {error}"))),
+        None => super::print(&proof),
     }
 }
 

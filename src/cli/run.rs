@@ -5,17 +5,22 @@ use crate::config::{Config, Settings, describe};
 use crate::service::{self, Ending, Seams, Status};
 use crate::{http, telemetry};
 use metrics_exporter_prometheus::PrometheusHandle;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// How long the end waits for requests under way. The stages have ended by then.
+const LISTENER_END_MAX: Duration = Duration::from_secs(5);
+
 /// Run the service: seal, sign and archive what arrives, until SIGTERM or SIGINT.
 ///
 /// Reads `audit.events` of the log, appends to `ledger.entries`, signs checkpoints, writes the archive. Killed at any
-/// moment, it goes on where the log and the archive say that it was; nothing is lost or doubled. Logs are JSON lines on standard error
-/// (LEDGERLINE_LOG_LEVEL sets what is logged).
+/// moment, it goes on where the log and the archive say that it was; nothing is lost or doubled. Logs are JSON lines on standard error.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -29,7 +34,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .settings
         .check()
         .map_err(|faults| Failure::usage(describe(&faults)))?;
-    telemetry::init_logs();
+    telemetry::init_logs(&config.log_level);
     let metrics = telemetry::init_metrics().map_err(Failure::unreadable)?;
     let _lock = lock(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -57,7 +62,8 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
         .local_addr()
         .map_or_else(|_| config.listen.to_string(), |address| address.to_string());
     tracing::info!(address, log_name = config.log_name, "listening");
-    let web = tokio::spawn({
+    let upkeep = tokio::spawn(telemetry::keep_up(metrics.clone()));
+    let mut web = tokio::spawn({
         let (status, shutdown) = (Arc::clone(&status), shutdown.clone());
         async move { http::serve(listener, status, metrics, &keys, shutdown).await }
     });
@@ -81,10 +87,15 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
         }
     };
     stop.send_replace(true);
-    match web.await {
-        Ok(Ok(())) => {}
+    upkeep.abort();
+    match tokio::time::timeout(LISTENER_END_MAX, &mut web).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the listener ended"),
         Ok(Err(error)) => tracing::warn!(%error, "the listener ended"),
-        Err(error) => tracing::warn!(%error, "the listener ended"),
+        Err(_) => {
+            tracing::warn!("requests under way are given up: they took too long");
+            web.abort();
+        }
     }
     outcome.map_err(|error| Failure::unreadable(super::chain(&error)))
 }
@@ -102,11 +113,20 @@ async fn end_signal() -> Result<(), Failure> {
 
 /// Two processes on one embedded log would fence each other for ever: safe, but no progress. The lock goes with the process.
 pub(super) fn lock(config: &Config) -> Result<File, Failure> {
-    let path = config.log.with_extension("lock");
+    // Behind the whole name: two logs never share a lock, and no log is a lock.
+    let mut path = config.log.clone().into_os_string();
+    path.push(".lock");
+    let path = PathBuf::from(path);
     let unreadable = |error: &dyn std::fmt::Display| {
         Failure::unreadable(format!("cannot lock {}: {error}", path.display()))
     };
-    let file = File::create(&path).map_err(|error| unreadable(&error))?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| unreadable(&error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Failure::unreadable(format!(

@@ -14,7 +14,7 @@ use crate::ledger::verify::{Options, Progress, Report, SourceError, Verdict, ver
 use crate::vault::source::DirectorySource;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error as _;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -57,9 +57,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     } else {
         describe(&report, &args.archive, Colour::of_terminal(&std::io::stdout()))
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::unreadable(format!("the report could not be written: {error}")))?;
+    super::print(text.as_bytes())?;
     match report.verdict {
         Verdict::Valid | Verdict::Consistent => Ok(()),
         // The report has said everything.

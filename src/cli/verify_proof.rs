@@ -9,7 +9,6 @@ use crate::ledger::proof::{PROOF_BYTES_MAX, ProvenEntry, TlogProof, check_proof}
 use crate::ledger::segment::LINE_BYTES_MAX;
 use crate::ledger::time::write_sealed_at;
 use sha2::{Digest as _, Sha256};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Check a proof file against an event and trusted keys, with no archive at hand.
@@ -82,9 +81,7 @@ fn report(args: &Args, outcome: Result<ProvenEntry, String>) -> Result<(), Failu
         ),
         (Err(_), false) => String::new(),
     };
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::unreadable(format!("cannot write to standard output: {error}")))?;
+    super::print(text.as_bytes())?;
     match outcome {
         Ok(_) => Ok(()),
         Err(_) if args.json => Err(Failure::invalid("")),

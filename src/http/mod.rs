@@ -1,13 +1,17 @@
 //! The listener of `run`: health, readiness, metrics, keys. It reads; it decides nothing.
 
+mod bounded;
+
 use crate::ledger::jwks;
 use crate::ledger::key::PublicKey;
 use crate::service::Status;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bounded::Bounded;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -41,13 +45,22 @@ pub async fn serve(
         .route("/readyz", get(readyz))
         .route("/metrics", get(render_metrics))
         .route("/v1/keys/jwks.json", get(keys_jwks))
+        .layer(map_response(close))
         .with_state(shared);
-    axum::serve(listener, routes)
+    axum::serve(Bounded::new(listener), routes)
         .with_graceful_shutdown(async move {
             // An error means that the sender is gone: the process is ending.
             drop(shutdown.wait_for(|stop| *stop).await);
         })
         .await
+}
+
+/// One request a connection: none is idle, and the end waits for no next request.
+async fn close(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
 }
 
 /// The process answers. Whether it can work is [`readyz`].

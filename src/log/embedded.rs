@@ -62,6 +62,15 @@ impl EmbeddedLog {
         Self::open_within(path, Expected::Partitions(partitions), BUSY_TIMEOUT).await
     }
 
+    /// As [`Self::open`], but a log that is there may have any number of partitions: only a new one gets `partitions_of_new`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_or_make(path: &Path, partitions_of_new: u32) -> Result<Self, LogError> {
+        layout::create_file(path)?;
+        Self::open_within(path, Expected::PartitionsOfNew(partitions_of_new), BUSY_TIMEOUT).await
+    }
+
     /// Opens a log that is there, with as many partitions as it has.
     pub async fn open_existing(path: &Path) -> Result<Self, LogError> {
         Self::open_within(path, Expected::Existing, BUSY_TIMEOUT).await

@@ -4,7 +4,6 @@
 //! acceptance rule ([`reader`]) makes every record of a former owner a skipped one.
 
 pub mod embedded;
-pub mod heads;
 pub mod reader;
 pub mod record;
 

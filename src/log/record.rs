@@ -1,6 +1,6 @@
 //! Records of `ledger.entries`: a fence, or a leaf with what it speaks of (docs/FORMAT.md section 9).
 //!
-//! Avro single-object encoding of `schemas/ledger_record.avsc`, written and read by hand: five fields, no copies, and a length
+//! Avro single-object encoding of `schemas/ledger_record.avsc`, written and read by hand: six fields, no copies, and a length
 //! is believed only as far as there are bytes. Tests hold it against the `apache-avro` crate in both directions. Which
 //! records count is not decided here but in [`super::reader`].
 

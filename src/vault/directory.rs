@@ -1,9 +1,11 @@
 //! The archive as a directory: what `file:DIR` means.
 //!
 //! An object is written to `<dir>/.incoming/`, made durable and read-only there, and published by a hard link: that creates
-//! or fails, and never shows a part. File work is done inline: callers run on threads of their own.
+//! or fails, and never shows a part. File work is done inline, on
+//! the worker thread of the task that calls: an object is at most one segment, and tasks on other threads go on meanwhile.
 
 use super::{Put, Vault, VaultError};
+use crate::descriptors;
 use async_trait::async_trait;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
@@ -15,8 +17,9 @@ const INCOMING: &str = ".incoming";
 pub const NAME_BYTES_MAX: usize = 900;
 /// What file systems allow in one part of a path.
 const PART_BYTES_MAX: usize = 255;
-const OBJECT_MODE: u32 = 0o444;
-const DIRECTORY_MODE: u32 = 0o755;
+/// Audit events are for their owner, and for a group that is let in on purpose.
+const OBJECT_MODE: u32 = 0o440;
+const DIRECTORY_MODE: u32 = 0o750;
 
 /// A directory that holds an archive. Any number of processes may use it at once.
 #[derive(Debug)]
@@ -270,6 +273,9 @@ fn fatal(what: String) -> VaultError {
 /// Says what failed, where, and what to do about the causes that a person can remove.
 fn explain(doing: &str, path: &Path, error: io::Error) -> VaultError {
     let remedy = match error.kind() {
+        _ if descriptors::are_used_up(&error) => {
+            ": too many files are open; raise the limit (ulimit -n) if this lasts"
+        }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
             ": the disk is full; make room and start again, nothing is lost"
         }
@@ -281,6 +287,11 @@ fn explain(doing: &str, path: &Path, error: io::Error) -> VaultError {
         _ => "",
     };
     let what = format!("{doing} {} failed{remedy}", path.display());
+    let passes = descriptors::are_used_up(&error);
     let source = Some(error.into());
-    VaultError::Fatal { what, source }
+    if passes {
+        VaultError::Retry { what, source }
+    } else {
+        VaultError::Fatal { what, source }
+    }
 }

@@ -7,6 +7,9 @@ use ledgerline::log::embedded::EmbeddedLog;
 use ledgerline::log::{Log, NewRecord, topic};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 fn event(id: &str, tenant: &str) -> String {
@@ -480,4 +483,196 @@ fn the_demo_seals_a_mapped_file_and_verify_accepts_it_with_pinned_keys_only_as_v
     let pinned: serde_json::Value = serde_json::from_slice(&pinned.stdout).unwrap();
     assert_eq!(pinned["verdict"], "valid");
     assert!(!told.contains(LOG_NAME));
+}
+
+#[test]
+fn a_log_whose_making_was_cut_short_is_made_by_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("ledger.db"), "").unwrap();
+    let ingested = ledgerline_with_input(
+        &["ingest", &log_url(dir.path()), "-"],
+        event("x", "acme").as_bytes(),
+    );
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+
+    let other = tempfile::tempdir().unwrap();
+    fs::write(other.path().join("ledger.db"), "").unwrap();
+    let service = Service::start(other.path(), &[]).unwrap_or_else(|logs| panic!("{logs}"));
+    service.wait_for("/readyz", |body| body.contains("\"ready\":true"));
+}
+
+#[test]
+fn half_a_request_neither_holds_up_the_end_nor_stays_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start(dir.path(), &[]).unwrap();
+    let half_request = || {
+        let mut stream = TcpStream::connect(&service.address).unwrap();
+        stream.write_all(b"GET /healthz HT").unwrap();
+        stream
+    };
+    // More than are let in at once: those behind them are answered when they are thrown out.
+    let held: Vec<TcpStream> = (0..80).map(|_| half_request()).collect();
+    assert!(service.get("/healthz").0.starts_with("HTTP/1.1 200"));
+    for mut stream in held {
+        // Closed or reset by the service: nothing was answered.
+        let mut answer = Vec::new();
+        let ended = stream.read_to_end(&mut answer);
+        assert!(
+            ended.is_err() || !answer.starts_with(b"HTTP/1.1 200"),
+            "{answer:?}"
+        );
+    }
+    let last = half_request();
+    service.signal("TERM");
+    let (status, logs) = service.wait();
+    assert!(status.success(), "{logs}");
+    drop(last);
+}
+
+#[test]
+fn a_connection_serves_one_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = Service::start(dir.path(), &[]).unwrap();
+    let mut stream = TcpStream::connect(&service.address).unwrap();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn a_lock_is_no_log_and_each_log_has_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = |log: &str, keys: &str| {
+        let log = format!("--log=sqlite:{}", text(&dir.path().join(log)));
+        let archive = format!("--archive=file:{}", text(&dir.path().join(keys).join("archive")));
+        let signer = format!("--signer=file:{}", text(&dir.path().join(keys)));
+        Service::start_at(&[
+            log,
+            archive,
+            signer,
+            format!("--log-name={LOG_NAME}"),
+            "--partitions=1".to_owned(),
+        ])
+    };
+    let first = start("a.db", "keys-1").unwrap_or_else(|logs| panic!("{logs}"));
+    let second = start("a.sqlite", "keys-2").unwrap_or_else(|logs| panic!("{logs}"));
+    drop((first, second));
+    let named_lock = start("a.lock", "keys-3").unwrap_or_else(|logs| panic!("{logs}"));
+    named_lock.wait_for("/readyz", |body| body.contains("\"ready\":true"));
+    drop(named_lock);
+    // The second start finds the log that the first one made.
+    let again = start("a.lock", "keys-3").unwrap_or_else(|logs| panic!("{logs}"));
+    assert!(
+        fs::read(dir.path().join("a.lock"))
+            .unwrap()
+            .starts_with(b"SQLite format 3")
+    );
+    again.wait_for("/readyz", |body| body.contains("\"ready\":true"));
+    assert_eq!(mode(&dir.path().join("a.lock.lock")), 0o600);
+}
+
+#[test]
+fn a_closed_pipe_ends_commands_quietly_and_a_full_disk_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.ndjson");
+    fs::write(&file, event("x", "acme") + "\n").unwrap();
+    let (log, file) = (log_url(dir.path()), text(&file));
+    let ingest = ["ingest", log.as_str(), file.as_str()];
+    let work = text(&dir.path().join("work"));
+    let demo = ["demo", "--dir", work.as_str()];
+    let canonical = ["canonical", file.as_str()];
+    for arguments in [ingest.as_slice(), &demo, &canonical] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = program().args(arguments).stdout(writer).output().unwrap();
+        assert_eq!(
+            closed.status.code(),
+            Some(0),
+            "{arguments:?}: {}",
+            stderr(&closed)
+        );
+        assert_eq!(stderr(&closed), "", "{arguments:?}");
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let full = program().args(arguments).stdout(full).output().unwrap();
+        assert_eq!(full.status.code(), Some(3), "{arguments:?}: {}", stderr(&full));
+        assert!(stderr(&full).contains("standard output"), "{}", stderr(&full));
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let nowhere = program()
+        .args(["verify", "/nonexistent"])
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(
+        nowhere.code(),
+        Some(3),
+        "what it says cannot be read, its status can"
+    );
+}
+
+#[test]
+fn what_is_written_is_for_its_owner_and_the_archive_for_its_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = dir.path().join("work");
+    let demo = ledgerline(&["demo", "--dir", &text(&work)]);
+    assert!(demo.status.success(), "{}", stderr(&demo));
+    assert_eq!(mode(&work), 0o700);
+    for name in ["ledger.db", "ledger.db.lock", "refused.ndjson"] {
+        assert_eq!(mode(&work.join(name)), 0o600, "{name}");
+    }
+    let archive = work.join("archive");
+    assert_eq!((mode(&archive), mode(&archive.join("keys"))), (0o750, 0o750));
+    assert_eq!(mode(&archive.join("keys/jwks-2.json")), 0o440);
+}
+
+#[test]
+fn a_wrong_log_level_is_reported_with_the_other_settings() {
+    let output = program()
+        .args(["run", "--log=kafka:x"])
+        .env("LEDGERLINE_LOG_LEVEL", "ledgerline=loud")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(
+        said.contains("--log-level (or LEDGERLINE_LOG_LEVEL)") && said.contains("--log (or LEDGERLINE_LOG)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_service_that_is_stopped_everywhere_ends_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let ingested = ledgerline_with_input(
+        &["ingest", &log_url(dir.path()), "-"],
+        event("x", "acme").as_bytes(),
+    );
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    drain(&settings(dir.path()));
+    let mut arguments = places(dir.path());
+    arguments[3] = "--log-name=other.example/audit".to_owned();
+    let output = program()
+        .arg("run")
+        .args(&arguments)
+        .arg("--listen=127.0.0.1:0")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let said = stderr(&output);
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.starts_with("ledgerline: ") && last.contains("is stopped in every partition"),
+        "{said}"
+    );
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
 }

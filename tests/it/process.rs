@@ -6,6 +6,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long a test waits for the service before it fails: nothing takes near as long.
+const PATIENCE: Duration = Duration::from_mins(1);
+const POLL_PAUSE: Duration = Duration::from_millis(20);
 
 pub const LOG_NAME: &str = "test.example/audit";
 
@@ -68,11 +73,16 @@ pub struct Service {
 impl Service {
     /// Starts it and waits until it says where it listens. `Err`: it ended before; its standard error.
     pub fn start(dir: &Path, more: &[&str]) -> Result<Self, String> {
+        let more = more.iter().map(|argument| (*argument).to_owned());
+        Self::start_at(&places(dir).into_iter().chain(more).collect::<Vec<_>>())
+    }
+
+    /// As [`Self::start`], with all arguments but where to listen.
+    pub fn start_at(arguments: &[String]) -> Result<Self, String> {
         let mut child = program()
             .arg("run")
-            .args(places(dir))
             .arg("--listen=127.0.0.1:0")
-            .args(more)
+            .args(arguments)
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -122,14 +132,19 @@ impl Service {
         (head.to_owned(), body.to_owned())
     }
 
-    /// Polls until `path` answers with a body that `wanted` likes. No bound of its own: the test runner's patience is the bound.
+    /// Polls until `path` answers with a body that `wanted` likes; fails, with what was answered and logged, when it has not for a minute.
     pub fn wait_for(&self, path: &str, wanted: impl Fn(&str) -> bool) -> String {
+        let since = Instant::now();
         loop {
             let (_, body) = self.get(path);
             if wanted(&body) {
                 return body;
             }
-            std::thread::yield_now();
+            if since.elapsed() > PATIENCE {
+                let logs = self.logs.lock().unwrap().join("\n");
+                panic!("{path} still answers\n{body}\nlogged so far:\n{logs}");
+            }
+            std::thread::sleep(POLL_PAUSE);
         }
     }
 

@@ -171,7 +171,7 @@ async fn objects_are_read_only_files() {
         .unwrap()
         .permissions()
         .mode();
-    assert_eq!(mode & 0o777, 0o444);
+    assert_eq!(mode & 0o777, 0o440);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use super::Sealed;
 use super::tamper::Tampered;
 use crate::cli::Failure;
+use crate::cli::ingest::Summary;
 use crate::cli::verify::{Colour, describe, to_json};
 use crate::config::StageName;
 use crate::ledger::verify::{Report, Verdict};
@@ -78,10 +79,11 @@ impl Bars {
     }
 }
 
-pub(super) fn opening(json: bool, dir: &Path) {
-    if !json {
-        println!("Ledgerline demo in {}\n", dir.display());
+pub(super) fn opening(json: bool, dir: &Path) -> Result<(), Failure> {
+    if json {
+        return Ok(());
     }
+    crate::cli::print(format!("Ledgerline demo in {}\n\n", dir.display()).as_bytes())
 }
 
 /// Tells what happened, or gathers it for one JSON object.
@@ -93,33 +95,19 @@ pub(super) struct Story<'a> {
 
 impl Story<'_> {
     /// # Errors
-    /// Where the archive that was just written does not verify.
+    /// Where the archive that was just written does not verify, or the story cannot be written.
     pub(super) fn told(&self, sealed: &Sealed, report: &Report, tampered: &Tampered) -> Result<(), Failure> {
-        if self.json {
-            println!("{}", self.as_json(sealed, report, tampered));
+        let text = if self.json {
+            format!("{}\n", self.as_json(sealed, report, tampered))
         } else {
-            self.sealed(sealed, report);
-            let colour = Colour::of_terminal(&io::stdout());
-            println!("Verified, offline, from the archive alone\n");
-            print!(
-                "{}",
-                describe(report, &self.archive.display().to_string(), colour)
-            );
-            let change = &tampered.change;
-            println!(
-                "\nTampered: in a copy, entry {} of tenant {} (leaf {}) has another first letter of its action, {:?} for {:?},\n\
-                 byte {} of the event, in\n{}\n",
-                change.sequence,
-                change.tenant,
-                change.index,
-                change.to,
-                change.from,
-                change.at,
-                change.object
-            );
-            print!("{}", describe(&tampered.report, "copy", colour));
-            self.closing();
-        }
+            [
+                describe_sealed(sealed, report, self.archive),
+                self.describe_verified(report, tampered),
+                self.closing(),
+            ]
+            .concat()
+        };
+        crate::cli::print(text.as_bytes())?;
         match (report.verdict, tampered.report.verdict) {
             (Verdict::Invalid, _) => Err(Failure::invalid(
                 "the archive that was just written does not verify",
@@ -131,67 +119,33 @@ impl Story<'_> {
         }
     }
 
-    fn sealed(&self, sealed: &Sealed, report: &Report) {
-        let summary = &sealed.summary;
-        let rate = summary.lines as f64 / sealed.seconds;
-        let megabytes = summary.bytes as f64 / 1e6;
-        println!("Sealed");
-        println!("  read         {} lines, {megabytes:.1} MB", summary.lines);
-        if summary.refused_count() > 0 {
-            let codes: Vec<String> = summary
-                .refused
-                .iter()
-                .map(|(code, n)| format!("{n} {code}"))
-                .collect();
-            let file = summary
-                .refused_file
-                .as_deref()
-                .map_or(String::new(), |file| format!(", kept in {}", file.display()));
-            println!(
-                "  refused      {} ({}){file}",
-                summary.refused_count(),
-                codes.join(", ")
-            );
-        }
-        println!("  tenants      {}", report.tenants);
-        println!("  entries      {}", report.entries);
-        println!("  checkpoints  {} archived", report.checkpoints);
-        println!("  archive      {}", self.archive.display());
-        println!(
-            "  rate         {rate:.0} events/s from input to archive ({:.2} s)",
-            sealed.seconds
-        );
-        println!("\n  {:<44} {:>9}  root", "tree heads", "leaves");
-        for head in &report.heads {
-            println!(
-                "  {:<44} {:>9}  {}",
-                head.origin,
-                head.size,
-                data_encoding::HEXLOWER.encode(&head.root)
-            );
-        }
-        println!("\n  {:<44} {:>9}  chain head", "tenants", "entries");
-        for (tenant, head) in &sealed.tenants {
-            println!(
-                "  {tenant:<44} {:>9}  {}",
-                head.sequence,
-                data_encoding::HEXLOWER.encode(&head.hash)
-            );
-        }
-        if sealed.tenants_total > sealed.tenants.len() {
-            println!("  .. and {} more", sealed.tenants_total - sealed.tenants.len());
-        }
-        println!();
+    fn describe_verified(&self, report: &Report, tampered: &Tampered) -> String {
+        let colour = Colour::of_terminal(&io::stdout());
+        let change = &tampered.change;
+        format!(
+            "Verified, offline, from the archive alone\n\n{}\n\
+             Tampered: in a copy, entry {} of tenant {} (leaf {}) has another first letter of its action, {:?} for {:?},\n\
+             byte {} of the event, in\n{}\n\n{}",
+            describe(report, &self.archive.display().to_string(), colour),
+            change.sequence,
+            change.tenant,
+            change.index,
+            change.to,
+            change.from,
+            change.at,
+            change.object,
+            describe(&tampered.report, "copy", colour)
+        )
     }
 
-    fn closing(&self) {
+    fn closing(&self) -> String {
         let (dir, archive) = (self.dir.display(), self.archive.display());
-        println!("\nTry it yourself:");
-        println!("  ledgerline verify {archive}");
-        println!(
-            "  ledgerline verify {archive} --jwks {archive}/keys/jwks-2.json   # keys from elsewhere pin the origin"
-        );
-        println!("  ledgerline keys list --signer file:{dir}/keys");
+        format!(
+            "\nTry it yourself:\n  \
+             ledgerline verify {archive}\n  \
+             ledgerline verify {archive} --jwks {archive}/keys/jwks-2.json   # keys from elsewhere pin the origin\n  \
+             ledgerline keys list --signer file:{dir}/keys\n"
+        )
     }
 
     fn as_json(&self, sealed: &Sealed, report: &Report, tampered: &Tampered) -> serde_json::Value {
@@ -210,4 +164,72 @@ impl Story<'_> {
             "tampered": { "object": tampered.change.object, "report": to_json(&tampered.report) },
         })
     }
+}
+
+fn describe_sealed(sealed: &Sealed, report: &Report, archive: &Path) -> String {
+    let summary = &sealed.summary;
+    let rate = summary.lines as f64 / sealed.seconds;
+    let megabytes = summary.bytes as f64 / 1e6;
+    let lines = [
+        "Sealed".to_owned(),
+        format!("  read         {} lines, {megabytes:.1} MB", summary.lines),
+        describe_refused(summary),
+        format!("  tenants      {}", report.tenants),
+        format!("  entries      {}", report.entries),
+        format!("  checkpoints  {} archived", report.checkpoints),
+        format!("  archive      {}", archive.display()),
+        format!(
+            "  rate         {rate:.0} events/s from input to archive ({:.2} s)",
+            sealed.seconds
+        ),
+    ];
+    format!("{}\n{}\n", lines.join("\n"), describe_heads(sealed, report))
+}
+
+fn describe_refused(summary: &Summary) -> String {
+    if summary.refused_count() == 0 {
+        return "  refused      0".to_owned();
+    }
+    let codes: Vec<String> = summary
+        .refused
+        .iter()
+        .map(|(code, n)| format!("{n} {code}"))
+        .collect();
+    let file = summary
+        .refused_file
+        .as_deref()
+        .map_or(String::new(), |file| format!(", kept in {}", file.display()));
+    format!(
+        "  refused      {} ({}){file}",
+        summary.refused_count(),
+        codes.join(", ")
+    )
+}
+
+/// Tree heads of the partitions, then chain heads of the first tenants.
+fn describe_heads(sealed: &Sealed, report: &Report) -> String {
+    let line = |name: &str, count: u64, hash: &[u8]| {
+        format!(
+            "  {name:<44} {count:>9}  {}\n",
+            data_encoding::HEXLOWER.encode(hash)
+        )
+    };
+    let trees: String = report
+        .heads
+        .iter()
+        .map(|head| line(&head.origin, head.size, &head.root))
+        .collect();
+    let chains: String = sealed
+        .tenants
+        .iter()
+        .map(|(tenant, head)| line(tenant, head.sequence, &head.hash))
+        .collect();
+    let more = match sealed.tenants_total.saturating_sub(sealed.tenants.len()) {
+        0 => String::new(),
+        more => format!("  .. and {more} more\n"),
+    };
+    format!(
+        "\n  {:<44} {:>9}  root\n{trees}\n  {:<44} {:>9}  chain head\n{chains}{more}",
+        "tree heads", "leaves", "tenants", "entries"
+    )
 }

@@ -6,10 +6,13 @@ use crate::ledger::canonical::Refusal;
 use data_encoding::BASE64;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// So many names are tried before the directory is given up.
 const NAMES_MAX: u32 = 1_000;
+/// Refused lines are events all the same: for their owner alone.
+const FILE_MODE: u32 = 0o600;
 /// A multiple of 3, so that pieces encoded one by one make one base64 text.
 const PIECE_BYTES: usize = 48 * 1024;
 
@@ -86,7 +89,12 @@ fn create(wanted: &Path) -> io::Result<(PathBuf, File)> {
         if n > 0 {
             name.push(format!(".{n}"));
         }
-        match OpenOptions::new().write(true).create_new(true).open(&name) {
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(&name)
+        {
             Ok(file) => return Ok((name.into(), file)),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),

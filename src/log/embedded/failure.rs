@@ -1,6 +1,8 @@
 //! What `SQLite`'s errors mean for a caller.
 
+use crate::descriptors;
 use crate::log::LogError;
+use std::fs::File;
 use std::path::Path;
 
 /// The primary result codes that are told apart (<https://www.sqlite.org/rescode.html>).
@@ -44,6 +46,14 @@ impl Failure<'_> {
                 "the disk of the database {file} failed while {doing}: it may be full or broken; see the system's log"
             ),
             Some(code::CORRUPT | code::NOTADB) => self.damage(),
+            Some(code::CANTOPEN) if self.descriptors_are_used_up() => {
+                return retry(
+                    format!(
+                        "too many files are open to open the database {file}; raise the limit (ulimit -n) if this lasts"
+                    ),
+                    error,
+                );
+            }
             Some(code::READONLY | code::CANTOPEN | code::PERM) => format!(
                 "the database {file} cannot be opened for writing: see that its directory exists and that this user may \
                  write to both"
@@ -60,6 +70,13 @@ impl Failure<'_> {
             what,
             source: Some(error.into()),
         }
+    }
+
+    /// `SQLite` says no more than that it cannot open a file. So as many are opened as a connection needs: the database, its WAL and
+    /// the index of that.
+    fn descriptors_are_used_up(self) -> bool {
+        let opened: Result<Vec<File>, _> = (0..3).map(|_| File::open(self.file)).collect();
+        opened.is_err_and(|error| descriptors::are_used_up(&error))
     }
 
     /// An error of the COMMIT of an append.

@@ -44,6 +44,8 @@ const TABLES: &str = "
 pub enum Expected {
     /// This many; a new log gets them.
     Partitions(u32),
+    /// As many as it has; a new log gets these. New is also a file without tables: a crash left it before its first commit.
+    PartitionsOfNew(u32),
     /// As many as the log, which exists, has.
     Existing,
 }
@@ -129,7 +131,9 @@ impl Layout<'_> {
         self.run("BEGIN IMMEDIATE".to_owned()).await?;
         if self.is_empty().await? {
             match expected {
-                Expected::Partitions(partitions) => self.create(partitions).await?,
+                Expected::Partitions(partitions) | Expected::PartitionsOfNew(partitions) => {
+                    self.create(partitions).await?;
+                }
                 Expected::Existing => return Err(self.fatal("is empty: no log was made in it")),
             }
         }
@@ -187,7 +191,7 @@ impl Layout<'_> {
                 "has {found} partitions and {wanted} are configured: the number is fixed when a ledger is made, because it \
                  decides which partition a tenant's chain is in; configure {found}"
             ))),
-            Expected::Partitions(_) | Expected::Existing => Ok(found),
+            Expected::Partitions(_) | Expected::PartitionsOfNew(_) | Expected::Existing => Ok(found),
         }
     }
 

@@ -248,3 +248,20 @@ async fn an_error_keeps_its_source_and_tells_no_value() {
     assert!(error.source().is_some());
     assert!(!format!("{error:?}").contains("hunter2"));
 }
+
+#[tokio::test]
+async fn a_file_that_a_crash_left_without_tables_becomes_a_log_and_keeps_its_partitions() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ledger.db");
+    layout::create_file(&file).unwrap();
+    // The change to WAL writes a header: the file is not empty any more.
+    let connection = SqliteConnection::connect_with(&layout::connect_options(&file, SHORT))
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    for partitions_of_new in [3, 7] {
+        let log = EmbeddedLog::open_or_make(&file, partitions_of_new).await.unwrap();
+        assert_eq!(log.partitions(AUDIT_EVENTS).await.unwrap(), 3);
+        log.close().await.unwrap();
+    }
+}
