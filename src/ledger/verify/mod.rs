@@ -147,7 +147,8 @@ fn judge_census(
 }
 
 /// The tenant's partition, by the number of partitions that the first genesis leaf declares. `None` where there is no such
-/// leaf to be read: then everything is looked at, and that is found.
+/// leaf to be read: then everything is looked at, and that is found. Nothing has verified that leaf, so what it leads to must
+/// say the same: [`Whole::begin_partition`] sees to it.
 fn partition_of_tenant(
     source: &dyn ArchiveSource,
     census: &Census,

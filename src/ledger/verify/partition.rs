@@ -81,7 +81,7 @@ impl<'v> PartitionFold<'v> {
             Body::Genesis { keys, .. } => {
                 self.keys = KeyRing::genesis(keys).map_err(|error| self.bad_key(job, &leaf, &error))?;
                 whole
-                    .begin_partition(&self.order, keys.len())
+                    .begin_partition(&self.order, keys)
                     .map_err(|(reason, detail)| self.bad_row(job, &leaf, reason, detail))?;
             }
             Body::Entry {

@@ -5,6 +5,7 @@ use super::super::jwks;
 use super::super::key::PublicKey;
 use super::super::names;
 use super::super::order::{Genesis, Order};
+use super::super::partition::partition_of;
 use super::fold::Stop;
 use super::plan::Census;
 use super::report::{FirstBad, NotEstablished, Report, Verdict};
@@ -21,8 +22,8 @@ pub struct Whole<'v> {
     census: &'v Census,
     on_progress: &'v mut dyn FnMut(&Progress),
     genesis: Option<Genesis>,
-    /// The smallest number of keys that a genesis leaf declares.
-    genesis_keys: usize,
+    /// The keys that every genesis leaf declares.
+    genesis_keys: Vec<PublicKey>,
     /// The longest declaration so far; every other one is a beginning of it.
     keys: Vec<PublicKey>,
 }
@@ -44,17 +45,20 @@ impl<'v> Whole<'v> {
             census,
             on_progress,
             genesis: None,
-            genesis_keys: usize::MAX,
+            genesis_keys: Vec::new(),
             keys: Vec::new(),
         }
     }
 
     /// Holds a partition's genesis against those before it.
-    pub fn begin_partition(&mut self, order: &Order, keys: usize) -> Result<(), (Reason, String)> {
-        self.genesis_keys = self.genesis_keys.min(keys);
+    pub fn begin_partition(&mut self, order: &Order, keys: &[PublicKey]) -> Result<(), (Reason, String)> {
         self.report.partitions += 1;
+        self.check_choice(order)?;
         match (&self.genesis, &order.genesis) {
-            (None, found) => self.genesis.clone_from(found),
+            (None, found) => {
+                self.genesis.clone_from(found);
+                keys.clone_into(&mut self.genesis_keys);
+            }
             (Some(known), Some(found)) => {
                 if known.ledger != found.ledger {
                     let detail = format!("it is of ledger {}, not {}", found.ledger, known.ledger);
@@ -67,10 +71,32 @@ impl<'v> Whole<'v> {
                     );
                     return Err((Reason::PartitionCount, detail));
                 }
+                if self.genesis_keys != keys {
+                    let detail = "its genesis declares other keys than the partitions before it".to_owned();
+                    return Err((Reason::KeysDiffer, detail));
+                }
             }
             (Some(_), None) => {}
         }
         Ok(())
+    }
+
+    /// Which partition is the asked tenant's was taken from a genesis leaf that nothing had verified: the one that was looked
+    /// at, and is verified, must say the same.
+    fn check_choice(&self, order: &Order) -> Result<(), (Reason, String)> {
+        let (Some(only), Some(tenant), Some(genesis)) = (self.only, &self.options.tenant, &order.genesis)
+        else {
+            return Ok(());
+        };
+        let home = partition_of(tenant, genesis.partitions);
+        if home == only {
+            return Ok(());
+        }
+        let detail = format!(
+            "by its {} partitions {tenant} belongs to partition {home}, by another partition's genesis to {only}",
+            genesis.partitions
+        );
+        Err((Reason::PartitionCount, detail))
     }
 
     pub fn count_entry(&mut self, tenant: &str, sequence: u64) {
@@ -167,7 +193,7 @@ impl<'v> Whole<'v> {
 
     fn check_jwks(&mut self) -> Result<(), Stop> {
         let keys = std::mem::take(&mut self.keys);
-        let due = self.genesis_keys..=keys.len();
+        let due = self.genesis_keys.len()..=keys.len();
         for (count, set) in (1..).zip(1..=keys.len()).filter(|(count, _)| due.contains(count)) {
             let name = names::jwks(count);
             let expected = jwks::write(keys.get(..set).unwrap_or_default());
