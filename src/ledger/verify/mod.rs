@@ -41,7 +41,8 @@ pub type ObjectReader<'s> = Box<dyn io::Read + Send + 's>;
 
 /// Where the archive is read from. It MUST NOT change while it is verified.
 pub trait ArchiveSource: Sync {
-    /// The names of all objects that begin with `prefix`, each once, in any order.
+    /// The names of all objects that begin with `prefix`, each once, in any order. Where something lies that is no object and cannot
+    /// be one, such as a symbolic link, its name is given with a `/` behind it, which makes the archive invalid.
     ///
     /// # Errors
     /// Where they cannot be listed.
@@ -135,6 +136,11 @@ fn judge_census(
     census: &Census,
     only: Option<u32>,
 ) -> Result<(&str, std::ops::RangeInclusive<u32>), Box<FirstBad>> {
+    if let Some(name) = &census.no_object {
+        let detail = "it is not a regular file: it was not opened";
+        let bad = FirstBad::new(Reason::UnknownObject, detail).object(name.trim_end_matches('/'));
+        return Err(Box::new(bad));
+    }
     let (Some(log_name), Some((last, _))) = (&census.log_name, census.partitions.last_key_value()) else {
         let detail = "no object has the name of a segment, a tile or a checkpoint";
         return Err(Box::new(FirstBad::new(Reason::NoPartition, detail)));
