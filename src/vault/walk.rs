@@ -51,7 +51,12 @@ impl Walk {
             Ok(entries) => self.open.push((entries, name, path)),
             // A prefix below which there is nothing is no error.
             Err(error)
-                if self.open.is_empty() && !name.is_empty() && error.kind() == io::ErrorKind::NotFound => {}
+                if self.open.is_empty()
+                    && !name.is_empty()
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) => {}
             Err(error) => self.failed = Some((path, error)),
         }
     }

@@ -126,7 +126,16 @@ impl ArchiveReader {
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
         let names = self.source.list(prefix).map_err(unreadable_object)?;
-        names.map(|name| name.map_err(unreadable_object)).collect()
+        names
+            .map(|name| match name.map_err(unreadable_object)? {
+                name if name.ends_with('/') => Err(Failure::invalid(format!(
+                    "{} in the archive {} is not a regular file",
+                    name.trim_end_matches('/'),
+                    self.root.display()
+                ))),
+                name => Ok(name),
+            })
+            .collect()
     }
 
     fn open_object(&self, name: &str) -> Result<ObjectReader<'_>, Failure> {
@@ -181,8 +190,6 @@ impl ArchiveReader {
         let name = self
             .list(&format!("{origin}/checkpoints/"))?
             .into_iter()
-            // Other things have a `/` behind their name.
-            .filter(|name| !name.ends_with('/'))
             .max()
             .ok_or_else(|| Failure::invalid(format!("{origin} has no checkpoint")))?;
         let bytes = self.read_object(&name, NOTE_BYTES_MAX)?;
