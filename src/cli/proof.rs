@@ -11,6 +11,8 @@ use crate::ledger::proof::{TlogProof, check_proof};
 use crate::ledger::tile::subtree_root;
 pub(super) use archive::read_limited;
 use archive::{ArchiveReader, FoundEntry};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Write a proof file (c2sp.org/tlog-proof@v1) for one entry of an archive.
@@ -29,7 +31,7 @@ pub struct Args {
     /// The entry's number in its tenant's chain, from 1
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=INTEGER_MAX))]
     sequence: u64,
-    /// Where to write the proof [default: standard output]
+    /// Where to write the proof, a file that is not there yet [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -48,6 +50,9 @@ fn parse_tenant(text: &str) -> Result<String, String> {
 /// # Errors
 /// Where there is no such entry, the archive is damaged or cannot be read, or the proof cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(path) = args.out.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+        return Err(taken(path));
+    }
     let root = args.archive.strip_prefix("file:").unwrap_or(&args.archive);
     let archive = ArchiveReader::open(Path::new(root))?;
     let origin = archive.origin_of(&args.tenant)?;
@@ -57,6 +62,39 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Some(path) => std::fs::write(path, proof)
             .map_err(|error| Failure::unreadable(format!("cannot write {}: {error}", path.display()))),
         None => super::print(&proof),
+        Some(path) => write_new(path, &proof),
+        None => std::io::stdout()
+            .write_all(&proof)
+            .map_err(|error| Failure::unreadable(format!("cannot write to standard output: {error}"))),
+    }
+}
+
+fn taken(path: &Path) -> Failure {
+    Failure::usage(format!(
+        "--out {} is there already: nothing is overwritten",
+        path.display()
+    ))
+}
+
+/// Writes a file that comes into being whole, or not at all.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::unreadable(format!("cannot write {}: {error}", path.display()));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = path.with_file_name(name);
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&part)
+        .map_err(failed)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    // A link, unlike a renaming, never takes the place of a file.
+    let linked = written.and_then(|()| fs::hard_link(&part, path));
+    let removed = fs::remove_file(&part);
+    match linked {
+        Ok(()) => removed.map_err(failed),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(taken(path)),
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -4,13 +4,15 @@ mod print;
 
 pub use print::{Colour, describe, to_json};
 
-use super::Failure;
+use super::proof::read_limited;
+use super::{Exit, Failure};
 use crate::ledger::checkpoint::SignedCheckpoint;
-use crate::ledger::jwks;
+use crate::ledger::jwks::{self, JWKS_BYTES_MAX};
 use crate::ledger::key::PublicKey;
 use crate::ledger::names;
+use crate::ledger::note::NOTE_BYTES_MAX;
 use crate::ledger::time::parse_occurred_at;
-use crate::ledger::verify::{Options, Progress, Report, SourceError, Verdict, verify};
+use crate::ledger::verify::{Options, Progress, Reason, Report, SourceError, THREADS_MAX, Verdict, verify};
 use crate::vault::source::DirectorySource;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error as _;
@@ -20,6 +22,9 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 /// Verifies an archive offline: every byte, every chain, tree and signature.
+///
+/// The archive must not change meanwhile: of a service that is running, or was killed within a cut, the last cut may not be whole yet,
+/// which is invalid and said so. The service finishes the cut when it next runs.
 ///
 /// Exit status 0: valid, or consistent where no key was pinned; 1: invalid; 2: usage; 3: unreadable.
 #[derive(Debug, clap::Args)]
@@ -38,7 +43,7 @@ pub struct Args {
     /// Demand that every partition has a cut at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
-    /// Threads that read the archive [default: one for each processor]
+    /// Threads that read the archive; no more than 8 are used [default: one for each processor, at most 8]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Print the report as JSON
@@ -52,6 +57,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let options = options(args)?;
     let root = directory_of(&args.archive);
     let report = verify_directory(root, &options, !args.json)?;
+    check_heads_are_of_tenant(&options, &report)?;
     let text = if args.json {
         format!("{:#}\n", to_json(&report))
     } else {
@@ -83,10 +89,31 @@ pub fn verify_directory(root: &Path, options: &Options, show_progress: bool) -> 
     outcome.map_err(|error| Failure::unreadable(explain(&error)))
 }
 
-/// One thread for each processor.
+/// One thread for each processor, up to the number that the verifier uses.
 #[must_use]
 pub fn default_threads() -> usize {
-    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+    thread::available_parallelism().map_or(1, |processors| processors.get().min(THREADS_MAX))
+}
+
+/// Which partition is the tenant's is known only now: a head of another partition of the log says nothing about it.
+fn check_heads_are_of_tenant(options: &Options, report: &Report) -> Result<(), Failure> {
+    let (Some(tenant), Some(bad), [looked_at]) = (&options.tenant, &report.first_bad, &report.heads[..])
+    else {
+        return Ok(());
+    };
+    let log_name = |origin: &str| origin.rsplit_once('/').map(|(name, _)| name.to_owned());
+    let other = options
+        .expected_heads
+        .iter()
+        .map(|head| &head.checkpoint.origin)
+        .find(|origin| **origin != looked_at.origin && log_name(origin) == log_name(&looked_at.origin));
+    match (bad.reason, other) {
+        (Reason::HeadOrigin, Some(other)) => Err(Failure::usage(format!(
+            "--expect-head of {other} is of another partition than {}, which --tenant {tenant} looks at",
+            looked_at.origin
+        ))),
+        (_, _) => Ok(()),
+    }
 }
 
 fn directory_of(archive: &str) -> &Path {
@@ -122,7 +149,7 @@ fn options(args: &Args) -> Result<Options, Failure> {
 }
 
 fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
-    let keys = jwks::parse(&read_argument("--jwks", path)?)
+    let keys = jwks::parse(&read_argument("--jwks", path, JWKS_BYTES_MAX)?)
         .map_err(|error| Failure::usage(format!("--jwks {}: {error}", path.display())))?;
     if keys.is_empty() {
         return Err(Failure::usage(format!("--jwks {} holds no key", path.display())));
@@ -131,13 +158,19 @@ fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
 }
 
 fn expected_head(path: &Path) -> Result<SignedCheckpoint, Failure> {
-    SignedCheckpoint::parse(&read_argument("--expect-head", path)?)
+    SignedCheckpoint::parse(&read_argument("--expect-head", path, NOTE_BYTES_MAX)?)
         .map_err(|error| Failure::usage(format!("--expect-head {}: {error}", path.display())))
 }
 
-fn read_argument(flag: &str, path: &Path) -> Result<Vec<u8>, Failure> {
-    std::fs::read(path)
-        .map_err(|error| Failure::unreadable(format!("{flag} {} cannot be read: {error}", path.display())))
+fn read_argument(flag: &str, path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    read_limited(path, bytes_max).map_err(|failure| Failure {
+        exit: match failure.exit {
+            // Too large: the argument is no such file, the archive is not to blame.
+            Exit::Invalid | Exit::Usage => Exit::Usage,
+            Exit::Unreadable => Exit::Unreadable,
+        },
+        message: format!("{flag}: {}", failure.message),
+    })
 }
 
 fn explain(error: &SourceError) -> String {

@@ -1,6 +1,6 @@
 //! Reads a directory archive for the verifier. Unlike [`super::directory::DirectoryVault`] it changes nothing, not even leftovers.
 
-use super::walk::walk;
+use super::walk::{lies_within, walk};
 use crate::ledger::verify::{ArchiveSource, Names, ObjectReader, SourceError};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -21,22 +21,20 @@ impl DirectorySource {
         Ok(Self { root })
     }
 
+    /// Opens nothing but regular files: a symbolic link leads out of the archive, a pipe would wait for ever.
     fn open_file(path: &Path) -> io::Result<Option<File>> {
-        let found = match fs::metadata(path) {
+        let found = match fs::symlink_metadata(path) {
             Ok(found) => found,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
                 return Ok(None);
             }
             Err(error) => return Err(error),
         };
-        if found.is_dir() {
-            return Ok(None);
+        if found.is_file() {
+            File::open(path).map(Some)
+        } else {
+            Ok(None)
         }
-        // A pipe would wait for ever.
-        if !found.is_file() {
-            return Err(io::Error::other("it is not a regular file"));
-        }
-        File::open(path).map(Some)
     }
 }
 
@@ -52,6 +50,9 @@ impl ArchiveSource for DirectorySource {
 
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
         let path = self.root.join(name);
+        if !lies_within(&self.root, name) {
+            return Ok(None);
+        }
         match Self::open_file(&path) {
             Ok(file) => Ok(file.map(|file| Box::new(file) as ObjectReader<'s>)),
             Err(source) => Err(SourceError {

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const DEPTH_MAX: usize = 64;
 
 /// All names below `root` that begin with `prefix`, in no order. Names that begin with `.` at the top are not part of an archive.
-/// What is neither a file nor a directory is given as a name like a file: whoever looks for objects finds it unknown.
+/// What is neither a file nor a directory (a symbolic link, a pipe) is given with a `/` behind its name, as no object is called, and
+/// is not gone into.
 pub fn walk(root: &Path, prefix: &str) -> Walk {
     // Only whole parts of the prefix are directories to go down into.
     let inside = prefix.rsplit_once('/').map_or("", |(directories, _)| directories);
@@ -18,10 +19,19 @@ pub fn walk(root: &Path, prefix: &str) -> Walk {
         failed: None,
     };
     let safe = inside.split('/').all(|part| !part.starts_with('.')) && !prefix.contains('\0');
-    if safe {
+    if safe && (inside.is_empty() || lies_within(root, inside)) {
         walk.go_down(root.join(inside), inside.to_owned());
     }
     walk
+}
+
+/// Whether no part of the way from `root` down to `name` is a symbolic link. `root` itself may be one.
+pub fn lies_within(root: &Path, name: &str) -> bool {
+    let mut path = root.to_owned();
+    !name.split('/').any(|part| {
+        path.push(part);
+        path.is_symlink()
+    })
 }
 
 pub struct Walk {
@@ -41,7 +51,12 @@ impl Walk {
             Ok(entries) => self.open.push((entries, name, path)),
             // A prefix below which there is nothing is no error.
             Err(error)
-                if self.open.is_empty() && !name.is_empty() && error.kind() == io::ErrorKind::NotFound => {}
+                if self.open.is_empty()
+                    && !name.is_empty()
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) => {}
             Err(error) => self.failed = Some((path, error)),
         }
     }
@@ -85,7 +100,9 @@ impl Iterator for Walk {
                         self.go_down(entry.path(), name);
                     }
                 }
-                Ok(_) if name.starts_with(&self.prefix) => return Some(Ok(name)),
+                Ok(kind) if name.starts_with(&self.prefix) => {
+                    return Some(Ok(if kind.is_file() { name } else { name + "/" }));
+                }
                 Ok(_) => {}
                 Err(error) => self.failed = Some((entry.path(), error)),
             }

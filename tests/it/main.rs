@@ -29,3 +29,4 @@ mod vault_conformance;
 mod verify_command;
 mod verify_good;
 mod verify_reasons;
+mod verify_review;

@@ -11,10 +11,11 @@ use crate::ledger::note::NOTE_BYTES_MAX;
 use crate::ledger::partition::partition_of;
 use crate::ledger::segment::{FrameError, LineReader, parse_line};
 use crate::ledger::tile::{TileError, TileName};
-use crate::vault::walk::walk;
+use crate::ledger::verify::{ArchiveSource as _, ObjectReader, SourceError};
+use crate::vault::source::DirectorySource;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Deeper than any log name of an archive.
@@ -33,19 +34,15 @@ pub(super) struct FoundEntry {
 
 pub(super) struct ArchiveReader {
     root: PathBuf,
+    source: DirectorySource,
 }
 
 impl ArchiveReader {
     pub(super) fn open(root: &Path) -> Result<Self, Failure> {
-        let metadata = fs::metadata(root).map_err(|error| unreadable(root, &error))?;
-        if !metadata.is_dir() {
-            return Err(Failure::unreadable(format!(
-                "{} is not a directory",
-                root.display()
-            )));
-        }
-        let root = root.to_owned();
-        Ok(Self { root })
+        Ok(Self {
+            source: DirectorySource::open(root).map_err(|error| unreadable(root, &error))?,
+            root: root.to_owned(),
+        })
     }
 
     /// The origin of the partition that the format puts `tenant` into. Partitions are counted by a genesis leaf.
@@ -128,15 +125,36 @@ impl ArchiveReader {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        walk(&self.root, prefix)
-            .map(|name| name.map_err(|(path, error)| unreadable(&path, &error)))
+        let names = self.source.list(prefix).map_err(unreadable_object)?;
+        names
+            .map(|name| match name.map_err(unreadable_object)? {
+                name if name.ends_with('/') => Err(Failure::invalid(format!(
+                    "{} in the archive {} is not a regular file",
+                    name.trim_end_matches('/'),
+                    self.root.display()
+                ))),
+                name => Ok(name),
+            })
             .collect()
     }
 
-    fn open_segment(&self, name: &str) -> Result<LineReader<File>, Failure> {
+    fn open_object(&self, name: &str) -> Result<ObjectReader<'_>, Failure> {
+        let object = self.source.read(name).map_err(unreadable_object)?;
+        object.ok_or_else(|| {
+            Failure::invalid(format!(
+                "the archive {} has no object {name}, or it is not a regular file",
+                self.root.display()
+            ))
+        })
+    }
+
+    fn read_object(&self, name: &str, bytes_max: usize) -> Result<Vec<u8>, Failure> {
         let path = self.root.join(name);
-        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-        LineReader::open(file).map_err(|error| segment_failure(name, error))
+        read_at_most(&path, Ok(self.open_object(name)?), bytes_max)
+    }
+
+    fn open_segment(&self, name: &str) -> Result<LineReader<ObjectReader<'_>>, Failure> {
+        LineReader::open(self.open_object(name)?).map_err(|error| segment_failure(name, error))
     }
 
     /// Reads the partition's segments until the entry comes.
@@ -174,12 +192,12 @@ impl ArchiveReader {
             .into_iter()
             .max()
             .ok_or_else(|| Failure::invalid(format!("{origin} has no checkpoint")))?;
-        let bytes = read_limited(&self.root.join(&name), NOTE_BYTES_MAX)?;
+        let bytes = self.read_object(&name, NOTE_BYTES_MAX)?;
         SignedCheckpoint::parse(&bytes).map_err(|error| Failure::invalid(format!("{name}: {error}")))
     }
 
     pub(super) fn tile(&self, origin: &str, tile: &TileName) -> Result<Vec<u8>, Failure> {
-        read_limited(&self.root.join(origin).join(tile.path()), TILE_BYTES_MAX)
+        self.read_object(&format!("{origin}/{}", tile.path()), TILE_BYTES_MAX)
     }
 
     /// The key set with the most keys, and its name.
@@ -194,7 +212,7 @@ impl ArchiveReader {
             .filter(|name| number(name).is_some())
             .max_by_key(number)
             .ok_or_else(|| Failure::invalid("the archive has no keys/jwks-<n>.json"))?;
-        let bytes = read_limited(&self.root.join(&name), JWKS_BYTES_MAX)?;
+        let bytes = self.read_object(&name, JWKS_BYTES_MAX)?;
         Ok((name, bytes))
     }
 }
@@ -219,9 +237,12 @@ fn file_name(name: &str) -> &str {
 
 /// Reads a file of at most `bytes_max` bytes.
 pub(in crate::cli) fn read_limited(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    read_at_most(path, File::open(path), bytes_max)
+}
+
+fn read_at_most(path: &Path, file: io::Result<impl Read>, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
+    file.and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| unreadable(path, &error))?;
     if bytes.len() > bytes_max {
         let path = path.display();
@@ -234,6 +255,10 @@ pub(in crate::cli) fn read_limited(path: &Path, bytes_max: usize) -> Result<Vec<
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::unreadable(format!("cannot read {}: {error}", path.display()))
+}
+
+fn unreadable_object(error: SourceError) -> Failure {
+    Failure::unreadable(format!("{error}: {}", error.source))
 }
 
 fn segment_failure(name: &str, error: FrameError) -> Failure {

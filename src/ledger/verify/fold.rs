@@ -73,6 +73,7 @@ impl<'v> Fold<'v> {
     /// Ends the partition before and begins one.
     pub fn begin(&mut self, plan: Arc<Plan>) -> Result<(), Stop> {
         self.end_partition()?;
+        self.whole.last_checkpoint = (plan.listed > 0).then_some(plan.last_checkpoint);
         self.partition = Some(PartitionFold::new(plan, self.whole.options));
         Ok(())
     }

@@ -87,6 +87,22 @@ pub fn split_origin(origin: &str) -> Option<(&str, u32)> {
 pub struct CutSizes(pub Vec<u64>);
 
 impl CutSizes {
+    /// The number of leaves that a tree has at least where it calls for the tile of this name, `None` where it is no tile's.
+    pub fn end_of_tile(name: &str) -> Option<u64> {
+        let Some(ObjectName::Partition {
+            part: Part::Tile(tile),
+            ..
+        }) = ObjectName::parse(name)
+        else {
+            return None;
+        };
+        let hashes = tile
+            .index
+            .saturating_mul(256)
+            .saturating_add(tile.width.map_or(256, u64::from));
+        Some(hashes.saturating_mul(256_u64.saturating_pow(tile.level.into())))
+    }
+
     pub fn calls_for_checkpoint(&self, size: u64) -> bool {
         self.0.binary_search(&size).is_ok()
     }

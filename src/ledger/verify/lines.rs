@@ -61,6 +61,7 @@ pub fn check_segment(
     let mut check = LineCheck {
         job,
         raw: Vec::new(),
+        canonical: Vec::new(),
         next_index: job.cut.first,
     };
     let mut chunk = Chunk::with_capacity();
@@ -111,6 +112,8 @@ struct LineCheck<'j> {
     job: &'j SegmentJob,
     /// A refused input, kept for its memory.
     raw: Vec<u8>,
+    /// A leaf written again, kept for its memory.
+    canonical: Vec<u8>,
     /// The smallest index that the next leaf can have.
     next_index: u64,
 }
@@ -120,7 +123,8 @@ impl LineCheck<'_> {
         let due = self.next_index;
         let fault = |reason, detail: String| Box::new(Fault::at(due, reason, detail));
         let parts = parse_line(line).map_err(|error| fault(R::LineForm, error.to_string()))?;
-        let leaf = Leaf::parse(parts.leaf).map_err(|error| fault(R::LeafForm, error.to_string()))?;
+        let leaf = Leaf::parse_of(&self.job.origin, parts.leaf, &mut self.canonical)
+            .map_err(|error| fault(R::LeafForm, error.to_string()))?;
         self.check(&leaf, &parts).map_err(|(reason, detail)| {
             let sequence = match leaf.body {
                 Body::Entry { sequence, .. } => Some(sequence),

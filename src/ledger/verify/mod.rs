@@ -5,7 +5,9 @@
 //! ```
 //!
 //! [`verify`] reads every byte once, segment by segment and partition by partition, in memory that does not depend on the
-//! archive's size beyond 40 bytes a segment and about 100 a tenant of the largest partition. It does no I/O of its own:
+//! archive's size beyond 40 bytes a segment and about 100 a tenant of the largest partition: below 128 MiB for an archive that the
+//! service wrote, whatever the number of processors (a line of 16 MiB, which only another writer makes, costs each of at most
+//! [`THREADS_MAX`] threads as much again). It does no I/O of its own:
 //! an [`ArchiveSource`] reads. A fault in what was read is a [`Report`]; an object that could not be read is a [`SourceError`].
 
 mod fold;
@@ -29,6 +31,7 @@ use super::partition::partition_of;
 use super::segment::{LineReader, parse_line};
 use crate::clock::UnixMicros;
 use fold::{Fold, Stop};
+pub use pipeline::THREADS_MAX;
 use pipeline::{Planner, run_inline, run_threaded};
 use plan::{Census, Plan};
 use std::io;
@@ -41,7 +44,8 @@ pub type ObjectReader<'s> = Box<dyn io::Read + Send + 's>;
 
 /// Where the archive is read from. It MUST NOT change while it is verified.
 pub trait ArchiveSource: Sync {
-    /// The names of all objects that begin with `prefix`, each once, in any order.
+    /// The names of all objects that begin with `prefix`, each once, in any order. Where something lies that is no object and cannot
+    /// be one, such as a symbolic link, its name is given with a `/` behind it, which makes the archive invalid.
     ///
     /// # Errors
     /// Where they cannot be listed.
@@ -84,7 +88,7 @@ pub struct Options {
     pub not_before: Option<UnixMicros>,
     /// Only the partition of this tenant is looked at, and entries are counted of it alone.
     pub tenant: Option<String>,
-    /// Threads that read segments; with 0 or 1 everything happens on the caller's.
+    /// Threads that read segments, of which [`THREADS_MAX`] are used; with 0 or 1 everything happens on the caller's.
     pub threads: usize,
 }
 
@@ -135,6 +139,11 @@ fn judge_census(
     census: &Census,
     only: Option<u32>,
 ) -> Result<(&str, std::ops::RangeInclusive<u32>), Box<FirstBad>> {
+    if let Some(name) = &census.no_object {
+        let detail = "it is not a regular file: it was not opened";
+        let bad = FirstBad::new(Reason::UnknownObject, detail).object(name.trim_end_matches('/'));
+        return Err(Box::new(bad));
+    }
     let (Some(log_name), Some((last, _))) = (&census.log_name, census.partitions.last_key_value()) else {
         let detail = "no object has the name of a segment, a tile or a checkpoint";
         return Err(Box::new(FirstBad::new(Reason::NoPartition, detail)));
@@ -147,7 +156,8 @@ fn judge_census(
 }
 
 /// The tenant's partition, by the number of partitions that the first genesis leaf declares. `None` where there is no such
-/// leaf to be read: then everything is looked at, and that is found.
+/// leaf to be read: then everything is looked at, and that is found. Nothing has verified that leaf, so what it leads to must
+/// say the same: [`Whole::begin_partition`] sees to it.
 fn partition_of_tenant(
     source: &dyn ArchiveSource,
     census: &Census,

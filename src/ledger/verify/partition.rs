@@ -11,6 +11,7 @@ use super::super::order::Order;
 use super::super::tile::{TileBuilder, TileName};
 use super::super::time::utc_day;
 use super::fold::Stop;
+use super::layout::CutSizes;
 use super::plan::{Plan, SegmentJob};
 use super::report::{FirstBad, PartitionHead};
 use super::summary::{Chunk, Row};
@@ -81,7 +82,7 @@ impl<'v> PartitionFold<'v> {
             Body::Genesis { keys, .. } => {
                 self.keys = KeyRing::genesis(keys).map_err(|error| self.bad_key(job, &leaf, &error))?;
                 whole
-                    .begin_partition(&self.order, keys.len())
+                    .begin_partition(&self.order, keys)
                     .map_err(|(reason, detail)| self.bad_row(job, &leaf, reason, detail))?;
             }
             Body::Entry {
@@ -260,7 +261,15 @@ impl<'v> PartitionFold<'v> {
             return Ok(());
         }
         let bad = match self.plan.find_uncalled(whole.source)? {
-            Some(name) => FirstBad::new(Reason::UnknownObject, "no cut calls for it").object(name),
+            Some(name) => {
+                let bad = FirstBad::new(Reason::UnknownObject, "no cut calls for it");
+                let size = self.tree.size();
+                // Tiles of a cut are stored before its segments.
+                match CutSizes::end_of_tile(&name) {
+                    Some(end) if end > size => bad.object(name).index(size),
+                    Some(_) | None => bad.object(name),
+                }
+            }
             None => FirstBad::new(
                 Reason::MissingObject,
                 "the listing leaves out objects that can be read",

@@ -13,8 +13,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Chunks of one segment that may wait for the fold: 25,000 leaves, 4 MiB of entries, at most 9 MiB.
-const CHUNKS_WAITING: usize = 48;
+/// More threads than this would not be faster: the fold, one thread, is then the slower one.
+pub const THREADS_MAX: usize = 8;
+/// Chunks that may wait for the fold, over all segments in flight: 96,000 leaves, 16 MiB of entries, at most 32 MiB.
+const CHUNKS_WAITING: usize = 192;
 
 /// What the fold is given, in this order.
 pub enum Step {
@@ -99,19 +101,22 @@ enum Queued {
     Unreadable(SourceError),
 }
 
-/// As [`run_inline`], with `threads` threads that read segments.
+/// As [`run_inline`], with `threads` threads, at most [`THREADS_MAX`], that read segments.
 ///
 /// # Errors
 /// The same.
 pub fn run_threaded(planner: Planner<'_>, threads: usize, fold: &mut Fold<'_>) -> Result<(), Stop> {
     let source = planner.source;
+    let threads = threads.clamp(1, THREADS_MAX);
     let (queue, queued) = sync_channel(threads);
     let planner = Mutex::new(planner);
     thread::scope(|scope| {
         for _ in 0..threads {
             let (planner, queue) = (&planner, queue.clone());
             scope.spawn(move || {
-                while let Some((job, out)) = take_job(planner, &queue) {
+                // In flight are the segments in the queue and the one that is folded.
+                let chunks_max = CHUNKS_WAITING / (threads + 1);
+                while let Some((job, out)) = take_job(planner, &queue, chunks_max) {
                     read_segment(source, &job, &out);
                 }
             });
@@ -128,12 +133,13 @@ pub fn run_threaded(planner: Planner<'_>, threads: usize, fold: &mut Fold<'_>) -
 fn take_job(
     planner: &Mutex<Planner<'_>>,
     queue: &SyncSender<Queued>,
+    chunks_max: usize,
 ) -> Option<(SegmentJob, SyncSender<Message>)> {
     let mut planner = planner.lock().ok()?;
     loop {
         match planner.next() {
             Ok(Some(Step::Segment(job))) => {
-                let (out, rows) = sync_channel(CHUNKS_WAITING);
+                let (out, rows) = sync_channel(chunks_max);
                 queue.send(Queued::Segment(job.clone(), rows)).ok()?;
                 return Some((job, out));
             }

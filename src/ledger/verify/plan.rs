@@ -23,6 +23,8 @@ pub struct Census {
     pub jwks: Vec<u64>,
     /// The first name that no object has.
     pub stranger: Option<String>,
+    /// The first name with a `/` behind it: what lies there cannot be an object.
+    pub no_object: Option<String>,
     pub objects: u64,
 }
 
@@ -40,6 +42,9 @@ impl Census {
 
     fn count(&mut self, name: &str) {
         self.objects += 1;
+        if name.ends_with('/') {
+            keep_least(&mut self.no_object, name);
+        }
         match ObjectName::parse(name) {
             Some(ObjectName::Jwks { keys }) => self.jwks.push(keys),
             Some(ObjectName::Partition { origin, .. }) => match split_origin(origin) {
@@ -112,6 +117,8 @@ pub struct Plan {
     pub sizes: CutSizes,
     /// Objects that were listed.
     pub listed: u64,
+    /// The size of the last checkpoint that was listed, 0 without one. The archiver stores a cut's checkpoint last.
+    pub last_checkpoint: u64,
     /// What is wrong with the names behind the last segment of the plan.
     pub broken: Option<FirstBad>,
 }
@@ -125,21 +132,24 @@ impl Plan {
         let origin: Arc<str> = names::origin(log_name, partition).into();
         let mut classes: BTreeMap<String, Arc<str>> = BTreeMap::new();
         let mut segments = Vec::new();
-        let mut listed = 0;
+        let (mut listed, mut last_checkpoint) = (0, 0);
         for name in source.list(&format!("{origin}/"))? {
             let name = name?;
             match ObjectName::parse(&name) {
                 Some(ObjectName::Partition { origin: found, part }) if found == origin.as_ref() => {
                     listed += 1;
-                    if let Part::Segment {
-                        class,
-                        day,
-                        first,
-                        last,
-                    } = part
-                    {
-                        let class = classes.entry(class.to_owned()).or_insert_with(|| class.into());
-                        segments.push((Cut { first, last, day }, Arc::clone(class)));
+                    match part {
+                        Part::Segment {
+                            class,
+                            day,
+                            first,
+                            last,
+                        } => {
+                            let class = classes.entry(class.to_owned()).or_insert_with(|| class.into());
+                            segments.push((Cut { first, last, day }, Arc::clone(class)));
+                        }
+                        Part::Checkpoint { size } => last_checkpoint = size.max(last_checkpoint),
+                        Part::Tile(_) => {}
                     }
                 }
                 // Counted as a stranger, or as another partition's, by the census.
@@ -159,6 +169,7 @@ impl Plan {
             segments,
             sizes: CutSizes(Vec::new()),
             listed,
+            last_checkpoint,
             broken: None,
         };
         plan.join_cuts();

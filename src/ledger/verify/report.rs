@@ -73,7 +73,9 @@ impl FirstBad {
 pub enum NotEstablished {
     Origin,
     MissingTail,
+    LaterTail,
     StolenKeys,
+    LaterStolenKeys,
     Truth,
     Refusals,
     Classes,
@@ -87,7 +89,9 @@ impl NotEstablished {
         match self {
             Self::Origin => "origin",
             Self::MissingTail => "missing_tail",
+            Self::LaterTail => "later_tail",
             Self::StolenKeys => "stolen_keys",
+            Self::LaterStolenKeys => "later_stolen_keys",
             Self::Truth => "truth",
             Self::Refusals => "refusals",
             Self::Classes => "classes",
@@ -104,6 +108,12 @@ impl NotEstablished {
             }
             Self::MissingTail => {
                 "Whether the last cuts of a partition were removed whole. Give --expect-head for every partition, or --not-before."
+            }
+            Self::LaterTail => {
+                "Whether later cuts were removed whole: those after the size of --expect-head, or sealed after the time of --not-before."
+            }
+            Self::LaterStolenKeys => {
+                "Whether the history was made anew with stolen keys where no --expect-head covers it: after the size of a head, and in partitions without one."
             }
             Self::StolenKeys => {
                 "Whether the history was made anew with stolen keys. Give --expect-head with a head from elsewhere."

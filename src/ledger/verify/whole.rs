@@ -5,11 +5,16 @@ use super::super::jwks;
 use super::super::key::PublicKey;
 use super::super::names;
 use super::super::order::{Genesis, Order};
+use super::super::partition::partition_of;
 use super::fold::Stop;
 use super::plan::Census;
 use super::report::{FirstBad, NotEstablished, Report, Verdict};
 use super::{ArchiveSource, Options, Progress, Reason, SourceError};
 use std::io::Read as _;
+
+/// What an archive that is not whole behind a checkpoint may be without any tampering.
+const UNFINISHED_CUT: &str = ". No checkpoint comes behind it: a service that is still running, or was killed within a cut, leaves \
+                              exactly this, and finishes the cut when it next runs";
 
 pub struct Whole<'v> {
     pub source: &'v dyn ArchiveSource,
@@ -18,13 +23,26 @@ pub struct Whole<'v> {
     pub has_refusals: bool,
     /// Where only one partition is looked at.
     pub only: Option<u32>,
+    /// The size of the last checkpoint of the partition that is read now, where it has any object.
+    pub last_checkpoint: Option<u64>,
     census: &'v Census,
     on_progress: &'v mut dyn FnMut(&Progress),
     genesis: Option<Genesis>,
-    /// The smallest number of keys that a genesis leaf declares.
-    genesis_keys: usize,
+    /// The keys that every genesis leaf declares.
+    genesis_keys: Vec<PublicKey>,
     /// The longest declaration so far; every other one is a beginning of it.
     keys: Vec<PublicKey>,
+}
+
+/// What expected heads establish: of each partition, its history up to the head's size.
+enum HeadReach {
+    /// Every partition up to its end.
+    Ends,
+    /// Something of every partition.
+    All,
+    /// Something of a partition.
+    Some,
+    None,
 }
 
 impl<'v> Whole<'v> {
@@ -41,20 +59,24 @@ impl<'v> Whole<'v> {
             report: Report::empty(),
             has_refusals: false,
             only,
+            last_checkpoint: None,
             census,
             on_progress,
             genesis: None,
-            genesis_keys: usize::MAX,
+            genesis_keys: Vec::new(),
             keys: Vec::new(),
         }
     }
 
     /// Holds a partition's genesis against those before it.
-    pub fn begin_partition(&mut self, order: &Order, keys: usize) -> Result<(), (Reason, String)> {
-        self.genesis_keys = self.genesis_keys.min(keys);
+    pub fn begin_partition(&mut self, order: &Order, keys: &[PublicKey]) -> Result<(), (Reason, String)> {
         self.report.partitions += 1;
+        self.check_choice(order)?;
         match (&self.genesis, &order.genesis) {
-            (None, found) => self.genesis.clone_from(found),
+            (None, found) => {
+                self.genesis.clone_from(found);
+                keys.clone_into(&mut self.genesis_keys);
+            }
             (Some(known), Some(found)) => {
                 if known.ledger != found.ledger {
                     let detail = format!("it is of ledger {}, not {}", found.ledger, known.ledger);
@@ -67,10 +89,32 @@ impl<'v> Whole<'v> {
                     );
                     return Err((Reason::PartitionCount, detail));
                 }
+                if self.genesis_keys != keys {
+                    let detail = "its genesis declares other keys than the partitions before it".to_owned();
+                    return Err((Reason::KeysDiffer, detail));
+                }
             }
             (Some(_), None) => {}
         }
         Ok(())
+    }
+
+    /// Which partition is the asked tenant's was taken from a genesis leaf that nothing had verified: the one that was looked
+    /// at, and is verified, must say the same.
+    fn check_choice(&self, order: &Order) -> Result<(), (Reason, String)> {
+        let (Some(only), Some(tenant), Some(genesis)) = (self.only, &self.options.tenant, &order.genesis)
+        else {
+            return Ok(());
+        };
+        let home = partition_of(tenant, genesis.partitions);
+        if home == only {
+            return Ok(());
+        }
+        let detail = format!(
+            "by its {} partitions {tenant} belongs to partition {home}, by another partition's genesis to {only}",
+            genesis.partitions
+        );
+        Err((Reason::PartitionCount, detail))
     }
 
     pub fn count_entry(&mut self, tenant: &str, sequence: u64) {
@@ -167,7 +211,7 @@ impl<'v> Whole<'v> {
 
     fn check_jwks(&mut self) -> Result<(), Stop> {
         let keys = std::mem::take(&mut self.keys);
-        let due = self.genesis_keys..=keys.len();
+        let due = self.genesis_keys.len()..=keys.len();
         for (count, set) in (1..).zip(1..=keys.len()).filter(|(count, _)| due.contains(count)) {
             let name = names::jwks(count);
             let expected = jwks::write(keys.get(..set).unwrap_or_default());
@@ -187,7 +231,11 @@ impl<'v> Whole<'v> {
             judged(**count) && usize::try_from(**count).map_or(true, |count| !due.contains(&count))
         });
         if let Some(count) = too_many {
-            let bad = FirstBad::new(Reason::UnknownObject, "the leaves declare no such number of keys");
+            let mut bad = FirstBad::new(Reason::UnknownObject, "the leaves declare no such number of keys");
+            // Key sets are stored before the checkpoint of the cut that declares them.
+            if *count > keys.len() as u64 {
+                bad.detail.push_str(UNFINISHED_CUT);
+            }
             return Err(bad.object(format!("keys/jwks-{count}.json")).into());
         }
         self.keys = keys;
@@ -210,7 +258,12 @@ impl<'v> Whole<'v> {
     }
 
     /// The report of an archive in which nothing, or this, is wrong.
-    pub fn into_report(mut self, first_bad: Option<FirstBad>) -> Report {
+    pub fn into_report(mut self, mut first_bad: Option<FirstBad>) -> Report {
+        if let Some(bad) = &mut first_bad
+            && self.may_be_unfinished(bad)
+        {
+            bad.detail.push_str(UNFINISHED_CUT);
+        }
         self.report.verdict = match (&first_bad, &self.options.trusted) {
             (Some(_), _) => Verdict::Invalid,
             (None, Some(_)) => Verdict::Valid,
@@ -221,19 +274,37 @@ impl<'v> Whole<'v> {
         self.report
     }
 
+    /// Whether what is missing, or too much, lies behind the partition's last checkpoint, which is the last object stored of a cut.
+    fn may_be_unfinished(&self, bad: &FirstBad) -> bool {
+        let of_objects = matches!(
+            bad.reason,
+            Reason::MissingObject | Reason::UnknownObject | Reason::MissingPartition | Reason::LeafIndex
+        );
+        let behind = |index| self.last_checkpoint.is_some_and(|size| index >= size);
+        of_objects && bad.index.is_some_and(behind)
+    }
+
     fn not_established(&self, all_was_read: bool) -> Vec<NotEstablished> {
         use NotEstablished as N;
         let options = self.options;
-        let has_head = |origin: &str| {
-            let mut heads = options.expected_heads.iter();
-            heads.any(|head| head.checkpoint.origin == origin)
+        let reach = if all_was_read {
+            self.reach_of_heads()
+        } else {
+            HeadReach::None
         };
-        let every_head = self.report.heads.iter().all(|head| has_head(&head.origin));
         let absent = all_was_read && options.tenant.is_some() && self.report.entries == 0;
-        [
-            (N::Origin, options.trusted.is_none()),
-            (N::MissingTail, options.not_before.is_none() && !every_head),
-            (N::StolenKeys, !every_head),
+        let (tail, keys) = match reach {
+            HeadReach::Ends => (None, None),
+            HeadReach::All => (Some(N::LaterTail), Some(N::LaterStolenKeys)),
+            HeadReach::Some => (Some(N::MissingTail), Some(N::LaterStolenKeys)),
+            HeadReach::None => (Some(N::MissingTail), Some(N::StolenKeys)),
+        };
+        let tail = match tail {
+            Some(N::MissingTail) if all_was_read && options.not_before.is_some() => Some(N::LaterTail),
+            tail => tail,
+        };
+        let of_heads = [tail, keys].into_iter().flatten();
+        let others = [
             (N::OtherPartitions, self.only.is_some()),
             (N::TenantAbsent, absent),
             (N::Refusals, self.has_refusals),
@@ -241,7 +312,32 @@ impl<'v> Whole<'v> {
             (N::Truth, true),
         ]
         .into_iter()
-        .filter_map(|(what, open)| open.then_some(what))
-        .collect()
+        .filter_map(|(what, open)| open.then_some(what));
+        let origin = options.trusted.is_none().then_some(N::Origin);
+        origin.into_iter().chain(of_heads).chain(others).collect()
+    }
+
+    /// How far the expected heads, which all hold, cover the partitions that were read.
+    fn reach_of_heads(&self) -> HeadReach {
+        let largest = |origin: &str| {
+            let heads = self.options.expected_heads.iter().map(|head| &head.checkpoint);
+            let sizes = heads.filter(|head| head.origin == origin).map(|head| head.size);
+            sizes.max().unwrap_or(0)
+        };
+        let reached: Vec<_> = self
+            .report
+            .heads
+            .iter()
+            .map(|found| (largest(&found.origin), found.size))
+            .collect();
+        if reached.iter().all(|(head, size)| head == size) {
+            HeadReach::Ends
+        } else if reached.iter().all(|(head, _)| *head > 0) {
+            HeadReach::All
+        } else if reached.iter().any(|(head, _)| *head > 0) {
+            HeadReach::Some
+        } else {
+            HeadReach::None
+        }
     }
 }
