@@ -27,4 +27,6 @@ mod tidy;
 mod vault_conformance;
 mod verify_command;
 mod verify_good;
+mod verify_place;
 mod verify_reasons;
+mod verify_source;

@@ -8,7 +8,7 @@ use super::layout::{CutSizes, ObjectName, Part, split_origin};
 use super::report::FirstBad;
 use super::{ArchiveSource, Reason, SourceError};
 use crate::clock::UnixMicros;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The archive's objects, counted.
@@ -17,8 +17,8 @@ pub struct Census {
     pub log_name: Option<String>,
     /// A second log name.
     pub other_log: Option<String>,
-    /// Objects by partition.
-    pub partitions: BTreeMap<u32, u64>,
+    /// The partitions that have an object.
+    pub partitions: BTreeSet<u32>,
     /// Which key sets there are, by their number of keys.
     pub jwks: Vec<u64>,
     /// The first name that no object has.
@@ -45,7 +45,7 @@ impl Census {
             Some(ObjectName::Partition { origin, .. }) => match split_origin(origin) {
                 Some((log_name, partition)) => {
                     self.note_log(log_name);
-                    *self.partitions.entry(partition).or_default() += 1;
+                    self.partitions.insert(partition);
                 }
                 None => keep_least(&mut self.stranger, name),
             },
