@@ -129,7 +129,8 @@ impl Plan {
         for name in source.list(&format!("{origin}/"))? {
             let name = name?;
             match ObjectName::parse(&name) {
-                Some(ObjectName::Partition { origin: found, part }) if found == origin.as_ref() => {
+                // The census found one log name, so what lies under the prefix is of this partition.
+                Some(ObjectName::Partition { part, .. }) => {
                     listed += 1;
                     if let Part::Segment {
                         class,
@@ -142,8 +143,8 @@ impl Plan {
                         segments.push((Cut { first, last, day }, Arc::clone(class)));
                     }
                 }
-                // Counted as a stranger, or as another partition's, by the census.
-                Some(ObjectName::Partition { .. } | ObjectName::Jwks { .. }) | None => {}
+                // Counted as a stranger by the census.
+                Some(ObjectName::Jwks { .. }) | None => {}
             }
         }
         segments.sort_unstable_by(|(a, a_class), (b, b_class)| {
@@ -242,14 +243,11 @@ impl Plan {
         for name in source.list(&format!("{}/", self.origin))? {
             let name = name?;
             let called_for = match ObjectName::parse(&name) {
-                Some(ObjectName::Partition { origin, part }) => {
-                    origin != self.origin.as_ref()
-                        || match part {
-                            Part::Segment { .. } => true,
-                            Part::Tile(tile) => self.sizes.calls_for_tile(&tile),
-                            Part::Checkpoint { size } => self.sizes.calls_for_checkpoint(size),
-                        }
-                }
+                Some(ObjectName::Partition { part, .. }) => match part {
+                    Part::Segment { .. } => true,
+                    Part::Tile(tile) => self.sizes.calls_for_tile(&tile),
+                    Part::Checkpoint { size } => self.sizes.calls_for_checkpoint(size),
+                },
                 Some(ObjectName::Jwks { .. }) | None => true,
             };
             if !called_for {
