@@ -28,5 +28,7 @@ mod tidy;
 mod vault_conformance;
 mod verify_command;
 mod verify_good;
+mod verify_place;
 mod verify_reasons;
 mod verify_review;
+mod verify_source;

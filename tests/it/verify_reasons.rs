@@ -14,27 +14,27 @@ use ledgerline::ledger::verify::{FirstBad, Options, Reason, verify};
 use std::collections::BTreeSet;
 
 /// What is looked at: an archive, and what it is held against.
-struct Case {
-    archive: MemoryArchive,
-    options: Options,
+pub struct Case {
+    pub archive: MemoryArchive,
+    pub options: Options,
 }
 
 type Row = (&'static str, Reason, fn() -> Case);
 
 /// The small ledger with other records, written and signed.
-fn records(change: impl FnOnce(&mut Ledger)) -> Case {
+pub fn records(change: impl FnOnce(&mut Ledger)) -> Case {
     let mut ledger = Ledger::small();
     change(&mut ledger);
     objects_of(&ledger, |_| {})
 }
 
 /// One leaf of partition 0 with other text.
-fn leaf(index: usize, from: &str, to: &str) -> Case {
+pub fn leaf(index: usize, from: &str, to: &str) -> Case {
     records(|ledger| ledger.partitions[0].records[index].edit(from, to))
 }
 
 /// The first partition with more records and one more cut.
-fn more(add: impl FnOnce(&mut PartitionRecords)) -> Case {
+pub fn more(add: impl FnOnce(&mut PartitionRecords)) -> Case {
     records(|ledger| {
         add(&mut ledger.partitions[0]);
         ledger.partitions[0].cut();
@@ -42,7 +42,7 @@ fn more(add: impl FnOnce(&mut PartitionRecords)) -> Case {
 }
 
 /// The small archive with other objects.
-fn objects(change: impl FnOnce(&mut MemoryArchive)) -> Case {
+pub fn objects(change: impl FnOnce(&mut MemoryArchive)) -> Case {
     objects_of(&Ledger::small(), change)
 }
 
@@ -56,7 +56,7 @@ fn objects_of(ledger: &Ledger, change: impl FnOnce(&mut MemoryArchive)) -> Case 
 }
 
 /// The small archive, held against something.
-fn held_against(options: Options) -> Case {
+pub fn held_against(options: Options) -> Case {
     Case {
         options,
         ..objects(|_| {})
@@ -70,12 +70,12 @@ fn with_head(head: SignedCheckpoint) -> Case {
     })
 }
 
-fn origin() -> String {
+pub fn origin() -> String {
     names::origin(LOG_NAME, 0)
 }
 
 /// The name of the only object whose name holds both texts.
-fn name(archive: &MemoryArchive, holds: &str, and: &str) -> String {
+pub fn name(archive: &MemoryArchive, holds: &str, and: &str) -> String {
     let mut found = archive
         .objects
         .keys()
@@ -86,16 +86,16 @@ fn name(archive: &MemoryArchive, holds: &str, and: &str) -> String {
 }
 
 /// The default segment of partition 0's first cut.
-fn first_segment(archive: &MemoryArchive) -> String {
+pub fn first_segment(archive: &MemoryArchive) -> String {
     name(archive, "audit/0/class=default", "00-00000000000000000006")
 }
 
-fn bytes<'a>(archive: &'a mut MemoryArchive, name: &str) -> &'a mut Vec<u8> {
+pub fn bytes<'a>(archive: &'a mut MemoryArchive, name: &str) -> &'a mut Vec<u8> {
     archive.objects.get_mut(name).unwrap()
 }
 
 /// The lines of a segment, changed and compressed again.
-fn edit_lines(archive: &mut MemoryArchive, name: &str, from: &str, to: &str) {
+pub fn edit_lines(archive: &mut MemoryArchive, name: &str, from: &str, to: &str) {
     let object = bytes(archive, name);
     let mut reader = LineReader::open(&object[..]).unwrap();
     let mut text = String::new();
@@ -107,7 +107,7 @@ fn edit_lines(archive: &mut MemoryArchive, name: &str, from: &str, to: &str) {
     *object = compress(text.replacen(from, to, 1).as_bytes()).unwrap();
 }
 
-fn recompress(archive: &mut MemoryArchive, lines: &[u8], checksum: bool, content_size: bool) {
+pub fn recompress(archive: &mut MemoryArchive, lines: &[u8], checksum: bool, content_size: bool) {
     let mut compressor = zstd::bulk::Compressor::new(3).unwrap();
     compressor.include_checksum(checksum).unwrap();
     compressor.include_contentsize(content_size).unwrap();
@@ -115,19 +115,19 @@ fn recompress(archive: &mut MemoryArchive, lines: &[u8], checksum: bool, content
     *bytes(archive, &name) = compressor.compress(lines).unwrap();
 }
 
-fn checkpoint(archive: &MemoryArchive, size: u64) -> SignedCheckpoint {
+pub fn checkpoint(archive: &MemoryArchive, size: u64) -> SignedCheckpoint {
     SignedCheckpoint::parse(&archive.objects[&names::checkpoint(&origin(), size)]).unwrap()
 }
 
 /// The checkpoint of partition 0 at size 7, changed and signed by the right keys.
-fn checkpoint_of(change: impl FnOnce(&mut Checkpoint)) -> SignedCheckpoint {
+pub fn checkpoint_of(change: impl FnOnce(&mut Checkpoint)) -> SignedCheckpoint {
     let mut changed = checkpoint(&Ledger::small().write(), 7).checkpoint;
     change(&mut changed);
     let signers = [&keys().rsa_1.public, &keys().ed25519.public];
     sign(changed, &signers, &|key| keys().holder_of(key))
 }
 
-fn at_size_7(note: Vec<u8>) -> Case {
+pub fn at_size_7(note: Vec<u8>) -> Case {
     objects(|archive| *bytes(archive, &names::checkpoint(&origin(), 7)) = note)
 }
 
@@ -568,7 +568,7 @@ const ROWS: &[Row] = &[
     }),
 ];
 
-fn first_bad(case: &Case, threads: usize) -> Option<FirstBad> {
+pub fn first_bad(case: &Case, threads: usize) -> Option<FirstBad> {
     let options = Options {
         threads,
         ..case.options.clone()

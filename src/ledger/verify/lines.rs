@@ -219,3 +219,86 @@ impl<R: Read> Read for Counting<'_, R> {
         Ok(read)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::plan::Cut;
+    use super::super::{Names, ObjectReader};
+    use super::*;
+    use crate::ledger::segment::{compress, write_line};
+
+    /// Answers every name with this object.
+    struct OneObject(Vec<u8>);
+
+    impl ArchiveSource for OneObject {
+        fn list<'s>(&'s self, _: &str) -> Result<Names<'s>, SourceError> {
+            Ok(Box::new(std::iter::empty()))
+        }
+
+        fn read<'s>(&'s self, _: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
+            Ok(Some(Box::new(&self.0[..])))
+        }
+    }
+
+    /// A segment of duplicates of leaf 0, and the job to read it.
+    fn duplicates(count: u64, source: &str, tenant: &str) -> (OneObject, SegmentJob) {
+        let mut lines = Vec::new();
+        for index in 1..=count {
+            let leaf = Leaf {
+                index,
+                origin: "a/0",
+                sealed_at: 0,
+                body: Body::Duplicate {
+                    of: 0,
+                    source,
+                    tenant,
+                },
+            };
+            write_line(&mut lines, &leaf.to_bytes(), None, None);
+        }
+        let job = SegmentJob {
+            origin: "a/0".into(),
+            class: DEFAULT_CLASS.into(),
+            cut: Cut {
+                first: 1,
+                last: count,
+                day: 0,
+            },
+            closes_cut: true,
+        };
+        (OneObject(compress(&lines).unwrap()), job)
+    }
+
+    fn chunk_rows((source, job): (OneObject, SegmentJob)) -> Vec<usize> {
+        let mut rows = Vec::new();
+        let ending = check_segment(&source, &job, &mut |chunk| {
+            rows.push(chunk.rows.len());
+            Ok(())
+        });
+        assert!(matches!(ending, Ok(Ending::Whole { .. })));
+        rows
+    }
+
+    #[test]
+    fn rows_are_handed_on_by_the_chunk_and_not_held_until_the_end() {
+        let short = |count| chunk_rows(duplicates(count, "t/0@1", "t"));
+        assert_eq!(short(511), [511]);
+        assert_eq!(short(512), [512, 0]);
+        assert_eq!(short(1_030), [512, 512, 6]);
+        // A row's text is its tenant and its source: 328 bytes here, of which 400 are the first beyond 128 KiB.
+        let source = format!("{}/0@1", "t".repeat(196));
+        assert_eq!(chunk_rows(duplicates(402, &source, &"t".repeat(128))), [400, 2]);
+    }
+
+    #[test]
+    fn nothing_is_read_on_after_enough() {
+        let (source, job) = duplicates(1_030, "t/0@1", "t");
+        let mut chunks = 0;
+        let ending = check_segment(&source, &job, &mut |_| {
+            chunks += 1;
+            Err(Enough)
+        });
+        assert!(ending.is_err());
+        assert_eq!(chunks, 1);
+    }
+}

@@ -144,7 +144,7 @@ fn judge_census(
         let bad = FirstBad::new(Reason::UnknownObject, detail).object(name.trim_end_matches('/'));
         return Err(Box::new(bad));
     }
-    let (Some(log_name), Some((last, _))) = (&census.log_name, census.partitions.last_key_value()) else {
+    let (Some(log_name), Some(last)) = (&census.log_name, census.partitions.last()) else {
         let detail = "no object has the name of a segment, a tile or a checkpoint";
         return Err(Box::new(FirstBad::new(Reason::NoPartition, detail)));
     };
@@ -163,7 +163,7 @@ fn partition_of_tenant(
     census: &Census,
     tenant: &str,
 ) -> Result<Option<u32>, SourceError> {
-    let (Some(log_name), Some((first, _))) = (&census.log_name, census.partitions.first_key_value()) else {
+    let (Some(log_name), Some(first)) = (&census.log_name, census.partitions.first()) else {
         return Ok(None);
     };
     let plan = Plan::make(source, log_name, *first)?;

@@ -8,7 +8,7 @@ use super::layout::{CutSizes, ObjectName, Part, split_origin};
 use super::report::FirstBad;
 use super::{ArchiveSource, Reason, SourceError};
 use crate::clock::UnixMicros;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The archive's objects, counted.
@@ -17,8 +17,8 @@ pub struct Census {
     pub log_name: Option<String>,
     /// A second log name.
     pub other_log: Option<String>,
-    /// Objects by partition.
-    pub partitions: BTreeMap<u32, u64>,
+    /// The partitions that have an object.
+    pub partitions: BTreeSet<u32>,
     /// Which key sets there are, by their number of keys.
     pub jwks: Vec<u64>,
     /// The first name that no object has.
@@ -50,7 +50,7 @@ impl Census {
             Some(ObjectName::Partition { origin, .. }) => match split_origin(origin) {
                 Some((log_name, partition)) => {
                     self.note_log(log_name);
-                    *self.partitions.entry(partition).or_default() += 1;
+                    self.partitions.insert(partition);
                 }
                 None => keep_least(&mut self.stranger, name),
             },
@@ -136,7 +136,8 @@ impl Plan {
         for name in source.list(&format!("{origin}/"))? {
             let name = name?;
             match ObjectName::parse(&name) {
-                Some(ObjectName::Partition { origin: found, part }) if found == origin.as_ref() => {
+                // The census found one log name, so what lies under the prefix is of this partition.
+                Some(ObjectName::Partition { part, .. }) => {
                     listed += 1;
                     match part {
                         Part::Segment {
@@ -152,8 +153,8 @@ impl Plan {
                         Part::Tile(_) => {}
                     }
                 }
-                // Counted as a stranger, or as another partition's, by the census.
-                Some(ObjectName::Partition { .. } | ObjectName::Jwks { .. }) | None => {}
+                // Counted as a stranger by the census.
+                Some(ObjectName::Jwks { .. }) | None => {}
             }
         }
         segments.sort_unstable_by(|(a, a_class), (b, b_class)| {
@@ -253,14 +254,11 @@ impl Plan {
         for name in source.list(&format!("{}/", self.origin))? {
             let name = name?;
             let called_for = match ObjectName::parse(&name) {
-                Some(ObjectName::Partition { origin, part }) => {
-                    origin != self.origin.as_ref()
-                        || match part {
-                            Part::Segment { .. } => true,
-                            Part::Tile(tile) => self.sizes.calls_for_tile(&tile),
-                            Part::Checkpoint { size } => self.sizes.calls_for_checkpoint(size),
-                        }
-                }
+                Some(ObjectName::Partition { part, .. }) => match part {
+                    Part::Segment { .. } => true,
+                    Part::Tile(tile) => self.sizes.calls_for_tile(&tile),
+                    Part::Checkpoint { size } => self.sizes.calls_for_checkpoint(size),
+                },
                 Some(ObjectName::Jwks { .. }) | None => true,
             };
             if !called_for {

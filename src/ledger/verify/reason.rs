@@ -130,3 +130,39 @@ impl Reason {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_reason_has_a_code_and_a_sentence_of_its_own_and_is_displayed_by_its_code() {
+        let codes: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        let sentences: BTreeSet<_> = Reason::ALL.iter().map(|reason| reason.sentence()).collect();
+        assert_eq!(
+            (codes.len(), sentences.len()),
+            (Reason::ALL.len(), Reason::ALL.len())
+        );
+        for reason in Reason::ALL {
+            assert_eq!(reason.to_string(), reason.code());
+        }
+        assert_eq!(Reason::ChainPrev.to_string(), "chain_prev");
+    }
+
+    #[test]
+    fn a_frame_that_could_not_be_read_gives_no_reason() {
+        let error = || std::io::Error::other("gone");
+        assert_eq!(Reason::of_frame(&FrameError::Read(error())), None);
+        for (error, due) in [
+            (FrameError::Dictionary, Reason::FrameForm),
+            (FrameError::Window { bytes: 1 << 24 }, Reason::FrameForm),
+            (FrameError::Damaged(error()), Reason::FrameDamaged),
+            (FrameError::Truncated, Reason::FrameDamaged),
+            (FrameError::TooLarge { bytes: 1 << 27 }, Reason::SegmentTooLarge),
+            (FrameError::LineTooLong, Reason::LineForm),
+        ] {
+            assert_eq!(Reason::of_frame(&error), Some(due), "{error}");
+        }
+    }
+}

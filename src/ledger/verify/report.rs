@@ -183,3 +183,32 @@ impl Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::NotEstablished as N;
+    use super::*;
+
+    #[test]
+    fn verdicts_and_what_they_leave_open_have_stable_codes() {
+        let verdicts = [Verdict::Valid, Verdict::Consistent, Verdict::Invalid];
+        assert_eq!(verdicts.map(Verdict::as_str), ["valid", "consistent", "invalid"]);
+        for (open, code, word) in [
+            (N::Origin, "origin", "--jwks"),
+            (N::MissingTail, "missing_tail", "--not-before"),
+            (N::StolenKeys, "stolen_keys", "stolen keys"),
+            (N::Truth, "truth", "what happened"),
+            (N::Refusals, "refusals", "refusal"),
+            (N::Classes, "classes", "archive class"),
+            (
+                N::OtherPartitions,
+                "other_partitions",
+                "partitions that do not hold",
+            ),
+            (N::TenantAbsent, "tenant_absent", "no entry of it"),
+        ] {
+            assert_eq!(open.code(), code);
+            assert!(open.sentence().contains(word), "{code}: {}", open.sentence());
+        }
+    }
+}
