@@ -59,13 +59,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let entry = archive.find_entry(&origin, &args.tenant, args.sequence)?;
     let proof = build(&archive, &origin, entry)?;
     match &args.out {
-        Some(path) => std::fs::write(path, proof)
-            .map_err(|error| Failure::unreadable(format!("cannot write {}: {error}", path.display()))),
-        None => super::print(&proof),
         Some(path) => write_new(path, &proof),
-        None => std::io::stdout()
-            .write_all(&proof)
-            .map_err(|error| Failure::unreadable(format!("cannot write to standard output: {error}"))),
+        None => super::print(&proof),
     }
 }
 

@@ -46,9 +46,9 @@ fn a_log_restored_from_an_older_copy_is_not_written_to() {
     ingest(dir.path(), 40..50);
     drain(&settings(dir.path()));
     let archived = read_archive(&dir.path().join("archive"));
-    log_files(dir.path())
-        .iter()
-        .for_each(|file| fs::remove_file(file).unwrap());
+    for file in log_files(dir.path()) {
+        fs::remove_file(file).unwrap();
+    }
     for file in log_files(copy.path()) {
         fs::copy(&file, dir.path().join(file.file_name().unwrap())).unwrap();
     }
@@ -63,9 +63,9 @@ fn a_new_log_beside_an_old_archive_is_not_written_to() {
     let dir = tempfile::tempdir().unwrap();
     ingest(dir.path(), 0..20);
     drain(&settings(dir.path()));
-    log_files(dir.path())
-        .iter()
-        .for_each(|file| fs::remove_file(file).unwrap());
+    for file in log_files(dir.path()) {
+        fs::remove_file(file).unwrap();
+    }
     ingest(dir.path(), 0..5);
     let stopped = try_drain(&settings(dir.path())).unwrap_err();
     assert!(

@@ -35,9 +35,9 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(files(&path))
+            found.extend(files(&path));
         } else {
-            found.push(path)
+            found.push(path);
         }
     }
     found.sort();
@@ -63,6 +63,9 @@ fn edit_lines(path: &Path, after: &str) {
     fs::write(path, segment::compress(&lines).unwrap()).unwrap();
 }
 
+/// A name, and what is done to a copy.
+type Change<'a> = (&'a str, Box<dyn Fn(&Path) + 'a>);
+
 #[test]
 fn both_verifiers_agree_on_a_good_archive_and_on_tampered_ones() {
     let dir = tempfile::tempdir().unwrap();
@@ -79,7 +82,6 @@ fn both_verifiers_agree_on_a_good_archive_and_on_tampered_ones() {
         bytes[at] ^= 4;
         fs::write(path, bytes).unwrap();
     };
-    type Change<'a> = (&'a str, Box<dyn Fn(&Path) + 'a>);
     let changes: Vec<Change<'_>> = vec![
         (
             "an event's action",

@@ -71,7 +71,7 @@ fn progress_ends_where_the_report_does() {
     let archive = Ledger::small().write();
     let mut seen: Vec<Progress> = Vec::new();
     let found = verify(&archive, &Options::default(), &mut |progress| {
-        seen.push(*progress)
+        seen.push(*progress);
     })
     .unwrap();
     assert_eq!(found.line_bytes, line_bytes(&archive, ""));

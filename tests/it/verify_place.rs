@@ -226,7 +226,7 @@ fn of_several_logs_the_first_two_by_name_are_named() {
 fn a_partition_beyond_all_numbers_is_a_stranger() {
     let strange = names::checkpoint("acme/audit/4294967296", 7);
     let found = place(&objects(|archive| {
-        drop(archive.objects.insert(strange.clone(), vec![]))
+        drop(archive.objects.insert(strange.clone(), vec![]));
     }));
     assert_eq!(
         (found.reason, found.object),

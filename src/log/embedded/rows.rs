@@ -89,7 +89,7 @@ mod tests {
         let record = |n: usize| NewRecord {
             key: n.to_string().into_bytes(),
             value: vec![n as u8; bytes],
-            headers: if n % 3 == 0 {
+            headers: if n.is_multiple_of(3) {
                 vec![("h".to_owned(), vec![1, 2])]
             } else {
                 Vec::new()

@@ -364,10 +364,13 @@ impl Sealer {
         for (record, judgement) in batch.records.iter().zip(&batch.judged) {
             if let Judgement::Misrouted { partition, tenant } = judgement {
                 let via = format!("{}/{}@{}", batch.topic, self.partition.partition, record.offset);
+                let mut headers = record.headers.clone();
+                headers.retain(|(name, _)| name != VIA);
+                headers.push((VIA.to_owned(), via.into_bytes()));
                 by_target.entry(*partition).or_default().push(NewRecord {
                     key: tenant.clone().into_bytes(),
                     value: record.value.clone(),
-                    headers: vec![(VIA.to_owned(), via.into_bytes())],
+                    headers,
                 });
             }
         }
