@@ -125,9 +125,12 @@ impl ArchiveReader {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>, Failure> {
-        let names = self.source.list(prefix).map_err(unreadable_object)?;
+        let names = self
+            .source
+            .list(prefix)
+            .map_err(|error| unreadable_object(&error))?;
         names
-            .map(|name| match name.map_err(unreadable_object)? {
+            .map(|name| match name.map_err(|error| unreadable_object(&error))? {
                 name if name.ends_with('/') => Err(Failure::invalid(format!(
                     "{} in the archive {} is not a regular file",
                     name.trim_end_matches('/'),
@@ -139,7 +142,10 @@ impl ArchiveReader {
     }
 
     fn open_object(&self, name: &str) -> Result<ObjectReader<'_>, Failure> {
-        let object = self.source.read(name).map_err(unreadable_object)?;
+        let object = self
+            .source
+            .read(name)
+            .map_err(|error| unreadable_object(&error))?;
         object.ok_or_else(|| {
             Failure::invalid(format!(
                 "the archive {} has no object {name}, or it is not a regular file",
@@ -257,7 +263,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
     Failure::unreadable(format!("cannot read {}: {error}", path.display()))
 }
 
-fn unreadable_object(error: SourceError) -> Failure {
+fn unreadable_object(error: &SourceError) -> Failure {
     Failure::unreadable(format!("{error}: {}", error.source))
 }
 
