@@ -158,7 +158,9 @@ impl Vault for DirectoryVault {
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
         let mut names = Vec::new();
         for name in super::walk::walk(&self.root, prefix) {
-            names.push(name.map_err(|(path, error)| explain("listing", &path, error))?);
+            let name = name.map_err(|(path, error)| explain("listing", &path, error))?;
+            // A symlink or a pipe is listed as it is called: reading it is refused.
+            names.push(name.trim_end_matches('/').to_owned());
         }
         names.sort_unstable();
         Ok(names)

@@ -392,7 +392,7 @@ fn a_damaged_archive_gives_no_proof() {
         (
             "a missing tile",
             &|root| fs::remove_file(root.join(&origin).join("tile/0/000")).unwrap(),
-            3,
+            1,
         ),
         (
             "a flipped bit in a checkpoint",
