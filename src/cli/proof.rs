@@ -4,8 +4,8 @@ mod archive;
 
 use super::Failure;
 use crate::ledger::jwks;
-use crate::ledger::leaf::INTEGER_MAX;
 use crate::ledger::merkle::inclusion_proof;
+use crate::ledger::names::INTEGER_MAX;
 use crate::ledger::names::is_tenant;
 use crate::ledger::proof::{TlogProof, check_proof};
 use crate::ledger::tile::subtree_root;

@@ -6,15 +6,13 @@
 use super::Digest;
 use super::base64;
 use super::key::{Alg, PublicKey};
-use super::names;
+use super::names::{self, INTEGER_MAX};
 use super::time::{parse_sealed_at, write_sealed_at};
 use crate::clock::UnixMicros;
 use data_encoding::{BASE64, HEXLOWER};
 
 /// The largest leaf, in bytes.
 pub const LEAF_BYTES_MAX: usize = 4_096;
-/// 2^53 - 1, the largest integer that every JSON reader keeps.
-pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// Most keys that a genesis leaf declares.
 pub const GENESIS_KEYS_MAX: usize = 8;
 /// Most partitions of a ledger.

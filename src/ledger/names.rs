@@ -3,6 +3,8 @@
 use crate::clock::UnixMicros;
 use crate::ledger::time::utc_day;
 
+/// 2^53 - 1, the largest integer that every JSON reader keeps.
+pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// The class of a leaf without a tenant, and of every tenant that was given no other.
 pub const DEFAULT_CLASS: &str = "default";
 
@@ -75,7 +77,7 @@ pub fn parse_decimal(text: &str) -> Option<u64> {
     } else {
         return None;
     };
-    (value <= super::leaf::INTEGER_MAX).then_some(value)
+    (value <= INTEGER_MAX).then_some(value)
 }
 
 /// `<topic>/<partition>`, what offsets count in.

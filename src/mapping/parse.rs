@@ -290,7 +290,7 @@ fn constant(path: &str, value: &Value, rule: Rule, faults: &mut Faults) -> Optio
         (Rule::Time, Value::String(text)) if time::is_occurred_at(text) => return Some(json_string(text)),
         (Rule::Any, Value::String(text)) if !text.contains('\0') => return Some(json_string(text)),
         (Rule::Any, Value::Boolean(on)) => return Some(on.to_string().into_bytes()),
-        (Rule::Any, Value::Integer(n)) if n.unsigned_abs() <= leaf::INTEGER_MAX => {
+        (Rule::Any, Value::Integer(n)) if n.unsigned_abs() <= names::INTEGER_MAX => {
             return Some(n.to_string().into_bytes());
         }
         (Rule::Name, _) => "a string of 1 to 256 bytes without control characters",

@@ -1,7 +1,7 @@
 //! Reads object names: what a name says of an archive's object, and which objects a partition's cuts call for.
 
-use super::super::leaf::INTEGER_MAX;
 use super::super::names;
+use super::super::names::INTEGER_MAX;
 use super::super::tile::{TileName, partial_names};
 use super::super::time::parse_sealed_at;
 use crate::clock::UnixMicros;
