@@ -3,7 +3,7 @@
 use super::{Context, From, MAPPING_BYTES_MAX, Mapping, MappingError, Pointer, Source};
 use crate::ledger::canonical::{Limits, text};
 use crate::ledger::event::NAME_BYTES_MAX;
-use crate::ledger::{leaf, names, time};
+use crate::ledger::{names, time};
 use toml::{Table, Value};
 
 /// More members in `[actor]` or `[context]`, or pointers in one list, are refused.
