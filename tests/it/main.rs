@@ -30,3 +30,4 @@ mod verify_good;
 mod verify_place;
 mod verify_reasons;
 mod verify_source;
+mod verify_vectors;
