@@ -34,3 +34,4 @@ mod verify_place;
 mod verify_reasons;
 mod verify_review;
 mod verify_source;
+mod verify_vectors;

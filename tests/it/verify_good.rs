@@ -57,6 +57,15 @@ fn the_report_does_not_depend_on_the_threads() {
     }
 }
 
+#[test]
+fn a_leaf_may_be_sealed_at_the_time_of_the_one_before_and_name_the_very_next_offset() {
+    let mut ledger = Ledger::small();
+    let duplicate = &mut ledger.partitions[0].records[4];
+    duplicate.edit("23:59:45.000000Z", "23:59:44.000000Z");
+    duplicate.edit("audit.events/0@6", "audit.events/0@5");
+    assert_eq!(report(&ledger.write(), &trusting()).first_bad, None);
+}
+
 /// Bytes of the lines of all segments whose name holds `holds`.
 fn line_bytes(archive: &MemoryArchive, holds: &str) -> u64 {
     let objects = archive.objects.iter();

@@ -156,6 +156,21 @@ fn a_tile_or_checkpoint_is_named_by_object_partition_and_last_index() {
 }
 
 #[test]
+fn a_full_tile_is_looked_at_as_soon_as_it_is_complete() {
+    let tile = "acme/audit/0/tile/0/000";
+    let archive = Ledger::large(&[258, 30], 3).write();
+    let mut changed = archive.clone();
+    bytes(&mut changed, tile)[8_191] ^= 1;
+    let mut without = archive;
+    without.objects.remove(tile);
+    for (archive, reason) in [(changed, Reason::TileDiffers), (without, Reason::MissingObject)] {
+        let found = place(&consistent(archive));
+        assert_eq!((found.reason, found.object.as_deref()), (reason, Some(tile)));
+        assert_eq!((found.partition, found.index), (Some(0), Some(255)));
+    }
+}
+
+#[test]
 fn a_tile_is_said_to_differ_in_length_or_at_a_hash() {
     let tile = "acme/audit/0/tile/0/000.p/7";
     for (byte, hash) in [(0, 0), (31, 0), (32, 1), (223, 6)] {

@@ -131,6 +131,36 @@ class ExpectedHeads(VerifierTest):
         archive.good()
         self.assert_invalid(archive, "not valid", heads=[notes.Head(note)])
 
+    def test_a_signature_line_holds_a_key_id_and_at_least_one_byte(self):
+        root = notes.base64_encode(bytes(32))
+        for blob, reason in [(bytes(5), None), (bytes(4), "too short"), (b"", "too short")]:
+            line = f"{notes.DASH} {LOG}/0 {notes.base64_encode(blob)}"
+            note = f"{LOG}/0\n7\n{root}\n\n{line}\n".encode()
+            with self.subTest(blob=len(blob)):
+                self.assert_head(note, reason)
+
+    def test_a_head_is_the_three_lines_of_a_checkpoint(self):
+        root = notes.base64_encode(bytes(32))
+        short = notes.base64_encode(bytes(31))
+        line = f"{notes.DASH} {LOG}/0 {notes.base64_encode(bytes(5))}"
+        for text in [
+            f"{LOG}/0\n7",
+            f"{LOG}/0\n7\n{root}\nextension",
+            f"{LOG}/0\n07\n{root}",
+            f"{LOG}/0\n-7\n{root}",
+            f"{LOG}/0\n\n{root}",
+            f"{LOG}/0\n7\n{short}",
+        ]:
+            with self.subTest(text=text):
+                self.assert_head(f"{text}\n\n{line}\n".encode(), "not a checkpoint")
+
+    def assert_head(self, note, reason):
+        if reason is None:
+            notes.Head(note)
+        else:
+            with self.assertRaisesRegex(notes.Bad, reason):
+                notes.Head(note)
+
 
 class CommandLine(VerifierTest):
     def run_main(self, *argv):
