@@ -79,6 +79,7 @@ fn seal_all(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
         for (n, value) in values.iter().enumerate() {
             let offset = (batch * BATCH + n) as u64;
             let input = Input {
+                source: "audit.events/0",
                 topic: "audit.events",
                 partition: 0,
                 offset,

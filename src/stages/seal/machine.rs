@@ -11,6 +11,7 @@ use crate::log::record::{self, Session};
 use crate::log::{NewRecord, topic};
 use crate::stages::state::{LeafRecord, PartitionState, Violation, sha256, split_position};
 use crate::stages::window::EventKey;
+use std::sync::Arc;
 
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 
@@ -42,6 +43,8 @@ impl Default for SealConfig {
 /// A record of a source topic.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
+    /// `<topic>/<partition>`: the same for a whole batch, so written once.
+    pub source: &'a str,
     pub topic: &'a str,
     pub partition: u32,
     pub offset: u64,
@@ -94,6 +97,8 @@ pub struct SealMachine {
     epoch: u64,
     session: Session,
     parser: EventParser,
+    /// Beside the state, which changes while a leaf holds it.
+    origin: Arc<str>,
     leaf_bytes: Vec<u8>,
 }
 
@@ -111,12 +116,14 @@ impl SealMachine {
     #[must_use]
     pub fn new(state: PartitionState, epoch: u64, session: Session, config: SealConfig) -> Self {
         let parser = EventParser::new(config.limits);
+        let origin = Arc::from(state.order.origin.as_str());
         Self {
             state,
             config,
             epoch,
             session,
             parser,
+            origin,
             leaf_bytes: Vec::with_capacity(512),
         }
     }
@@ -138,7 +145,7 @@ impl SealMachine {
 
     /// Looks at an input alone. Does not change what will be sealed.
     pub fn judge(&mut self, input: &Input<'_>) -> Judgement {
-        if input.offset < self.next_offset(&source_name(input)) {
+        if input.offset < self.next_offset(input.source) {
             return Judgement::AlreadySealed;
         }
         match self.parser.parse(input.value) {
@@ -169,12 +176,12 @@ impl SealMachine {
         if matches!(judgement, Judgement::AlreadySealed) {
             return Ok(None);
         }
-        let name = source_name(input);
-        if !self.state.order.sources.contains_key(&name) {
+        let name = input.source;
+        if !self.state.order.sources.contains_key(name) {
             self.emit(
                 Body::Source {
                     incarnation: 1,
-                    source: &name,
+                    source: name,
                 },
                 &Payload::default(),
                 now,
@@ -340,7 +347,7 @@ impl SealMachine {
         out: &mut Vec<NewRecord>,
     ) -> Result<Sealed, SealError> {
         let sealed_at = self.sealed_at(now)?;
-        let origin = self.state.order.origin.clone();
+        let origin = Arc::clone(&self.origin);
         let leaf = Leaf {
             index: self.state.order.next_index,
             origin: &origin,
@@ -405,8 +412,4 @@ impl SealMachine {
         }
         Ok(now.max(order.last_sealed_at))
     }
-}
-
-fn source_name(input: &Input<'_>) -> String {
-    format!("{}/{}", input.topic, input.partition)
 }

@@ -43,6 +43,8 @@ pub struct Sealer {
 
 /// Records of one source, each with what it is.
 struct Batch {
+    /// `<topic>/<partition>`
+    source: String,
     topic: String,
     records: Vec<Record>,
     judged: Vec<Judgement>,
@@ -301,7 +303,8 @@ impl Sealer {
         let partition = self.partition.partition;
         let mut batches = Vec::new();
         for topic in &self.sources {
-            let from = machine.next_offset(&format!("{topic}/{partition}"));
+            let source = format!("{topic}/{partition}");
+            let from = machine.next_offset(&source);
             let records = self
                 .log
                 .read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
@@ -312,10 +315,11 @@ impl Sealer {
             }
             let judged = records
                 .iter()
-                .map(|record| machine.judge(&input(topic, partition, record)))
+                .map(|record| machine.judge(&input(&source, topic, partition, record)))
                 .collect();
             let batch = Batch {
                 topic: topic.clone(),
+                source,
                 records,
                 judged,
             };
@@ -334,7 +338,7 @@ impl Sealer {
     ) -> Result<(), StageError> {
         let partition = self.partition.partition;
         for (record, judgement) in batch.records.iter().zip(&batch.judged) {
-            let input = input(&batch.topic, partition, record);
+            let input = input(&batch.source, &batch.topic, partition, record);
             let sealed = machine
                 .seal(&input, judgement, now, out)
                 .map_err(|error| self.seal_error(error))?;
@@ -421,8 +425,9 @@ impl Sealer {
     }
 }
 
-fn input<'a>(topic: &'a str, partition: u32, record: &'a Record) -> Input<'a> {
+fn input<'a>(source: &'a str, topic: &'a str, partition: u32, record: &'a Record) -> Input<'a> {
     Input {
+        source,
         topic,
         partition,
         offset: record.offset,
