@@ -195,6 +195,7 @@ fn what_is_not_established_depends_on_what_was_given() {
     assert_eq!(open(&both_heads), with(&[]));
     let absent = of_tenant("absent");
     assert!(open(&absent).contains(&N::TenantAbsent));
+    assert_eq!(report(&archive, &absent).tenants, 0);
     let mut plain = Ledger::large(&[3], 2);
     let found = report(&plain.write(), &trusting());
     assert_eq!(
