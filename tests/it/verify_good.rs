@@ -202,6 +202,16 @@ fn what_is_not_established_depends_on_what_was_given() {
         found.not_established,
         [N::MissingTail, N::StolenKeys, N::Classes, N::Truth]
     );
+    let archive = plain.write();
+    let its_head = Options {
+        expected_heads: vec![head_of(&archive, "acme/audit/0", 6)],
+        ..trusting()
+    };
+    let found = report(&archive, &its_head);
+    assert_eq!(
+        (found.first_bad, found.not_established),
+        (None, vec![N::Classes, N::Truth])
+    );
     plain.partitions[0].duplicate("t1", 3);
     plain.partitions[0].cut();
     let found = report(&plain.write(), &trusting());
