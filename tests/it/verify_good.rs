@@ -195,11 +195,22 @@ fn what_is_not_established_depends_on_what_was_given() {
     assert_eq!(open(&both_heads), with(&[]));
     let absent = of_tenant("absent");
     assert!(open(&absent).contains(&N::TenantAbsent));
+    assert_eq!(report(&archive, &absent).tenants, 0);
     let mut plain = Ledger::large(&[3], 2);
     let found = report(&plain.write(), &trusting());
     assert_eq!(
         found.not_established,
         [N::MissingTail, N::StolenKeys, N::Classes, N::Truth]
+    );
+    let archive = plain.write();
+    let its_head = Options {
+        expected_heads: vec![head_of(&archive, "acme/audit/0", 6)],
+        ..trusting()
+    };
+    let found = report(&archive, &its_head);
+    assert_eq!(
+        (found.first_bad, found.not_established),
+        (None, vec![N::Classes, N::Truth])
     );
     plain.partitions[0].duplicate("t1", 3);
     plain.partitions[0].cut();
