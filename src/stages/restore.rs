@@ -163,10 +163,7 @@ impl Follower {
         if signed <= size {
             return Ok(());
         }
-        Err(self.stopped(&format!(
-            "the log has {size} leaves, but a checkpoint of {signed} was signed: the end of the log is lost; bring back the newer log, or begin a \
-             new ledger with another --log-name and another archive"
-        )))
+        Err(self.stopped(&log_is_shorter(size, signed)))
     }
 
     pub fn stopped(&self, what: &dyn std::fmt::Display) -> StageError {
@@ -184,6 +181,14 @@ impl Follower {
             tree: self.tree.clone(),
         }
     }
+}
+
+/// What is said of a log that has lost what was signed.
+pub fn log_is_shorter(size: u64, signed: u64) -> String {
+    format!(
+        "the log has {size} leaves, but {signed} were signed: the end of the log is lost; bring back the newer log, or begin a new ledger \
+         with another --log-name and another archive"
+    )
 }
 
 /// What a reader's failure means for a stage: a log that lost records stops its partition.

@@ -178,12 +178,12 @@ fn what_is_not_established_depends_on_what_was_given() {
         expected_heads: vec![head_of(&archive, "acme/audit/0", 7)],
         ..trusting()
     };
-    assert_eq!(open(&one_head), with(&[N::MissingTail, N::StolenKeys]));
+    assert_eq!(open(&one_head), with(&[N::MissingTail, N::LaterStolenKeys]));
     let timed = Options {
         not_before: Some(START + 16_000_000),
         ..trusting()
     };
-    assert_eq!(open(&timed), with(&[N::StolenKeys]));
+    assert_eq!(open(&timed), with(&[N::LaterTail, N::StolenKeys]));
     let both_heads = Options {
         expected_heads: vec![
             head_of(&archive, "acme/audit/1", 16),

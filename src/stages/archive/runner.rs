@@ -8,7 +8,7 @@ use crate::ledger::tile::TileBuilder;
 use crate::ledger::{jwks, names, segment};
 use crate::log::reader::{Position, Reader, Seen};
 use crate::log::{Committed, Log, Offset, Record, topic};
-use crate::stages::restore::{PartitionConfig, reader_error};
+use crate::stages::restore::{PartitionConfig, log_is_shorter, reader_error};
 use crate::stages::state::{LeafRecord, check_digests};
 use crate::stages::{StageError, Step};
 use crate::vault::{Put, Vault, VaultError};
@@ -170,9 +170,7 @@ impl Archiver {
         if run.pending.is_empty() {
             let (read, archived) = (run.reader.position().index, run.machine.next_index());
             if read < archived {
-                return Err(self.stopped(format!(
-                    "the log has {read} leaves, the archive {archived}: the end of the log is lost; bring back the newer log"
-                )));
+                return Err(self.stopped(log_is_shorter(read, archived)));
             }
             return Ok(Step::Idle);
         }
