@@ -1,12 +1,12 @@
 //! From accepted records to the objects of a cut. Pure; the runner stores them.
 
+use crate::ledger::Digest;
 use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction};
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::names;
 use crate::ledger::segment;
 use crate::ledger::tile::{TileBuilder, TileName};
-use crate::ledger::{Digest, segment::SegmentError};
 use crate::stages::state::LeafRecord;
 use std::collections::BTreeMap;
 
@@ -58,13 +58,6 @@ pub struct Finished {
     /// Keys that this cut's leaves declare, in order.
     pub genesis_keys: Vec<PublicKey>,
     pub added_keys: Vec<PublicKey>,
-}
-
-impl Finished {
-    /// A segment as it is stored.
-    pub fn compress(lines: &[u8]) -> Result<Vec<u8>, SegmentError> {
-        segment::compress(lines)
-    }
 }
 
 impl ArchiveMachine {

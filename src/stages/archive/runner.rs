@@ -241,7 +241,7 @@ impl Archiver {
             self.put(name, bytes, |stored| stored == bytes).await?;
         }
         for (name, lines) in &finished.segments {
-            let frame = Finished::compress(lines).map_err(|error| StageError::Fatal {
+            let frame = segment::compress(lines).map_err(|error| StageError::Fatal {
                 what: format!("cannot compress {name}: {error}"),
                 source: None,
             })?;
