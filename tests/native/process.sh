@@ -60,12 +60,17 @@ listens() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
-# ports_are_free VARIABLE PORT..: VARIABLE is what moves them.
+# ports_are_free VARIABLE PORT..: VARIABLE is what moves them. A process that was just killed gives its ports up a moment after
+# its command line is gone, so a taken port is looked at again for some seconds.
 ports_are_free() {
-    local variable=$1 port
+    local variable=$1 port end=$((SECONDS + 5))
     shift
     for port in "$@"; do
-        ! listens "$port" || fail "port $port of 127.0.0.1 is taken by another program$(holder "$port"): stop that, or set $variable to another port"
+        while listens "$port"; do
+            [ "$SECONDS" -lt "$end" ] ||
+                fail "port $port of 127.0.0.1 is taken by another program$(holder "$port"): stop that, or set $variable to another port"
+            sleep 0.1
+        done
     done
 }
 
