@@ -3,6 +3,7 @@
 
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
+use crate::log::kafka::url::{self, KafkaConfig};
 use crate::signing::local::RsaBits;
 use crate::stages::archive::Classes;
 use crate::stages::notarize::NotarizeConfig;
@@ -17,7 +18,8 @@ use std::time::Duration;
 /// Settings as they are given. Texts, so that every fault can be reported, not only the first.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Settings {
-    /// Where the log lies: `sqlite:PATH` for the embedded one.
+    /// Where the log lies: `sqlite:PATH` for the embedded one, `kafka://HOST:PORT,HOST:PORT/?NAME=VALUE&..` for Kafka; its password, where it
+    /// needs one, is in `LEDGERLINE_KAFKA_PASSWORD`.
     #[arg(long, env = "LEDGERLINE_LOG", value_name = "URL")]
     pub log: Option<String>,
 
@@ -60,7 +62,7 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_LOG_NAME", value_name = "NAME")]
     pub log_name: Option<String>,
 
-    /// Partitions of a log that is created; fixed for ever then [default: 4].
+    /// Partitions of a log that is created, fixed for ever then [default: 4]; on Kafka what its topics must have.
     #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
     pub partitions: Option<String>,
 
@@ -223,11 +225,46 @@ pub enum SignerConfig {
     PemFiles(Vec<PathBuf>),
 }
 
+/// Which log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogConfig {
+    /// The embedded one, at this path.
+    Embedded(PathBuf),
+    Kafka(Box<KafkaConfig>),
+}
+
+impl LogConfig {
+    /// Reads a URL; the password of a Kafka user comes from the environment.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn parse(text: Option<&str>) -> Result<Self, String> {
+        let Some(text) = text else {
+            return Err(format!(
+                "is required, for example sqlite:ledger.db or {}",
+                url::EXAMPLE
+            ));
+        };
+        if text.starts_with(url::SCHEME) {
+            let password = std::env::var(url::PASSWORD_VARIABLE).ok();
+            let config = KafkaConfig::parse(text, password.as_deref())?;
+            return Ok(Self::Kafka(Box::new(config)));
+        }
+        match text.strip_prefix("sqlite:") {
+            Some(path) if !path.is_empty() => Ok(Self::Embedded(PathBuf::from(path))),
+            Some(_) | None => Err(format!(
+                "must begin with sqlite: and name a path, or with {}, for example sqlite:ledger.db or {}",
+                url::SCHEME,
+                url::EXAMPLE
+            )),
+        }
+    }
+}
+
 /// Settings that have been checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Path of the embedded log.
-    pub log: PathBuf,
+    pub log: LogConfig,
     /// Directory of the archive.
     pub archive: PathBuf,
     pub signer: SignerConfig,
@@ -263,13 +300,7 @@ impl Settings {
             faults: Vec::new(),
         };
         let config = Config {
-            log: r.url(
-                "log",
-                "LEDGERLINE_LOG",
-                self.log.as_deref(),
-                "sqlite:",
-                "sqlite:ledger.db",
-            ),
+            log: r.log(),
             archive: r.url(
                 "archive",
                 "LEDGERLINE_ARCHIVE",
@@ -329,6 +360,13 @@ impl Reader<'_> {
                 PathBuf::new()
             }
         }
+    }
+
+    fn log(&mut self) -> LogConfig {
+        LogConfig::parse(self.settings.log.as_deref()).unwrap_or_else(|what| {
+            self.fault("log", "LEDGERLINE_LOG", what);
+            LogConfig::Embedded(PathBuf::new())
+        })
     }
 
     fn number(
@@ -595,10 +633,7 @@ impl Reader<'_> {
 }
 
 /// The path behind a URL of the one scheme that exists so far.
-///
-/// # Errors
-/// What is wrong, and what would be right.
-pub fn parse_url(text: Option<&str>, scheme: &str, example: &str) -> Result<PathBuf, String> {
+fn parse_url(text: Option<&str>, scheme: &str, example: &str) -> Result<PathBuf, String> {
     let Some(text) = text else {
         return Err(format!("is required, for example {example}"));
     };
@@ -634,7 +669,7 @@ mod tests {
     #[test]
     fn all_faults_are_reported_at_once_with_flag_and_variable() {
         let wrong = Settings {
-            log: Some("kafka://x".into()),
+            log: Some("kafka://x:none/".into()),
             archive: None,
             log_name: Some("Keys".into()),
             partitions: Some("0".into()),

@@ -31,6 +31,7 @@ const SAMPLE: &[u8] = include_bytes!("../../samples/audit_events.ndjson");
 /// More tenants are counted, not listed.
 const TENANTS_SHOWN: usize = 8;
 const LOG_NAME: &str = "demo.ledgerline.example/audit";
+const LOG_FILE: &str = "ledger.db";
 
 /// Seal, sign, archive and verify audit events on this machine, then show what tampering looks like.
 ///
@@ -85,7 +86,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .check()
         .map_err(|faults| Failure::usage(describe(&faults)))?;
     let (input, lines_total) = open_input(args)?;
-    let _lock = super::run::lock(&config)?;
+    let _lock = super::run::lock(&dir.join(LOG_FILE))?;
     let mut options = IngestOptions::new(dir.join("refused.ndjson"));
     options.mapping = mapping;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -110,7 +111,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn settings(args: &Args, dir: &Path) -> Settings {
     Settings {
-        log: Some(format!("sqlite:{}", dir.join("ledger.db").display())),
+        log: Some(format!("sqlite:{}", dir.join(LOG_FILE).display())),
         archive: Some(format!("file:{}", dir.join("archive").display())),
         signer: Some(format!("file:{}", dir.join("keys").display())),
         log_name: Some(LOG_NAME.to_owned()),

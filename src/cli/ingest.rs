@@ -12,13 +12,14 @@ mod refused;
 pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines};
 
 use super::Failure;
-use crate::config::parse_url;
-use crate::log::embedded::EmbeddedLog;
+use crate::config::LogConfig;
+use crate::log::Log;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -36,7 +37,7 @@ pub struct Args {
     /// How records of another shape become audit events (connectors/cloudtrail.toml is one)
     #[arg(long, value_name = "FILE.toml")]
     mapping: Option<PathBuf>,
-    /// Where the log lies: sqlite:PATH
+    /// Where the log lies: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: Option<String>,
     /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
@@ -73,7 +74,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
         let log = open_log(args).await?;
-        Box::pin(ingest_lines(input, &options, &log, |progress| {
+        Box::pin(ingest_lines(input, &options, log.as_ref(), |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
@@ -91,10 +92,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     super::print(describe(&summary?, args.json).as_bytes())
 }
 
-async fn open_log(args: &Args) -> Result<EmbeddedLog, Failure> {
-    let path = parse_url(args.log.as_deref(), "sqlite:", "sqlite:ledger.db")
+async fn open_log(args: &Args) -> Result<Arc<dyn Log>, Failure> {
+    let config = LogConfig::parse(args.log.as_deref())
         .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
-    crate::service::open_log(&path, args.partitions)
+    crate::service::open_log(&config, args.partitions)
         .await
         .map_err(|e| Failure::unreadable(super::chain(&e)))
 }

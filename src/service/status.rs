@@ -1,0 +1,78 @@
+//! How the work is doing, for readiness and for progress.
+
+use crate::config::StageName;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How a stage of a partition is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Doing {
+    Starting,
+    Working,
+    Retrying(String),
+    Stopped(String),
+    Finished,
+}
+
+/// What the tasks report.
+#[derive(Debug, Default)]
+pub struct Status {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_task: BTreeMap<(StageName, u32), (Doing, u64)>,
+    /// What the process as a whole waits for, before it has any task.
+    waits_for: Option<String>,
+}
+
+impl Status {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, stage: StageName, partition: u32, doing: Doing, index: u64) {
+        self.known().by_task.insert((stage, partition), (doing, index));
+    }
+
+    /// The partition is somebody else's now.
+    pub(super) fn remove(&self, partition: u32) {
+        self.known().by_task.retain(|(_, of), _| *of != partition);
+    }
+
+    pub(super) fn wait_for(&self, what: Option<String>) {
+        self.known().waits_for = what;
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.known().waits_for.is_some()
+    }
+
+    /// Why the process is not ready; empty where it is.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        let known = self.known();
+        let describe = |((stage, partition), (doing, _)): (&(StageName, u32), &(Doing, u64))| {
+            let reason = match doing {
+                Doing::Working | Doing::Finished => return None,
+                Doing::Starting => "starting",
+                Doing::Retrying(reason) | Doing::Stopped(reason) => reason,
+            };
+            Some(format!("{} of partition {partition}: {reason}", stage.as_str()))
+        };
+        let tasks = known.by_task.iter().filter_map(describe);
+        known.waits_for.iter().cloned().chain(tasks).collect()
+    }
+
+    /// Sum over partitions of the index that a stage has reached.
+    #[must_use]
+    pub fn reached(&self, stage: StageName) -> u64 {
+        self.known()
+            .by_task
+            .iter()
+            .filter(|((of, _), _)| *of == stage)
+            .map(|(_, (_, index))| index)
+            .sum()
+    }
+}
