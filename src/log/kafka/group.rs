@@ -181,9 +181,9 @@ impl ConsumerContext for Context {
         match rebalance {
             Rebalance::Assign(_) | Rebalance::Error(_) => {}
             Rebalance::Revoke(list) if member.assignment_lost() => {
-                let lost = partitions(list);
-                tracing::warn!(partitions = ?lost, "the group counts this process as gone: what it does on these partitions is dropped");
-                self.grants.lose(&lost);
+                let gone = partitions(list);
+                tracing::warn!(partitions = ?gone, "the group counts this process as gone: what it does on these partitions is dropped");
+                self.grants.lose(&gone);
             }
             Rebalance::Revoke(list) => {
                 let ending = partitions(list);
@@ -203,7 +203,9 @@ impl ConsumerContext for Context {
                 }
                 let new = partitions(list);
                 tracing::info!(partitions = ?new, "partitions taken");
-                new.into_iter().for_each(|partition| self.grants.grant(partition));
+                for partition in new {
+                    self.grants.grant(partition);
+                }
                 self.grants.settle();
             }
             Rebalance::Revoke(_) | Rebalance::Error(_) => {}
