@@ -123,6 +123,11 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         Unit::Count,
         "Positions that the log did not take as a hint for lag tools"
     );
+    describe_gauge!(
+        "ledgerline_unarchived_since_timestamp_seconds",
+        Unit::Seconds,
+        "When the oldest leaf was sealed that is not in the archive yet, in seconds since 1970, 0 for none, by partition"
+    );
     describe_histogram!(
         "ledgerline_sealed_to_signed_seconds",
         Unit::Seconds,

@@ -286,7 +286,9 @@ impl Log for KafkaLog {
             Arc::clone(&self.troubles),
             self.asking()?,
         )?;
-        let faults = topics::faults(&cluster.find().await?.topics);
+        let found = cluster.find().await?.topics;
+        statistics::retention(&found);
+        let faults = topics::faults(&found);
         if faults.is_empty() {
             return Ok(());
         }

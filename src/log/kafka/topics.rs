@@ -14,6 +14,8 @@ pub const REPLICATION_DEFAULT: u32 = 3;
 const DAY_MS: u64 = 24 * 3_600_000;
 pub const SOURCE_RETENTION_DAYS_DEFAULT: u32 = 7;
 pub const LEDGER_RETENTION_DAYS_DEFAULT: u32 = 30;
+/// Kept for less, entries are gone before a person has noticed that the archiver is down.
+const RETENTION_MS_MIN: u64 = DAY_MS;
 /// What a record batch adds to the largest value: its header, key and headers. A broker counts the batch.
 const BATCH_OVERHEAD_BYTES: usize = 128 << 10;
 /// Chunks of snapshots, and checkpoints.
@@ -276,6 +278,15 @@ pub fn faults(found: &BTreeMap<&'static str, FoundTopic>) -> Vec<String> {
             ));
         }
     }
+    let retention_ms = found
+        .get(topic::LEDGER_ENTRIES)
+        .and_then(|topic| topic.settings.as_ref()?.get("retention.ms")?.parse::<u64>().ok());
+    if let Some(retention_ms) = retention_ms.filter(|retention_ms| *retention_ms < RETENTION_MS_MIN) {
+        faults.push(format!(
+            "ledger.entries is kept for {retention_ms} ms: an archiver that is away for longer loses records; `ledgerline topics apply \
+             --ledger-retention-days 30` keeps them longer"
+        ));
+    }
     for wanted in wanted(&TopicOptions::default()) {
         let Some(found) = found.get(wanted.topic) else {
             continue;
@@ -401,6 +412,11 @@ mod tests {
         let mut compacted = found.clone();
         set(&mut compacted, topic::LEDGER_ENTRIES, "cleanup.policy", "compact");
         assert!(faults(&compacted)[0].contains("cleanup.policy=compact"));
+        let mut brief = found.clone();
+        set(&mut brief, topic::LEDGER_ENTRIES, "retention.ms", "3600000");
+        assert!(faults(&brief)[0].contains("kept for 3600000 ms"));
+        set(&mut brief, topic::LEDGER_ENTRIES, "retention.ms", "-1");
+        assert_eq!(faults(&brief), [] as [String; 0]);
         let mut small = found;
         set(&mut small, topic::LEDGER_ENTRIES, "max.message.bytes", "1048588");
         assert!(faults(&small)[0].contains("max.message.bytes=1048588"));

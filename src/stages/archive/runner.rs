@@ -2,6 +2,7 @@
 //! stores its objects. Thin.
 
 use super::machine::{ArchiveMachine, Classes, Finished};
+use crate::clock::UnixMicros;
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::key::PublicKey;
 use crate::ledger::tile::TileBuilder;
@@ -37,6 +38,8 @@ struct Run {
     /// Where the search for the next cut's checkpoint goes on: checkpoints of cuts stand in order of their sizes.
     checkpoints_from: Offset,
     archived_size: u64,
+    /// `sealed_at` of the oldest leaf that was read and is not in the archive.
+    unarchived_since: Option<UnixMicros>,
 }
 
 impl Archiver {
@@ -72,10 +75,19 @@ impl Archiver {
             None => self.resume().await?,
         };
         let outcome = self.advance(&mut run).await;
+        self.observe(&run);
         if matches!(outcome, Ok(_) | Err(StageError::Retry { .. })) {
             self.run = Some(run);
         }
         outcome
+    }
+
+    /// The log must keep what is not archived yet: how old the oldest of it is, is for alerts to compare with the log's retention.
+    fn observe(&self, run: &Run) {
+        let partition = self.partition.partition.to_string();
+        let since = run.unarchived_since.unwrap_or(0);
+        metrics::gauge!("ledgerline_unarchived_since_timestamp_seconds", "partition" => partition)
+            .set(since as f64 / 1e6);
     }
 
     /// From the newest checkpoint in the archive: it was stored last, so all that it covers is there.
@@ -112,6 +124,7 @@ impl Archiver {
             finished: None,
             checkpoints_from: checkpoints.map_or(0, |committed| committed.offset),
             archived_size,
+            unarchived_since: None,
         })
     }
 
@@ -157,6 +170,7 @@ impl Archiver {
             };
             self.store(finished, &checkpoint).await?;
             run.archived_size = finished.size;
+            run.unarchived_since = None;
             run.finished = None;
             self.commit(run).await?;
             return Ok(Step::Progress);
@@ -184,6 +198,7 @@ impl Archiver {
                 continue;
             }
             let record = LeafRecord::from(&accepted);
+            run.unarchived_since.get_or_insert(accepted.leaf.sealed_at);
             // What is stored cannot be taken back: an event that is not the leaf's must not get that far.
             check_digests(&record).map_err(|violation| self.stopped(violation.to_string()))?;
             if let Some(finished) = run.machine.take(&record) {

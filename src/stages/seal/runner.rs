@@ -41,8 +41,17 @@ pub struct Sealer {
     config: SealConfig,
     session: Option<OpenSession>,
     committed_at: UnixMicros,
+    /// What was committed last, by topic.
+    committed: BTreeMap<String, u64>,
     /// When the ends of the sources were last held against what was sealed of them, in this session.
     ends_checked_at: Option<UnixMicros>,
+}
+
+/// The genesis leaf of partition 0, which all share.
+struct Beginning {
+    ledger: String,
+    keys: Vec<PublicKey>,
+    partitions: u32,
 }
 
 /// Records of one source, each with what it is.
@@ -75,6 +84,7 @@ impl Sealer {
             config,
             session: None,
             committed_at: 0,
+            committed: BTreeMap::new(),
             ends_checked_at: None,
         }
     }
@@ -198,13 +208,8 @@ impl Sealer {
     ) -> Result<bool, StageError> {
         let partitions = self.log.partitions(topic::LEDGER_ENTRIES).await?;
         if let Some(genesis) = &machine.state().order.genesis {
-            if genesis.partitions == partitions {
-                return Ok(true);
-            }
-            return Err(self.stopped(format!(
-                "the ledger was created with {} partitions, ledger.entries has {partitions}: the number is fixed at genesis; give ledger.entries and its sources {} partitions again",
-                genesis.partitions, genesis.partitions
-            )));
+            self.check_partitions(genesis.partitions, partitions)?;
+            return Ok(true);
         }
         let (ledger, keys) = if self.partition.partition == 0 {
             // The oldest of each kind; later ones follow as leaves, so that the newest is the last declared. A leaf could not hold many.
@@ -223,10 +228,11 @@ impl Sealer {
             (HEXLOWER.encode(&(self.random)()?), keys)
         } else {
             // Its keys too: a key that came since is declared by a leaf in every partition, so that all declare the same in the same order.
-            match self.genesis_of_partition_0().await? {
-                Some(genesis) => genesis,
-                None => return Ok(false),
-            }
+            let Some(first) = self.genesis_of_partition_0().await? else {
+                return Ok(false);
+            };
+            self.check_partitions(first.partitions, partitions)?;
+            (first.ledger, first.keys)
         };
         machine
             .genesis(&ledger, partitions, &keys, self.clock.now(), out)
@@ -234,8 +240,19 @@ impl Sealer {
         Ok(true)
     }
 
-    /// The ledger's id and the keys that it began with.
-    async fn genesis_of_partition_0(&self) -> Result<Option<(String, Vec<PublicKey>)>, StageError> {
+    /// Tenants have their partition by the number of them: with another number, chains would go on elsewhere.
+    fn check_partitions(&self, at_genesis: u32, now: u32) -> Result<(), StageError> {
+        if at_genesis == now {
+            return Ok(());
+        }
+        Err(self.stopped(format!(
+            "the ledger was created with {at_genesis} partitions, ledger.entries has {now}: the number is fixed at genesis; give ledger.entries and its \
+             sources {at_genesis} partitions again"
+        )))
+    }
+
+    /// What the ledger began with.
+    async fn genesis_of_partition_0(&self) -> Result<Option<Beginning>, StageError> {
         let to_stage_error = |error| reader_error(0, error);
         let mut reader = Reader::open(self.log.as_ref(), 0, Position::BEGIN)
             .await
@@ -248,7 +265,15 @@ impl Sealer {
             for record in &records {
                 if let Seen::Leaf(accepted) = reader.offer(record).map_err(to_stage_error)? {
                     return match accepted.leaf.body {
-                        Body::Genesis { ledger, keys, .. } => Ok(Some((ledger.to_owned(), keys))),
+                        Body::Genesis {
+                            ledger,
+                            keys,
+                            partitions,
+                        } => Ok(Some(Beginning {
+                            ledger: ledger.to_owned(),
+                            keys,
+                            partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
+                        })),
                         _ => Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned())),
                     };
                 }
@@ -421,17 +446,15 @@ impl Sealer {
         let partition = self.partition.partition;
         for topic in &self.sources {
             let offset = machine.next_offset(&format!("{topic}/{partition}"));
-            self.log
-                .commit(
-                    GROUP,
-                    topic,
-                    partition,
-                    Committed {
-                        offset,
-                        metadata: String::new(),
-                    },
-                )
-                .await?;
+            if self.committed.get(topic) == Some(&offset) {
+                continue;
+            }
+            let position = Committed {
+                offset,
+                metadata: String::new(),
+            };
+            self.log.commit(GROUP, topic, partition, position).await?;
+            self.committed.insert(topic.clone(), offset);
         }
         Ok(())
     }

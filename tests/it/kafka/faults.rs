@@ -1,10 +1,11 @@
 //! What is wrong with a cluster, or with how it is configured, is said; what may get better is waited for.
 
-use super::{Ledger, Running, stack};
+use super::{Ledger, Running, stack, stop};
 use crate::process::{LOG_NAME, Service, ledgerline, program, stderr};
 use ledgerline::log::kafka::KafkaLog;
 use ledgerline::log::kafka::url::KafkaConfig;
-use ledgerline::log::topic::AUDIT_EVENTS;
+use ledgerline::log::record::LedgerRecord;
+use ledgerline::log::topic::{self, AUDIT_EVENTS};
 use ledgerline::log::{Log, LogError, NewRecord};
 use std::process::Output;
 
@@ -104,6 +105,45 @@ async fn brokers_that_cannot_be_reached_are_waited_for_and_readiness_says_so() {
     assert!(said.contains("\"ready\":false"), "{said}");
     service.signal("TERM");
     assert!(service.wait().0.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_somebody_added_stop_the_ledger_and_it_begins_no_chain_in_them() {
+    use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+    use rdkafka::client::DefaultClientContext;
+    let ledger = Ledger::make(2).await;
+    let running = Running::new(&ledger);
+    let service = running.start("");
+    service.wait_for("/readyz", |body| body.contains("\"ready\":true"));
+    stop(service);
+    let admin: AdminClient<DefaultClientContext> = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", stack("LEDGERLINE_TEST_KAFKA"))
+        .create()
+        .unwrap();
+    let names = topic::ALL.map(|topic| ledger.topic(topic));
+    let more = names
+        .iter()
+        .map(|name| NewPartitions::new(name, 3))
+        .collect::<Vec<_>>();
+    admin
+        .create_partitions(&more, &AdminOptions::new())
+        .await
+        .unwrap();
+    let said = run_fails(&running.arguments(""));
+    assert!(
+        said.contains("created with 2 partitions, ledger.entries has 3"),
+        "{said}"
+    );
+    let log = ledger.log();
+    log.end(topic::LEDGER_ENTRIES, 2).await.unwrap();
+    for record in log
+        .read(topic::LEDGER_ENTRIES, 2, 0, 100, 1_000_000)
+        .await
+        .unwrap()
+    {
+        let decoded = ledgerline::log::record::decode(&record.value).unwrap();
+        assert!(matches!(decoded, LedgerRecord::Fence { .. }), "{decoded:?}");
+    }
 }
 
 /// The ledger's cluster by another listener.

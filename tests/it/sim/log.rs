@@ -106,11 +106,13 @@ impl Log for SimLog {
     ) -> Result<Vec<Record>, LogError> {
         let place = self.place(topic, partition)?;
         let detail = || format!("{topic}/{partition} from {from}");
+        let owner = self.owner;
         self.call(Call::Read, detail, |state| {
+            let shown_to = state.shown_to(owner, &place);
             let (mut read, mut bytes) = (Vec::new(), 0);
             for record in state.streams[&place]
                 .records
-                .range(from..)
+                .range(from..shown_to.max(from))
                 .map(|(_, record)| record)
             {
                 if state.hides(&place, record.offset) {
@@ -122,6 +124,10 @@ impl Log for SimLog {
                 }
                 read.push(record.clone());
             }
+            if read.is_empty() {
+                // By the next look it has come.
+                state.tell_end(owner, &place);
+            }
             read
         })
         .await
@@ -132,7 +138,7 @@ impl Log for SimLog {
         self.call(
             Call::End,
             || format!("of {topic}/{partition}"),
-            |state| state.streams[&place].end,
+            |state| state.tell_end(self.owner, &place),
         )
         .await
     }

@@ -59,6 +59,26 @@ fn of_a_torn_append_the_first_half_lands_and_nobody_knows() {
 }
 
 #[test]
+fn a_late_read_shows_what_others_wrote_once_the_end_was_asked_for_or_at_the_second_look() {
+    let world = World::new(1).with_late_reads();
+    let (log, other) = (world.log(0), world.log(1));
+    block_on(async {
+        let count = async || log.read(AUDIT_EVENTS, 0, 0, 9, 999).await.unwrap().len();
+        assert_eq!(count().await, 0);
+        other.append(AUDIT_EVENTS, 0, one("a")).await.unwrap();
+        log.end(AUDIT_EVENTS, 0).await.unwrap();
+        assert_eq!(count().await, 1, "the end was asked for");
+        other.append(AUDIT_EVENTS, 0, one("b")).await.unwrap();
+        assert_eq!(count().await, 1, "late");
+        log.append(AUDIT_EVENTS, 0, one("c")).await.unwrap();
+        assert_eq!(count().await, 3, "its own, and what lies before");
+        other.append(AUDIT_EVENTS, 0, one("d")).await.unwrap();
+        let from_3 = async || log.read(AUDIT_EVENTS, 0, 3, 9, 999).await.unwrap().len();
+        assert_eq!((from_3().await, from_3().await), (0, 1), "at the second look");
+    });
+}
+
+#[test]
 fn a_delayed_append_lands_behind_what_came_in_between_or_when_the_world_settles() {
     let world = World::new(1).with_plan(Plan::at([
         (0, Fault::Delayed { steps: 1 }),

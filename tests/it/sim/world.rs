@@ -40,6 +40,8 @@ pub(super) struct State {
     trace: Option<Vec<String>>,
     changes: u64,
     defect: Option<Defect>,
+    /// Where reads are late: up to where an owner was told that a partition reaches.
+    known_ends: Option<BTreeMap<(usize, String, u32), u64>>,
 }
 
 /// How a world breaks a promise of its seams, to see that a judge can fail.
@@ -102,6 +104,7 @@ impl World {
             trace: Some(Vec::new()),
             changes: 0,
             defect: None,
+            known_ends: None,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -119,6 +122,13 @@ impl World {
     #[must_use]
     pub fn quiet(self) -> Self {
         self.state().trace = None;
+        self
+    }
+
+    /// Reads are as late as they may be: they show what others appended once the owner has asked for the end, or at the second look.
+    #[must_use]
+    pub fn with_late_reads(self) -> Self {
+        self.state().known_ends = Some(BTreeMap::new());
         self
     }
 
@@ -234,7 +244,12 @@ impl World {
 
     /// Whether `owner` has crashed since this was last asked.
     pub(super) fn take_crash(&self, owner: usize) -> bool {
-        self.state().crashed.remove(&owner)
+        let mut state = self.state();
+        let crashed = state.crashed.remove(&owner);
+        if crashed && let Some(known) = &mut state.known_ends {
+            known.retain(|(of, _, _), _| *of != owner);
+        }
+        crashed
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -350,7 +365,15 @@ impl State {
             self.land(place, records.into_iter().take(half).collect());
             return Some((Answer::Unknown, None));
         }
-        self.meet(fault, owner, |state| state.land(place, records))
+        self.meet(fault, owner, |state| {
+            let count = records.len() as u64;
+            let first = state.land(place, records);
+            // Its own records it sees at once, and what lies before them.
+            if let Some(known) = &mut state.known_ends {
+                known.insert((owner, place.0.clone(), place.1), first + count);
+            }
+            first
+        })
     }
 
     fn land_due(&mut self, step: u64) {
@@ -406,6 +429,24 @@ impl State {
             }
             Some(_) | None => records,
         }
+    }
+
+    /// `owner` is told that this place reaches to its end of now.
+    pub fn tell_end(&mut self, owner: usize, place: &(String, u32)) -> u64 {
+        let end = self.streams[place].end;
+        if let Some(known) = &mut self.known_ends {
+            known.insert((owner, place.0.clone(), place.1), end);
+        }
+        end
+    }
+
+    /// Up to where a read of `owner` shows this place. The first one asks.
+    pub fn shown_to(&mut self, owner: usize, place: &(String, u32)) -> u64 {
+        let Some(known) = &self.known_ends else {
+            return self.streams[place].end;
+        };
+        let known = known.get(&(owner, place.0.clone(), place.1)).copied();
+        known.unwrap_or_else(|| self.tell_end(owner, place))
     }
 
     /// Whether a defect hides this record.
