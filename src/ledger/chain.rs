@@ -1,7 +1,9 @@
 //! The chain of a tenant's entries, and the state that continues or checks it (docs/FORMAT.md section 4).
 
 use super::Digest;
+use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 const ENTRY_HASH_CONTEXT: &str = "ledgerline 2026-11 entry v1";
 
@@ -11,7 +13,11 @@ pub const NO_ENTRY: Digest = [0; 32];
 /// The hash by which the tenant's next entry names this one.
 #[must_use]
 pub fn entry_hash(leaf_bytes: &[u8]) -> Digest {
-    blake3::derive_key(ENTRY_HASH_CONTEXT, leaf_bytes)
+    // `blake3::derive_key` in two halves: the first, over the context, is the same for every leaf.
+    static CONTEXT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(ENTRY_HASH_CONTEXT));
+    let mut hasher = blake3::Hasher::new_from_context_key(&CONTEXT);
+    hasher.update(leaf_bytes);
+    hasher.finalize().into()
 }
 
 /// A tenant's last entry.
@@ -59,18 +65,14 @@ impl Heads {
         prev: &Digest,
         hash: Digest,
     ) -> Result<(), ChainError> {
-        let head = self.get(tenant);
-        let expected = head.sequence + 1;
-        if sequence != expected {
-            return Err(ChainError::Sequence {
-                expected,
-                found: sequence,
-            });
+        let next = Head { sequence, hash };
+        if let Some(head) = self.by_tenant.get_mut(tenant) {
+            check_follows(*head, sequence, prev)?;
+            *head = next;
+        } else {
+            check_follows(EMPTY_HEAD, sequence, prev)?;
+            self.by_tenant.insert(tenant.into(), next);
         }
-        if *prev != head.hash {
-            return Err(ChainError::Prev);
-        }
-        self.restore(tenant, Head { sequence, hash });
         Ok(())
     }
 
@@ -97,4 +99,18 @@ impl Heads {
     pub fn is_empty(&self) -> bool {
         self.by_tenant.is_empty()
     }
+}
+
+fn check_follows(head: Head, sequence: u64, prev: &Digest) -> Result<(), ChainError> {
+    let expected = head.sequence + 1;
+    if sequence != expected {
+        return Err(ChainError::Sequence {
+            expected,
+            found: sequence,
+        });
+    }
+    if *prev != head.hash {
+        return Err(ChainError::Prev);
+    }
+    Ok(())
 }

@@ -238,11 +238,20 @@ fn name_text<'a>(member: &str, value: Option<&'a [u8]>) -> Result<Cow<'a, str>, 
     } else {
         Cow::Borrowed(text)
     };
-    let allowed = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    let allowed = (1..=NAME_BYTES_MAX).contains(&text.len()) && !has_control(&text);
     if allowed {
         Ok(text)
     } else {
         Err(wrong(member, DUE))
+    }
+}
+
+/// Whether a control character (Unicode's Cc: U+0000 to U+001F, U+007F to U+009F) is in it.
+fn has_control(text: &str) -> bool {
+    if text.is_ascii() {
+        text.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        text.contains(char::is_control)
     }
 }
 

@@ -22,8 +22,7 @@ pub fn write_sealed_at(at: UnixMicros, out: &mut Vec<u8>) {
 
 /// The inverse of [`write_sealed_at`]. Anything but that exact form is `None`.
 #[must_use]
-pub fn parse_sealed_at(text: &str) -> Option<UnixMicros> {
-    let bytes = text.as_bytes();
+pub fn parse_sealed_at(bytes: &[u8]) -> Option<UnixMicros> {
     if bytes.len() != 27 || bytes[19] != b'.' || bytes[26] != b'Z' {
         return None;
     }
@@ -174,7 +173,7 @@ mod tests {
             let at = day * MICROS_PER_DAY + 86_399_999_999;
             let mut text = Vec::new();
             write_sealed_at(at, &mut text);
-            assert_eq!(parse_sealed_at(std::str::from_utf8(&text).unwrap()), Some(at));
+            assert_eq!(parse_sealed_at(&text), Some(at));
         }
         assert_eq!(utc_day(1_795_374_000_000_000), "2026-11-22");
     }

@@ -1,6 +1,8 @@
 //! Reading a leaf: loosely, then written again and compared, so that there is no strict parser to trust.
 
-use super::{Body, GENESIS_KEYS_MAX, KeyAction, LEAF_BYTES_MAX, Leaf, LeafError, PARTITIONS_MAX, RejectCode};
+use super::{
+    Body, GENESIS_KEYS_MAX, KeyAction, LEAF_BYTES_MAX, Leaf, LeafError, PARTITIONS_MAX, RejectCode, entry,
+};
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::names::{self, INTEGER_MAX};
 use crate::ledger::time::parse_sealed_at;
@@ -26,6 +28,11 @@ impl<'a> Leaf<'a> {
         if bytes.len() > LEAF_BYTES_MAX {
             return Err(LeafError::TooLarge);
         }
+        if !known_origin.is_empty()
+            && let Some(entry) = entry::parse(known_origin, bytes)
+        {
+            return Ok(entry);
+        }
         let members = Members::parse(bytes).ok_or(LeafError::Syntax)?;
         if members.number("v")? != 1 {
             return Err(LeafError::Version);
@@ -35,7 +42,8 @@ impl<'a> Leaf<'a> {
             origin: members.text_where("origin", |origin| {
                 (!origin.is_empty() && origin == known_origin) || names::is_origin(origin)
             })?,
-            sealed_at: parse_sealed_at(members.text("sealed_at")?).ok_or(LeafError::Member("sealed_at"))?,
+            sealed_at: parse_sealed_at(members.text("sealed_at")?.as_bytes())
+                .ok_or(LeafError::Member("sealed_at"))?,
             body: Body::parse(&members)?,
         };
         // Whatever the loose parser let through (white space, order, unknown or repeated members) differs here.
