@@ -26,10 +26,11 @@ pub fn parse_sealed_at(bytes: &[u8]) -> Option<UnixMicros> {
     if bytes.len() != 27 || bytes[19] != b'.' || bytes[26] != b'Z' {
         return None;
     }
-    let (days, second_of_day) = date_and_time(bytes)?;
-    if second_of_day >= 86_400 {
+    // Second 60 is another spelling of the minute after it, which a sealer never writes.
+    if bytes[17] == b'6' {
         return None;
     }
+    let (days, second_of_day) = date_and_time(bytes)?;
     let fraction = digits(&bytes[20..26])?;
     Some(days * MICROS_PER_DAY + second_of_day * 1_000_000 + fraction)
 }
@@ -176,6 +177,17 @@ mod tests {
             assert_eq!(parse_sealed_at(&text), Some(at));
         }
         assert_eq!(utc_day(1_795_374_000_000_000), "2026-11-22");
+        for other in [
+            "2026-11-22T10:00:60.000000Z",
+            "2026-11-22T23:59:60.000000Z",
+            "2026-11-22T24:00:00.000000Z",
+            "2026-11-22T10:00:00.00000Z",
+            "2026-11-22T10:00:00.000000z",
+            "2026-11-22 10:00:00.000000Z",
+            "",
+        ] {
+            assert_eq!(parse_sealed_at(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]
