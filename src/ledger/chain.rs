@@ -1,9 +1,7 @@
 //! The chain of a tenant's entries, and the state that continues or checks it (docs/FORMAT.md section 4).
 
 use super::Digest;
-use blake3::hazmat::{ContextKey, HasherExt as _, hash_derive_key_context};
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 const ENTRY_HASH_CONTEXT: &str = "ledgerline 2026-11 entry v1";
 
@@ -13,11 +11,7 @@ pub const NO_ENTRY: Digest = [0; 32];
 /// The hash by which the tenant's next entry names this one.
 #[must_use]
 pub fn entry_hash(leaf_bytes: &[u8]) -> Digest {
-    // `blake3::derive_key` in two halves: the first, over the context, is the same for every leaf.
-    static CONTEXT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context(ENTRY_HASH_CONTEXT));
-    let mut hasher = blake3::Hasher::new_from_context_key(&CONTEXT);
-    hasher.update(leaf_bytes);
-    hasher.finalize().into()
+    blake3::derive_key(ENTRY_HASH_CONTEXT, leaf_bytes)
 }
 
 /// A tenant's last entry.

@@ -71,12 +71,18 @@ pub fn is_topic(name: &str) -> bool {
 /// A decimal number without sign or leading zeros, at most 2^53 - 1.
 #[must_use]
 pub fn parse_decimal(text: &str) -> Option<u64> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
-    let value: u64 = if plain && text.len() <= 16 {
-        text.parse().ok()?
-    } else {
+    parse_decimal_bytes(text.as_bytes())
+}
+
+/// The same, of bytes that need not be text.
+pub(super) fn parse_decimal_bytes(digits: &[u8]) -> Option<u64> {
+    let one_spelling = digits.len() == 1 || digits.first() != Some(&b'0');
+    if !(1..=16).contains(&digits.len()) || !one_spelling {
         return None;
-    };
+    }
+    let value = digits.iter().try_fold(0_u64, |sum, byte| {
+        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
+    })?;
     (value <= INTEGER_MAX).then_some(value)
 }
 

@@ -14,24 +14,24 @@ const SEALED_AT_BYTES: usize = 27;
 const DIGEST_HEX_BYTES: usize = 64;
 
 /// The entry of `origin` that `bytes` are the one form of, or `None`. `origin` MUST be one by its form.
-pub(super) fn parse<'a>(origin: &str, bytes: &'a [u8]) -> Option<Leaf<'a>> {
+pub(super) fn parse<'a>(origin: &'a str, bytes: &'a [u8]) -> Option<Leaf<'a>> {
     let mut rest = Rest(bytes);
     let event = rest.past(b"{\"event\":\"")?.digest()?;
     let index = rest.past(b"\",\"index\":")?.number()?;
-    let found_origin = rest.past(b",\"kind\":\"entry\",\"origin\":\"")?.text()?;
+    rest.past(b",\"kind\":\"entry\",\"origin\":\"")?
+        .past(origin.as_bytes())?;
     let prev = rest.past(b"\",\"prev\":\"")?.digest()?;
     let sealed_at = parse_sealed_at(rest.past(b"\",\"sealed_at\":\"")?.take(SEALED_AT_BYTES)?)?;
     let sequence = rest.past(b"\",\"sequence\":")?.number()?;
     let source = rest.past(b",\"source\":\"")?.text()?;
     let tenant = rest.past(b"\",\"tenant\":\"")?.text()?;
     let whole = rest.past(b"\",\"v\":1}")?.0.is_empty();
-    let allowed = found_origin == origin
-        && (1..=INTEGER_MAX).contains(&sequence)
+    let allowed = (1..=INTEGER_MAX).contains(&sequence)
         && names::parse_source_position(source).is_some()
         && names::is_tenant(tenant);
     (whole && allowed).then_some(Leaf {
         index,
-        origin: found_origin,
+        origin,
         sealed_at,
         body: Body::Entry {
             event,
@@ -66,7 +66,7 @@ impl<'a> Rest<'a> {
     /// Up to a comma, which is left.
     fn number(&mut self) -> Option<u64> {
         let end = self.0.iter().position(|byte| *byte == b',')?;
-        names::parse_decimal(from_utf8(self.take(end)?).ok()?)
+        names::parse_decimal_bytes(self.take(end)?)
     }
 
     fn digest(&mut self) -> Option<Digest> {

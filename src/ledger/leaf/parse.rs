@@ -24,7 +24,11 @@ impl<'a> Leaf<'a> {
     ///
     /// # Errors
     /// The same.
-    pub fn parse_of(known_origin: &str, bytes: &'a [u8], canonical: &mut Vec<u8>) -> Result<Self, LeafError> {
+    pub fn parse_of(
+        known_origin: &'a str,
+        bytes: &'a [u8],
+        canonical: &mut Vec<u8>,
+    ) -> Result<Self, LeafError> {
         if bytes.len() > LEAF_BYTES_MAX {
             return Err(LeafError::TooLarge);
         }
