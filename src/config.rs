@@ -43,7 +43,13 @@ pub struct Settings {
     pub signing_key_path: Option<String>,
 
     /// The `kid` of the RSA key; without it the RFC 7638 thumbprint.
-    #[arg(long, env = "ISSUER_KID", value_name = "KID", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "ISSUER_KID",
+        value_name = "KID",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
     pub issuer_kid: Option<String>,
 
     /// Size of an RSA key made on first use: 2048, 3072 or 4096 bits [default: 2048].

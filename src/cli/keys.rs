@@ -37,7 +37,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Algs::Both)]
         alg: Algs,
         /// The new PS256 key's kid (`ISSUER_KID`) [default: its RFC 7638 thumbprint]
-        #[arg(long, value_name = "KID")]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true)]
         kid: Option<String>,
         /// Size of a new PS256 key: 2048, 3072 or 4096
         #[arg(long, value_name = "BITS", default_value = "2048", value_parser = parse_bits)]
@@ -45,7 +45,8 @@ enum Command {
     },
     /// Retire a key: from the next start of `ledgerline run` on the ledger declares it as retired, and it signs no more
     Retire {
-        #[arg(value_name = "KID")]
+        // One thumbprint in 64 begins with a hyphen.
+        #[arg(value_name = "KID", allow_hyphen_values = true)]
         kid: String,
     },
     /// Print keys as C2SP verifier keys, one a line: all that are not retired, or one
@@ -53,7 +54,7 @@ enum Command {
         /// The partition whose notes are to be verified, <log name>/<partition>
         #[arg(long, value_name = "NAME", value_parser = parse_origin)]
         origin: String,
-        #[arg(value_name = "KID")]
+        #[arg(value_name = "KID", allow_hyphen_values = true)]
         kid: Option<String>,
     },
 }

@@ -251,11 +251,8 @@ fn keys_rotate_as_leaves_and_old_checkpoints_still_verify() {
     let signer = format!("--signer=file:{}", text(&dir.path().join("keys")));
     let ingest = |id: &str| {
         let line = event(id, "acme") + "\n";
-        assert!(
-            ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes())
-                .status
-                .success()
-        );
+        let ingested = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes());
+        assert!(ingested.status.success(), "{}", stderr(&ingested));
         drain(&settings(dir.path()));
     };
     ingest("before");

@@ -78,6 +78,27 @@ fn the_last_key_stays_and_an_unknown_one_is_named() {
     assert!(text(&unknown.stderr).contains("nobody"));
 }
 
+/// A thumbprint is base64url, so one in 64 begins with a hyphen.
+#[test]
+fn a_kid_may_begin_with_hyphens_like_a_flag() {
+    let (_temp, dir, _) = made();
+    for kid in ["-Zx7_", "--Zx7", "-h-7"] {
+        let added = run(&["add", "--alg", "PS256", "--kid", kid], &dir);
+        assert_eq!(added.status.code(), Some(0), "{}", text(&added.stderr));
+        let before = run(&["vkey", kid, "--origin", ORIGIN], &dir);
+        let behind = run(&["vkey", "--origin", ORIGIN, kid], &dir);
+        let newest = public(&LocalSigner::open(&dir).unwrap()).pop().unwrap();
+        assert_eq!(newest.kid, kid);
+        let vkey = newest.vkey(ORIGIN) + "\n";
+        assert_eq!((text(&before.stdout), text(&behind.stdout)), (vkey.clone(), vkey));
+        let retired = run(&["retire", kid, "--json"], &dir);
+        assert_eq!(retired.status.code(), Some(0), "{}", text(&retired.stderr));
+        let keys: serde_json::Value = serde_json::from_slice(&retired.stdout).unwrap();
+        let last = keys["keys"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["kid"], &last["state"]), (&kid.into(), &"retired".into()));
+    }
+}
+
 #[test]
 fn verifier_keys_are_those_that_c2sp_tools_read() {
     let (_temp, dir, keys) = made();
