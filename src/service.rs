@@ -46,12 +46,31 @@ pub enum Doing {
 #[derive(Debug, Default)]
 pub struct Status {
     by_task: Mutex<BTreeMap<(StageName, u32), (Doing, u64)>>,
+    /// Every key that a leaf was seen to declare, in that order.
+    declared_keys: Mutex<Vec<PublicKey>>,
 }
 
 impl Status {
     fn set(&self, stage: StageName, partition: u32, doing: Doing, index: u64) {
         let mut by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
         by_task.insert((stage, partition), (doing, index));
+    }
+
+    fn note_declared(&self, keys: &[PublicKey]) {
+        let mut known = self.declared_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            if !known.iter().any(|other| other.is_same_key(key)) {
+                known.push(key.clone());
+            }
+        }
+    }
+
+    /// The keys that the ledger's leaves declare, as far as this process has seen: what it ever signed by stays here when its private half is
+    /// gone.
+    #[must_use]
+    pub fn declared_keys(&self) -> Vec<PublicKey> {
+        let known = self.declared_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
     }
 
     /// Why the process is not ready; empty where it is.
@@ -161,6 +180,14 @@ impl Runner {
         }
     }
 
+    fn declared_keys(&self) -> &[PublicKey] {
+        match self {
+            Self::Seal(sealer) => sealer.declared_keys(),
+            Self::Notarize(notary) => notary.declared_keys(),
+            Self::Archive(_) => &[],
+        }
+    }
+
     fn reached(&self) -> u64 {
         match self {
             Self::Seal(sealer) => sealer.next_index(),
@@ -191,6 +218,8 @@ struct Task {
     retry_for: Duration,
     /// Partitions in which this stage is not stopped.
     going: Arc<AtomicUsize>,
+    /// How many declared keys were noted.
+    declared_seen: usize,
     ended: watch::Sender<bool>,
 }
 
@@ -228,6 +257,7 @@ pub async fn run(
                 upstream_ended: std::mem::replace(&mut upstream, next_upstream),
                 retry_for: config.retry_for,
                 going: Arc::clone(going),
+                declared_seen: 0,
                 ended,
             };
             status.set(*stage, partition, Doing::Starting, 0);
@@ -326,6 +356,7 @@ impl Task {
                 Ok(step) => {
                     (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
                     self.report(Doing::Working);
+                    self.note_declared();
                     match step {
                         Step::Progress => {
                             idle_pause = IDLE_PAUSE_MIN;
@@ -383,6 +414,15 @@ impl Task {
         metrics::gauge!("ledgerline_stage_index", "stage" => self.stage.as_str(), "partition" => partition)
             .set(index as f64);
         self.status.set(self.stage, self.partition, doing, index);
+    }
+
+    /// Looks only where there are more keys than before: this is asked after every step.
+    fn note_declared(&mut self) {
+        let declared = self.runner.declared_keys();
+        if declared.len() > self.declared_seen {
+            self.declared_seen = declared.len();
+            self.status.note_declared(declared);
+        }
     }
 
     /// Waits, but no longer than until something happens (where `bell` counts) or the process ends.

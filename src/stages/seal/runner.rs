@@ -82,6 +82,14 @@ impl Sealer {
             .map_or(0, |session| session.machine.state().order.next_index)
     }
 
+    /// The keys that the partition's leaves declare, as far as this sealer knows.
+    #[must_use]
+    pub fn declared_keys(&self) -> &[PublicKey] {
+        self.session
+            .as_ref()
+            .map_or(&[], |session| session.machine.state().keys.declared())
+    }
+
     /// Opens a session, or seals one batch of each source.
     ///
     /// An error while reading leaves the session as it was. Any error from the first append on ends it: what became of its records is
