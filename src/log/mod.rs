@@ -16,7 +16,7 @@ pub type Offset = u64;
 /// What a record of `ledger.entries` adds to its event or input, at most.
 pub const ENTRY_OVERHEAD_BYTES: usize = LEAF_BYTES_MAX + record::OVERHEAD_BYTES_MAX + 512;
 
-/// Topics of DESIGN section 3 that exist in this version.
+/// The topics. docs/ARCHITECTURE.md shows who writes and who reads each.
 pub mod topic {
     pub const AUDIT_EVENTS: &str = "audit.events";
     /// Events that a sealer found in the wrong partition, each with the position that it was found at. Only sealers may write it (ACL): who

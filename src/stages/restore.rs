@@ -1,7 +1,7 @@
 //! From the log to a partition's state: the newest whole snapshot, then the tail, through the acceptance rule. Owners and notaries start
 //! here, first time or after a crash, and go on by the same [`Follower`].
 //!
-//! On the way the log is held against the last signed checkpoint (DESIGN section 1, rule 8): a log that is shorter than, or different from, what was
+//! On the way the log is held against the last signed checkpoint (docs/PROTOCOL.md, rule 8): a log that is shorter than, or different from, what was
 //! signed has lost records that somebody may hold proofs of. Its partition stops.
 
 use super::StageError;
