@@ -202,6 +202,28 @@ impl Body<'_> {
     }
 }
 
+impl Body<'_> {
+    /// An entry's place in its tenant's chain.
+    #[must_use]
+    pub const fn sequence(&self) -> Option<u64> {
+        if let Self::Entry { sequence, .. } = self {
+            Some(*sequence)
+        } else {
+            None
+        }
+    }
+
+    /// Why an input was rejected.
+    #[must_use]
+    pub const fn reject_code(&self) -> Option<RejectCode> {
+        if let Self::Rejected { code, .. } = self {
+            Some(*code)
+        } else {
+            None
+        }
+    }
+}
+
 /// Why bytes are no leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LeafError {

@@ -1,4 +1,5 @@
-//! Reading a leaf: loosely, then written again and compared, so that there is no strict parser to trust.
+//! Reading a leaf: loosely, then written again and compared, so that there is no strict parser to trust. Where the origin is known, entries are
+//! read by [`entry`] first.
 
 use super::{
     Body, GENESIS_KEYS_MAX, KeyAction, LEAF_BYTES_MAX, Leaf, LeafError, PARTITIONS_MAX, RejectCode, entry,

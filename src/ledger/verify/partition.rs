@@ -286,13 +286,9 @@ impl<'v> PartitionFold<'v> {
     }
 
     fn bad_row(&self, job: &SegmentJob, leaf: &Leaf<'_>, reason: Reason, detail: String) -> FirstBad {
-        let sequence = match leaf.body {
-            Body::Entry { sequence, .. } => Some(sequence),
-            _ => None,
-        };
         FirstBad {
             tenant: leaf.body.tenant().map(str::to_owned),
-            sequence,
+            sequence: leaf.body.sequence(),
             ..FirstBad::new(reason, detail)
                 .object(job.object_name())
                 .partition(self.plan.partition)

@@ -383,14 +383,10 @@ impl SealMachine {
             headers: Vec::new(),
         });
         let full = self.state.segment_bytes >= self.config.segment_bytes_max.max(1);
-        let code = match leaf.body {
-            Body::Rejected { code, .. } => Some(code),
-            _ => None,
-        };
         let sealed = Sealed {
             index: leaf.index,
             kind: leaf.body.kind(),
-            code,
+            code: leaf.body.reject_code(),
         };
         self.leaf_bytes = leaf_bytes;
         if full {

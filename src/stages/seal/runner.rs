@@ -238,10 +238,10 @@ impl Sealer {
             }
             for record in &records {
                 if let Seen::Leaf(accepted) = reader.offer(record).map_err(to_stage_error)? {
-                    return match accepted.leaf.body {
-                        Body::Genesis { ledger, keys, .. } => Ok(Some((ledger.to_owned(), keys))),
-                        _ => Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned())),
+                    let Body::Genesis { ledger, keys, .. } = accepted.leaf.body else {
+                        return Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned()));
                     };
+                    return Ok(Some((ledger.to_owned(), keys)));
                 }
             }
         }
