@@ -20,7 +20,7 @@ pub(super) fn mapping(text: &str) -> Result<Mapping, MappingError> {
         return Err(faults.into_error());
     }
     let table: Table = text.parse().map_err(|e: toml::de::Error| {
-        faults.add(format!("this is no TOML: {}", e.to_string().trim_end()));
+        faults.add(describe(text, &e));
         std::mem::take(&mut faults).into_error()
     })?;
     let mapping = read(&table, &mut faults);
@@ -28,6 +28,22 @@ pub(super) fn mapping(text: &str) -> Result<Mapping, MappingError> {
         Some(mapping) if faults.found.is_empty() => Ok(mapping),
         Some(_) | None => Err(faults.into_error()),
     }
+}
+
+/// Where and why, without the line itself: it may be an event that was given in the mapping's place.
+fn describe(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .chars()
+        .rev()
+        .take_while(|character| *character != '\n')
+        .count()
+        + 1;
+    format!(
+        "this is no TOML: line {line}, column {column}: {}",
+        error.message()
+    )
 }
 
 #[derive(Debug, Default)]

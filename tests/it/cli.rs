@@ -278,6 +278,32 @@ fn keys_rotate_as_leaves_and_old_checkpoints_still_verify() {
 }
 
 #[test]
+fn keys_that_were_all_replaced_before_the_next_start_are_declared_before_they_are_retired() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = format!("--signer=file:{}", text(&dir.path().join("keys")));
+    let ingest = |id: &str| {
+        let line = event(id, "acme") + "\n";
+        let output = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes());
+        assert!(output.status.success(), "{}", stderr(&output));
+        drain(&settings(dir.path()));
+    };
+    ingest("before");
+    let listed = ledgerline(&["keys", "list", &signer, "--json"]);
+    let old: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let added = ledgerline(&["keys", "add", &signer]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    for key in old.as_array().or_else(|| old["keys"].as_array()).expect("keys") {
+        let retired = ledgerline(&["keys", "retire", key["kid"].as_str().unwrap(), &signer]);
+        assert!(retired.status.success(), "{}", stderr(&retired));
+    }
+    ingest("after");
+    let sealed = read_archive(&dir.path().join("archive"));
+    assert_eq!(sealed.events["acme"].len(), 2);
+    // Two added and two retired, in each of four partitions.
+    assert_eq!(sealed.count("key"), 16);
+}
+
+#[test]
 fn a_changed_partition_count_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     drop(Service::start(dir.path(), &["--partitions=2"]).unwrap());

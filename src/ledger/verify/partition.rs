@@ -32,6 +32,7 @@ pub struct PartitionFold<'v> {
     /// Expected heads of this partition by size, and how many of them were met.
     heads: Vec<&'v SignedCheckpoint>,
     heads_met: usize,
+    trusted: Option<&'v [PublicKey]>,
 }
 
 impl<'v> PartitionFold<'v> {
@@ -52,6 +53,7 @@ impl<'v> PartitionFold<'v> {
             partials: Vec::new(),
             heads,
             heads_met: 0,
+            trusted: options.trusted.as_deref(),
         }
     }
 
@@ -141,6 +143,8 @@ impl<'v> PartitionFold<'v> {
             && head.checkpoint.size == self.tree.size()
         {
             if head.checkpoint.root != self.tree.root() {
+                // A head that nobody signed accuses no archive.
+                self.check_head_signature(head)?;
                 let detail = format!("at size {} the archive's root is another one", self.tree.size());
                 let bad = FirstBad::new(Reason::HeadRoot, detail).partition(self.plan.partition);
                 return Err(bad.into());
@@ -148,6 +152,18 @@ impl<'v> PartitionFold<'v> {
             self.heads_met += 1;
         }
         Ok(())
+    }
+
+    fn check_head_signature(&self, head: &SignedCheckpoint) -> Result<(), FirstBad> {
+        let known = self.trusted.unwrap_or(self.keys.declared());
+        if known.is_empty() {
+            // Before genesis nobody is known yet; the signature is looked at with all others at the end.
+            return Ok(());
+        }
+        head.verify_by_known(known).map(drop).map_err(|error| {
+            let detail = format!("the head of {}: {error}", self.plan.origin);
+            FirstBad::new(Reason::HeadSignature, detail).partition(self.plan.partition)
+        })
     }
 
     /// After the last leaf of a cut: its day, partial tiles and checkpoint.

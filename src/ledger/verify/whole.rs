@@ -294,7 +294,8 @@ impl<'v> Whole<'v> {
         };
         let absent = all_was_read && options.tenant.is_some() && self.report.entries == 0;
         let (tail, keys) = match reach {
-            HeadReach::Ends => (None, None),
+            // Up to the heads nothing is missing; whether there was more, they cannot say.
+            HeadReach::Ends => (Some(N::LaterTail), None),
             HeadReach::All => (Some(N::LaterTail), Some(N::LaterStolenKeys)),
             HeadReach::Some => (Some(N::MissingTail), Some(N::LaterStolenKeys)),
             HeadReach::None => (Some(N::MissingTail), Some(N::StolenKeys)),

@@ -267,22 +267,18 @@ impl Sealer {
                 declared.join(", ")
             )));
         }
-        for HeldKey { key, retired } in &held {
-            // By the key itself: a ledger keeps the kid under which it was declared, whatever the key is called now.
-            let known = |ring: &KeyRing| {
-                ring.declared()
-                    .iter()
-                    .find(|known| known.is_same_key(key))
-                    .cloned()
-            };
-            // A key that was retired before it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
-            if known(&machine.state().keys).is_none() {
+        // All that is new before anything is retired: the successor of the last key may have been added since this last ran. A key that was retired before
+        // it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
+        for HeldKey { key, .. } in &held {
+            if declared_as(&machine.state().keys, key).is_none() {
                 self.declare_key(machine, KeyAction::Add, key, out).await?;
             }
-            let Some(known) = known(&machine.state().keys) else {
+        }
+        for HeldKey { key, .. } in held.iter().filter(|held| held.retired) {
+            let Some(known) = declared_as(&machine.state().keys, key) else {
                 continue;
             };
-            if *retired && machine.state().keys.is_retired(&known.kid) == Some(false) {
+            if machine.state().keys.is_retired(&known.kid) == Some(false) {
                 self.declare_key(machine, KeyAction::Retire, &known, out).await?;
             }
         }
@@ -478,4 +474,11 @@ fn count(input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Seal
         offset = input.offset,
         "rejected an input"
     );
+}
+/// The key as it was declared. By the key itself: a ledger keeps the kid under which it was declared, whatever the key is called now.
+fn declared_as(ring: &KeyRing, key: &PublicKey) -> Option<PublicKey> {
+    ring.declared()
+        .iter()
+        .find(|known| known.is_same_key(key))
+        .cloned()
 }
