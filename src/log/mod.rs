@@ -34,7 +34,7 @@ pub mod topic {
     ];
 }
 
-/// A record to append. `headers` are few and short (correlation id, forwarding position).
+/// A record to append. `headers` are few and short (a forwarding position).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewRecord {
     pub key: Vec<u8>,
