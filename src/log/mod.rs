@@ -146,4 +146,11 @@ pub trait Log: Send + Sync {
     /// The largest value, in bytes, that `append` takes. `ledger.entries` takes [`ENTRY_OVERHEAD_BYTES`] more: a rejected input of this size is sealed
     /// whole, beside its leaf.
     fn record_bytes_max(&self) -> usize;
+
+    /// Lets go of what it holds, at an orderly end. Later calls MAY be refused.
+    ///
+    /// Callers MUST NOT need it: a process that is killed does without, and loses nothing.
+    async fn close(&self) -> Result<(), LogError> {
+        Ok(())
+    }
 }
