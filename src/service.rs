@@ -31,6 +31,8 @@ const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
 const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long the end waits for the log to be let go.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a stage of a partition is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +122,15 @@ impl Seams {
             signer: Arc::new(signer),
             clock: Arc::new(SystemClock),
         })
+    }
+
+    /// Lets the log go, once the stages have ended. What fails here loses nothing, so it is only said.
+    pub async fn close(&self) {
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.log.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the log did not close as it should; nothing is lost"),
+            Err(_) => tracing::warn!("closing the log took too long and was given up; nothing is lost"),
+        }
     }
 
     #[must_use]

@@ -222,6 +222,7 @@ async fn seal(
     let seconds = begun.elapsed().as_secs_f64();
     progress.finish();
     let (tenants, tenants_total) = heads(config, &seams).await?;
+    seams.close().await;
     Ok(Sealed {
         summary,
         seconds,

@@ -13,6 +13,7 @@ pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines}
 
 use super::Failure;
 use crate::config::parse_url;
+use crate::log::Log as _;
 use crate::log::embedded::EmbeddedLog;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -73,12 +74,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
         let log = open_log(args).await?;
-        Box::pin(ingest_lines(input, &options, &log, |progress| {
+        let summary = Box::pin(ingest_lines(input, &options, &log, |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
-        .await
-        .map_err(|e| {
+        .await;
+        // What was accepted is durable without it.
+        drop(log.close().await);
+        summary.map_err(|e| {
             Failure::unreadable(format!(
                 "{}: {}. {}",
                 args.file.display(),

@@ -97,6 +97,7 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
             web.abort();
         }
     }
+    seams.close().await;
     outcome.map_err(|error| Failure::unreadable(super::chain(&error)))
 }
 

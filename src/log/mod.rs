@@ -34,7 +34,7 @@ pub mod topic {
     ];
 }
 
-/// A record to append. `headers` are few and short (correlation id, forwarding position).
+/// A record to append. `headers` are few and short (a forwarding position).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewRecord {
     pub key: Vec<u8>,
@@ -146,4 +146,11 @@ pub trait Log: Send + Sync {
     /// The largest value, in bytes, that `append` takes. `ledger.entries` takes [`ENTRY_OVERHEAD_BYTES`] more: a rejected input of this size is sealed
     /// whole, beside its leaf.
     fn record_bytes_max(&self) -> usize;
+
+    /// Lets go of what it holds, at an orderly end. Later calls MAY be refused.
+    ///
+    /// Callers MUST NOT need it: a process that is killed does without, and loses nothing.
+    async fn close(&self) -> Result<(), LogError> {
+        Ok(())
+    }
 }

@@ -1,5 +1,6 @@
 //! The sealer of one partition: reads its sources, has the machine judge and seal, appends. Thin.
 
+use super::correlation::correlation_id;
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
 use crate::clock::{Clock, UnixMicros};
@@ -23,7 +24,6 @@ const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
 const GROUP: &str = "ledgerline-seal";
 /// Header of a forwarded record: the position that it was forwarded from.
 const VIA: &str = "ledgerline-via";
-const CORRELATION_ID: &str = "correlation_id";
 
 /// Gives 16 random bytes: a session, or a ledger's id.
 pub type Random = Box<dyn FnMut() -> Result<[u8; 16], StageError> + Send + Sync>;
@@ -347,7 +347,7 @@ impl Sealer {
                 .seal(&input, judgement, now, out)
                 .map_err(|error| self.seal_error(error))?;
             if let Some(sealed) = sealed {
-                count(&input, judgement, record, sealed);
+                report(&input, judgement, sealed);
             }
         }
         Ok(())
@@ -450,25 +450,35 @@ fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
-/// As the producer gave it, where it is short and plain enough for a log line.
-fn correlation_id(record: &Record) -> Option<&str> {
-    header(record, CORRELATION_ID).filter(|id| id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()))
-}
-
-fn count(input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Sealed) {
+/// Counts an input and says in the log what it becomes. Before the append: where that fails, the next session may say it again, with another index.
+fn report(input: &Input<'_>, judgement: &Judgement, sealed: Sealed) {
     metrics::counter!("ledgerline_sealed_records_total", "kind" => sealed.kind).increment(1);
-    let Some(code) = sealed.code else { return };
-    metrics::counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(1);
     let tenant_id = match judgement {
         Judgement::Refused(refusal) => refusal.tenant.as_deref(),
         Judgement::Event(event) => Some(event.tenant_id.as_str()),
-        Judgement::AlreadySealed | Judgement::Misrouted { .. } => None,
+        Judgement::Misrouted { tenant, .. } => Some(tenant.as_str()),
+        Judgement::AlreadySealed => None,
     };
+    // Fields are made only where the line is written: a correlation id costs a pass over the input.
+    let Some(code) = sealed.code else {
+        tracing::debug!(
+            partition = input.partition,
+            index = sealed.index,
+            tenant_id,
+            correlation_id = correlation_id(input.value),
+            kind = sealed.kind,
+            topic = input.topic,
+            offset = input.offset,
+            "sealing an input"
+        );
+        return;
+    };
+    metrics::counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(1);
     tracing::warn!(
         partition = input.partition,
         index = sealed.index,
         tenant_id,
-        correlation_id = correlation_id(record),
+        correlation_id = correlation_id(input.value),
         code = code.as_str(),
         topic = input.topic,
         offset = input.offset,
