@@ -41,7 +41,18 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    runtime.block_on(check_fits(&config))?;
     runtime.block_on(serve(&config, metrics))
+}
+
+/// Opens what the service will work on, so that settings that do not fit it are said once and before anything listens.
+async fn check_fits(config: &Config) -> Result<(), Failure> {
+    let seams = Seams::open(config)
+        .await
+        .map_err(|error| super::failure(&error))?;
+    service::check_log_name(config, seams.log.as_ref())
+        .await
+        .map_err(|error| super::failure(&error))
 }
 
 async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure> {
