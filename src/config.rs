@@ -141,7 +141,7 @@ pub struct Settings {
     )]
     pub dedupe_entries_max: Option<String>,
 
-    /// Gives a tenant an archive class of its own, `TENANT=CLASS`; may be repeated, in the variable separated by commas.
+    /// Give a tenant an archive class of its own, `TENANT=CLASS`; may be repeated, in the variable separated by commas.
     #[arg(
         long,
         env = "LEDGERLINE_ARCHIVE_CLASS",
@@ -186,6 +186,8 @@ impl std::fmt::Display for Fault {
         write!(f, "--{} (or {}): {}", self.key, self.variable, self.what)
     }
 }
+
+impl std::error::Error for Fault {}
 
 /// All faults, one a line.
 #[must_use]
@@ -269,13 +271,7 @@ impl Settings {
             faults: Vec::new(),
         };
         let config = Config {
-            log: r.url(
-                "log",
-                "LEDGERLINE_LOG",
-                self.log.as_deref(),
-                "sqlite:",
-                "sqlite:ledger.db",
-            ),
+            log: r.log(),
             archive: r.url(
                 "archive",
                 "LEDGERLINE_ARCHIVE",
@@ -311,7 +307,43 @@ impl Settings {
     }
 }
 
+/// The settings that `ingest` reads, of the same meaning as in [`Config`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputConfig {
+    pub log: PathBuf,
+    pub partitions: Option<u32>,
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// As [`Self::check`], of what is read to append events.
+    ///
+    /// # Errors
+    /// Every setting of these that is missing or wrong.
+    pub fn check_input(&self) -> Result<InputConfig, Vec<Fault>> {
+        let mut r = Reader {
+            settings: self,
+            faults: Vec::new(),
+        };
+        let config = InputConfig {
+            log: r.log(),
+            partitions: r.partitions(),
+            limits: r.seal().limits,
+        };
+        if r.faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(r.faults)
+        }
+    }
+}
+
 impl Reader<'_> {
+    fn log(&mut self) -> PathBuf {
+        let url = self.settings.log.as_deref();
+        self.url("log", "LEDGERLINE_LOG", url, "sqlite:", "sqlite:ledger.db")
+    }
+
     fn fault(&mut self, key: &'static str, variable: &'static str, what: impl Into<String>) {
         self.faults.push(Fault {
             key,

@@ -2,17 +2,17 @@
 //! `demo` are this; what they differ in is when it ends.
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, SignerConfig, StageName};
+use crate::config::{Config, Fault, SignerConfig, StageName};
 use crate::ledger::canonical::Limits;
 use crate::ledger::key::PublicKey;
 use crate::ledger::names;
 use crate::log::embedded::EmbeddedLog;
 use crate::log::{Log, LogError, topic};
 use crate::signing::Signer;
-use crate::signing::local::{LocalSigner, LocalSignerOptions};
+use crate::signing::local::{LocalKeysError, LocalSigner, LocalSignerOptions};
 use crate::stages::archive::{Archiver, newest_checkpoint};
 use crate::stages::notarize::Notary;
-use crate::stages::restore::PartitionConfig;
+use crate::stages::restore::{PartitionConfig, ledger_name};
 use crate::stages::seal::{Random, Sealer};
 use crate::stages::{StageError, Step};
 use crate::vault::Vault;
@@ -142,9 +142,46 @@ impl Seams {
 /// The embedded log that is there, or a new one with `partitions`, or with [`PARTITIONS_DEFAULT`]. An existing one says itself how
 /// many it has; another number is refused.
 pub async fn open_log(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
-    match partitions {
-        Some(partitions) => EmbeddedLog::open(path, partitions).await,
-        None => EmbeddedLog::open_or_make(path, PARTITIONS_DEFAULT).await,
+    let log = EmbeddedLog::open_or_make(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await?;
+    let found = log.partitions(topic::AUDIT_EVENTS).await?;
+    if partitions.is_none_or(|wanted| wanted == found) {
+        return Ok(log);
+    }
+    let what = format!(
+        "must be {found}, which {} has, or left out: the number is fixed when a ledger is made, because it decides which partition a \
+         tenant's chain is in",
+        path.display()
+    );
+    let fault = misfit("partitions", "LEDGERLINE_PARTITIONS", what);
+    Err(LogError::Fatal {
+        what: fault.to_string(),
+        source: Some(fault.into()),
+    })
+}
+
+/// A setting that is well-formed and does not fit what is there.
+fn misfit(key: &'static str, variable: &'static str, what: String) -> Fault {
+    Fault { key, variable, what }
+}
+
+/// Holds the configured name against the one that the ledger has, where there is a ledger.
+///
+/// # Errors
+/// `Fatal` where they differ. A log that cannot be read now is no error here: the stages try again, and say which partition it is.
+pub async fn check_log_name(config: &Config, log: &dyn Log) -> Result<(), StageError> {
+    match ledger_name(log).await {
+        Ok(Some(name)) if name != config.log_name => {
+            let what = format!(
+                "must be {name}, the name of the ledger in this log, not {}: a name is for ever",
+                config.log_name
+            );
+            let fault = misfit("log-name", "LEDGERLINE_LOG_NAME", what);
+            Err(StageError::Fatal {
+                what: fault.to_string(),
+                source: Some(fault.into()),
+            })
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -162,8 +199,19 @@ fn open_signer(config: &Config) -> Result<LocalSigner, StageError> {
     };
     opened.map_err(|error| StageError::Fatal {
         what: format!("signing keys: {error}"),
-        source: None,
+        source: key_setting_at_fault(config, &error).map(Into::into),
     })
+}
+
+/// The setting that led to keys which cannot be used; `None` where it is not the settings' fault.
+fn key_setting_at_fault(config: &Config, error: &LocalKeysError) -> Option<Fault> {
+    let (key, variable) = match (error, &config.signer) {
+        (LocalKeysError::Io { .. } | LocalKeysError::Crypto, _) => return None,
+        (LocalKeysError::Refused(_), _) if config.issuer_kid.is_some() => ("issuer-kid", "ISSUER_KID"),
+        (_, SignerConfig::Directory(_)) => ("signer", "LEDGERLINE_SIGNER"),
+        (_, SignerConfig::PemFiles(_)) => ("signing-key-path", "SIGNING_KEY_PATH"),
+    };
+    Some(misfit(key, variable, error.to_string()))
 }
 
 /// When the tasks end.

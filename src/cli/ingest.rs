@@ -12,7 +12,8 @@ mod refused;
 pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines};
 
 use super::Failure;
-use crate::config::parse_url;
+use super::arguments::Faults;
+use crate::config::{InputConfig, Settings, describe as describe_faults};
 use crate::log::Log as _;
 use crate::log::embedded::EmbeddedLog;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
@@ -41,19 +42,18 @@ pub struct Args {
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: Option<String>,
     /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
-    #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    partitions: Option<u32>,
-    /// Largest canonical event in bytes, as `run` has it
-    #[arg(long, value_name = "BYTES", env = "LEDGERLINE_EVENT_BYTES_MAX", default_value_t = 1 << 20,
-          value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
-    event_bytes_max: u32,
+    #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS")]
+    partitions: Option<String>,
+    /// Largest canonical event in bytes, as `run` has it [default: 1048576]
+    #[arg(long, value_name = "BYTES", env = "LEDGERLINE_EVENT_BYTES_MAX")]
+    event_bytes_max: Option<String>,
     /// Where refused lines go; made only if there is one, with a number behind its name where that is taken
     /// [default: FILE.refused.ndjson, for standard input refused.ndjson]
     #[arg(long, value_name = "FILE")]
     refused: Option<PathBuf>,
-    /// Leave out the lines before this one: to go on after an interruption
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    from_line: u64,
+    /// Leave out the lines before this one: to go on after an interruption [default: 1]
+    #[arg(long, value_name = "N")]
+    from_line: Option<String>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -62,10 +62,7 @@ pub struct Args {
 /// # Errors
 /// `Usage` for a mapping or an address that is none, `Unreadable` where files or the log fail.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut options = IngestOptions::new(args.refused_file());
-    options.mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
-    options.from_line = args.from_line;
-    options.limits.event_bytes_max = args.event_bytes_max as usize;
+    let (config, options) = check(args)?;
     let (input, bytes) = open_input(&args.file)?;
     let bar = progress_bar(bytes);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -73,7 +70,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .build()
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
-        let log = open_log(args).await?;
+        let log = open_log(&config).await?;
         let summary = Box::pin(ingest_lines(input, &options, &log, |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
@@ -94,15 +91,39 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     super::print(describe(&summary?, args.json).as_bytes())
 }
 
-async fn open_log(args: &Args) -> Result<EmbeddedLog, Failure> {
-    let path = parse_url(args.log.as_deref(), "sqlite:", "sqlite:ledger.db")
-        .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
-    crate::service::open_log(&path, args.partitions)
+/// Where the events go, and how they are read.
+fn check(args: &Args) -> Result<(InputConfig, IngestOptions), Failure> {
+    let mut faults = Faults::default();
+    let config = args.settings().check_input();
+    for fault in config.as_ref().err().into_iter().flatten() {
+        faults.add(fault.to_string());
+    }
+    let mut options = IngestOptions::new(args.refused_file());
+    options.mapping = faults.take(args.mapping.as_deref().map(read_mapping).transpose());
+    options.from_line = faults.number("--from-line", args.from_line.as_deref(), 1, 1..=u64::MAX);
+    faults.done()?;
+    let config = config.map_err(|faults| Failure::usage(describe_faults(&faults)))?;
+    options.limits = config.limits;
+    Ok((config, options))
+}
+
+async fn open_log(config: &InputConfig) -> Result<EmbeddedLog, Failure> {
+    crate::service::open_log(&config.log, config.partitions)
         .await
-        .map_err(|e| Failure::unreadable(super::chain(&e)))
+        .map_err(|error| super::failure(&error))
 }
 
 impl Args {
+    /// Those that `run` has as well.
+    fn settings(&self) -> Settings {
+        Settings {
+            log: self.log.clone(),
+            partitions: self.partitions.clone(),
+            event_bytes_max: self.event_bytes_max.clone(),
+            ..Settings::default()
+        }
+    }
+
     fn refused_file(&self) -> PathBuf {
         match &self.refused {
             Some(file) => file.clone(),

@@ -228,8 +228,7 @@ impl<'a> Found<'a> {
     }
 
     fn tenant(&self) -> Result<&'a str, Refusal> {
-        const DUE: &str =
-            "a string of 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit";
+        const DUE: &str = names::TENANT_FORM;
         let inside = string_inside("tenant_id", self.tenant_id, DUE)?;
         // The pattern has no character that is ever escaped: what needs unescaping is outside it.
         from_utf8(inside)

@@ -8,6 +8,10 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// The class of a leaf without a tenant, and of every tenant that was given no other.
 pub const DEFAULT_CLASS: &str = "default";
 
+/// What [`is_tenant`] asks for, in words.
+pub const TENANT_FORM: &str =
+    "a string of 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit";
+
 #[must_use]
 pub fn is_tenant(name: &str) -> bool {
     name.len() <= 128

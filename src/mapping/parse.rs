@@ -310,9 +310,7 @@ fn constant(path: &str, value: &Value, rule: Rule, faults: &mut Faults) -> Optio
             return Some(n.to_string().into_bytes());
         }
         (Rule::Name, _) => "a string of 1 to 256 bytes without control characters",
-        (Rule::Tenant, _) => {
-            "a string of 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit"
-        }
+        (Rule::Tenant, _) => names::TENANT_FORM,
         (Rule::Time, _) => "a string in the form of RFC 3339, for example \"2026-11-22T10:00:00Z\"",
         (Rule::Any, _) => "a string without U+0000, a boolean, or an integer between -2^53 and 2^53",
         (Rule::FromRecord, _) => "left out: this member can only come from the record",

@@ -675,11 +675,13 @@ fn a_service_that_is_stopped_everywhere_ends_and_says_why() {
     );
     assert!(ingested.status.success(), "{}", stderr(&ingested));
     drain(&settings(dir.path()));
-    let mut arguments = places(dir.path());
-    arguments[3] = "--log-name=other.example/audit".to_owned();
+    // The log is lost, and the archive knows what was signed.
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        drop(fs::remove_file(dir.path().join(name)));
+    }
     let output = program()
         .arg("run")
-        .args(&arguments)
+        .args(places(dir.path()))
         .arg("--listen=127.0.0.1:0")
         .output()
         .unwrap();
@@ -690,6 +692,253 @@ fn a_service_that_is_stopped_everywhere_ends_and_says_why() {
         last.starts_with("ledgerline: ") && last.contains("is stopped in every partition"),
         "{said}"
     );
+}
+
+/// The exit status and standard error of a `run` that does not get as far as listening.
+fn run_refused(arguments: &[String]) -> (Option<i32>, String) {
+    let output = program()
+        .arg("run")
+        .args(arguments)
+        .arg("--listen=127.0.0.1:0")
+        .output()
+        .unwrap();
+    let said = stderr(&output);
+    assert!(!said.contains("listening"), "{said}");
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_log_name_that_is_not_the_ledgers_is_one_message_before_anything_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = event("x", "acme");
+    let ingested = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes());
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    drain(&settings(dir.path()));
+    let mut arguments = places(dir.path());
+    arguments[3] = "--log-name=other.example/audit".to_owned();
+    let (status, said) = run_refused(&arguments);
+    assert_eq!(status, Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for wanted in [
+        "--log-name (or LEDGERLINE_LOG_NAME)",
+        LOG_NAME,
+        "other.example/audit",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+    // The demo has another name, and no such flag.
+    let demo = ledgerline(&["demo", "--dir", &text(dir.path())]);
+    assert_eq!(demo.status.code(), Some(2), "{}", stderr(&demo));
+    assert!(
+        stderr(&demo).contains("--dir") && !stderr(&demo).contains("log-name"),
+        "{}",
+        stderr(&demo)
+    );
+}
+
+#[test]
+fn another_number_of_partitions_than_the_log_has_is_a_matter_of_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log_url(dir.path());
+    let line = event("x", "acme");
+    let made = ledgerline_with_input(&["ingest", &log, "--partitions=2", "-"], line.as_bytes());
+    assert!(made.status.success(), "{}", stderr(&made));
+    let other = ledgerline_with_input(&["ingest", &log, "--partitions=3", "-"], line.as_bytes());
+    let mut arguments = places(dir.path());
+    arguments.push("--partitions=3".to_owned());
+    for (status, said) in [(other.status.code(), stderr(&other)), run_refused(&arguments)] {
+        assert_eq!(status, Some(2), "{said}");
+        assert!(
+            said.contains("--partitions (or LEDGERLINE_PARTITIONS): must be 2"),
+            "{said}"
+        );
+    }
+    let demo = ledgerline(&["demo", "--dir", &text(dir.path()), "--partitions=3"]);
+    assert_eq!(demo.status.code(), Some(2), "{}", stderr(&demo));
+    assert!(
+        stderr(&demo).contains("--partitions must be 2") && !stderr(&demo).contains("LEDGERLINE_"),
+        "{}",
+        stderr(&demo)
+    );
+}
+
+#[test]
+fn keys_open_to_others_are_a_matter_of_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    drain(&settings(dir.path()));
+    let key = dir.path().join("keys/key-0001.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (status, said) = run_refused(&places(dir.path()));
+    assert_eq!(status, Some(2), "{said}");
+    assert!(
+        said.contains("--signer (or LEDGERLINE_SIGNER)") && said.contains("chmod 600"),
+        "{said}"
+    );
+    let signer = format!("--signer=file:{}", text(&dir.path().join("keys")));
+    assert_eq!(ledgerline(&["keys", "list", &signer]).status.code(), Some(2));
+}
+
+#[test]
+fn ingest_reports_all_wrong_settings_at_once_with_flag_and_variable() {
+    let output = program()
+        .args(["ingest", "--from-line=0", "-"])
+        .env("LEDGERLINE_PARTITIONS", "x")
+        .env("LEDGERLINE_EVENT_BYTES_MAX", "7")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    for wanted in [
+        "--log (or LEDGERLINE_LOG): is required",
+        "--partitions (or LEDGERLINE_PARTITIONS): must be a whole number from 1 to 4096",
+        "--event-bytes-max (or LEDGERLINE_EVENT_BYTES_MAX): must be a whole number",
+        "--from-line: must be a whole number",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_counts_as_unset() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.ndjson");
+    fs::write(&file, event("x", "acme") + "\n").unwrap();
+    let ingested = program()
+        .args(["ingest", &log_url(dir.path()), &text(&file)])
+        .env("LEDGERLINE_PARTITIONS", "")
+        .env("LEDGERLINE_EVENT_BYTES_MAX", "")
+        .output()
+        .unwrap();
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    let mut run = program();
+    run.args(["run", "--log=elsewhere:x"]);
+    let names = "ISSUER_KID SIGNING_KEY_PROVIDER SIGNING_KEY_PATH LEDGERLINE_LOG LEDGERLINE_ARCHIVE LEDGERLINE_SIGNER \
+                 LEDGERLINE_LOG_NAME LEDGERLINE_PARTITIONS LEDGERLINE_STAGES LEDGERLINE_LISTEN LEDGERLINE_RSA_BITS \
+                 LEDGERLINE_ARCHIVE_CLASS LEDGERLINE_ACCEPT_CLOCK_JUMP LEDGERLINE_LOG_LEVEL LEDGERLINE_RETRY_FOR_MS";
+    run.envs(names.split_whitespace().map(|name| (name, "")));
+    let output = run.output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("4 settings are wrong"), "{said}");
+    assert_eq!(said.matches(": is required").count(), 3, "{said}");
+    let keys = program()
+        .args(["keys", "list"])
+        .env("LEDGERLINE_SIGNER", "")
+        .output()
+        .unwrap();
+    assert_eq!(keys.status.code(), Some(2));
+    assert!(stderr(&keys).contains("is required"), "{}", stderr(&keys));
+}
+
+#[test]
+fn proof_reports_all_wrong_arguments_at_once() {
+    let wrong = ledgerline(&[
+        "proof",
+        "s3://bucket",
+        "--tenant=a b",
+        "--sequence=0",
+        "--out=/dev/null",
+    ]);
+    assert_eq!(wrong.status.code(), Some(2));
+    for wanted in [
+        "must begin with file:",
+        "--tenant \"a b\" must be",
+        "--sequence: must be",
+        "--out /dev/null",
+    ] {
+        assert!(
+            stderr(&wrong).contains(wanted),
+            "{wanted} is missing in\n{}",
+            stderr(&wrong)
+        );
+    }
+}
+
+#[test]
+fn the_demo_names_its_own_flags_and_says_what_an_empty_input_means() {
+    let wrong = ledgerline(&["demo", "--partitions=0", "--events=0", "--tenants=x"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = stderr(&wrong);
+    for wanted in ["--partitions: must", "--events: must", "--tenants: must"] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+    assert!(!said.contains("LEDGERLINE_"), "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("empty"), "").unwrap();
+    let (input, work) = (text(&dir.path().join("empty")), text(&dir.path().join("work")));
+    let empty = ledgerline(&["demo", "--input", &input, "--dir", &work]);
+    assert_eq!(empty.status.code(), Some(1), "{}", stderr(&empty));
+    assert!(
+        stderr(&empty).contains("holds no line") && !stderr(&empty).contains("every line"),
+        "{}",
+        stderr(&empty)
+    );
+}
+
+#[test]
+fn the_demo_shows_the_roots_that_verify_shows_and_names_the_newest_key_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = text(dir.path());
+    let demo = |due: &str| {
+        let demo = ledgerline(&["demo", "--dir", &work]);
+        assert!(demo.status.success(), "{}", stderr(&demo));
+        let told = String::from_utf8_lossy(&demo.stdout).into_owned();
+        assert!(told.contains(due), "{due} is missing in\n{told}");
+        told
+    };
+    let told = demo("/keys/jwks-2.json ");
+    let verified = ledgerline(&["verify", &format!("{work}/archive"), "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let (head, _) = told.split_once("Verified, offline").unwrap();
+    for partition in report["heads"].as_array().unwrap() {
+        assert!(head.contains(partition["root"].as_str().unwrap()), "{head}");
+    }
+    let added = ledgerline(&["keys", "add", &format!("--signer=file:{work}/keys")]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    demo("/keys/jwks-4.json ");
+}
+
+#[test]
+fn refused_lines_go_to_a_device_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let ingest = |refused: &str| {
+        let output = ledgerline_with_input(
+            &["ingest", &log_url(dir.path()), "--refused", refused, "-"],
+            b"bad\n",
+        );
+        (output.status.code(), stderr(&output))
+    };
+    let (status, said) = ingest("/dev/full");
+    assert_eq!(status, Some(3), "{said}");
+    assert!(!Path::new("/dev/full.1").exists());
+    assert!(!said.contains("line 0"), "{said}");
+    let (status, said) = ingest("/dev/null");
+    assert_eq!(status, Some(0), "{said}");
+}
+
+#[test]
+fn help_is_in_one_mood_and_says_the_same_of_the_same() {
+    let help = |arguments: &[&str]| {
+        let output = ledgerline(arguments);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let commands = help(&["--help"]);
+    let listed: Vec<&str> = commands
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().nth(1))
+        .collect();
+    assert!(listed.contains(&"Verify"), "{commands}");
+    let first = commands.split_whitespace().next().unwrap();
+    for word in listed.into_iter().chain([first]) {
+        assert!(!word.trim_end_matches(',').ends_with('s'), "{word} in {commands}");
+    }
+    let archive = |command: &str| {
+        let said = help(&[command, "-h"]);
+        let line = said.lines().find(|line| line.starts_with("  <ARCHIVE>"));
+        line.unwrap_or_else(|| panic!("{said}")).trim().to_owned()
+    };
+    assert_eq!(archive("verify"), archive("proof"));
 }
 
 fn mode(path: &Path) -> u32 {

@@ -129,3 +129,30 @@ fn every_settings_flag_has_an_environment_variable() {
         assert!(attribute.contains("env = \""), "{attribute}");
     }
 }
+
+/// What one place says cannot be said otherwise in another.
+#[test]
+fn the_form_of_a_tenant_and_the_scheme_of_a_directory_are_in_one_place_each() {
+    let holding = |word: &str| -> Vec<PathBuf> {
+        let mut files = rust_files(&root().join("src"));
+        files.retain(|file| code(file).contains(word));
+        files
+    };
+    assert_eq!(
+        holding("A-Z a-z 0-9 . _ : @ -, the first a letter or digit"),
+        [root().join("src/ledger/names.rs")]
+    );
+    assert_eq!(holding("strip_prefix(\"file:"), Vec::<PathBuf>::new());
+    assert_eq!(holding("fn read_limited"), [root().join("src/cli/arguments.rs")]);
+}
+
+#[test]
+fn files_of_refused_lines_are_ignored_by_git() {
+    let ignored = fs::read_to_string(root().join(".gitignore")).unwrap();
+    let refused = ["*.refused.ndjson", "*.refused.ndjson.*"];
+    assert!(
+        refused
+            .iter()
+            .all(|name| ignored.lines().any(|line| line == *name))
+    );
+}

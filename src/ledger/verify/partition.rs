@@ -243,32 +243,39 @@ impl<'v> PartitionFold<'v> {
         self.expect_heads()?;
         let bad = |reason, detail: String| FirstBad::new(reason, detail).partition(self.plan.partition);
         let size = self.tree.size();
+        let short = self.missing_tail(size, whole.options);
+        // What is there was checked, and is counted, although more was demanded.
+        let ended = whole.end_partition(self.keys.declared(), &self.chains);
+        whole.report.heads.push(PartitionHead {
+            origin: self.plan.origin.to_string(),
+            size,
+            root: self.tree.root(),
+            cut_at: self.order.last_sealed_at,
+        });
+        if let Some(bad) = short {
+            return Err(bad.into());
+        }
+        Ok(ended.map_err(|detail| bad(Reason::KeysDiffer, detail))?)
+    }
+
+    /// What is demanded of the partition's end, and not there.
+    fn missing_tail(&self, size: u64, options: &Options) -> Option<FirstBad> {
+        let bad = |reason, detail: String| FirstBad::new(reason, detail).partition(self.plan.partition);
         if let Some(head) = self.heads.get(self.heads_met) {
             let detail = format!(
                 "the archive holds {size} leaves, the head {}",
                 head.checkpoint.size
             );
-            return Err(bad(Reason::HeadBeyond, detail).index(size).into());
+            return Some(bad(Reason::HeadBeyond, detail).index(size));
         }
         let cut_at = self.order.last_sealed_at;
-        if whole.options.not_before.is_some_and(|demanded| cut_at < demanded) {
-            let mut detail = b"the last cut was sealed at ".to_vec();
-            super::super::time::write_sealed_at(cut_at, &mut detail);
-            let detail = String::from_utf8_lossy(&detail).into_owned();
-            return Err(bad(Reason::NotBefore, detail)
-                .index(size.saturating_sub(1))
-                .into());
+        if options.not_before.is_none_or(|demanded| cut_at >= demanded) {
+            return None;
         }
-        whole
-            .end_partition(self.keys.declared(), &self.chains)
-            .map_err(|detail| bad(Reason::KeysDiffer, detail))?;
-        whole.report.heads.push(PartitionHead {
-            origin: self.plan.origin.to_string(),
-            size,
-            root: self.tree.root(),
-            cut_at,
-        });
-        Ok(())
+        let mut detail = b"the last cut was sealed at ".to_vec();
+        super::super::time::write_sealed_at(cut_at, &mut detail);
+        let detail = String::from_utf8_lossy(&detail).into_owned();
+        Some(bad(Reason::NotBefore, detail).index(size.saturating_sub(1)))
     }
 
     /// Every object that the cuts call for was read by now: where more were listed, one of them is too many.
