@@ -641,6 +641,10 @@ pub fn parse_url(text: Option<&str>, scheme: &str, example: &str) -> Result<Path
         return Err(format!("is required, for example {example}"));
     };
     match text.strip_prefix(scheme) {
+        // In the way of http://host it would be a file in the root directory.
+        Some(path) if path.starts_with("//") => Err(format!(
+            "must name the path right behind {scheme}, for example {example} or {scheme}/var/lib/ledgerline/.."
+        )),
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
         Some(_) | None => Err(format!(
             "must begin with {scheme} and name a path, for example {example}"
@@ -667,6 +671,23 @@ mod tests {
         let config = settings().check().unwrap();
         assert_eq!((config.partitions, config.stages.len()), (None, 3));
         assert_eq!(config.signer, SignerConfig::Directory("k".into()));
+    }
+
+    #[test]
+    fn a_url_with_two_slashes_is_no_path_in_the_root_directory() {
+        for wrong in [
+            "sqlite://ledger.db",
+            "sqlite:///ledger.db",
+            "sqlite:",
+            "ledger.db",
+        ] {
+            assert!(
+                parse_url(Some(wrong), "sqlite:", "sqlite:ledger.db").is_err(),
+                "{wrong}"
+            );
+        }
+        let right = parse_url(Some("sqlite:/var/ledger.db"), "sqlite:", "sqlite:ledger.db");
+        assert_eq!(right, Ok(PathBuf::from("/var/ledger.db")));
     }
 
     #[test]

@@ -28,7 +28,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A line that cannot be sealed is not appended: it goes, whole and with the reason, to the file of refused \
-                        lines, and the rest goes on. Exit status 0 says that every line is in one of the two. A carriage \
+                        lines, and the rest goes on. Exit status 0 says that every line is in one of the two, 1 that not one was accepted. A carriage \
                         return at a line's end is JSON white space: files with CRLF line ends are fine."
 )]
 pub struct Args {
@@ -88,7 +88,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         })
     });
     bar.finish_and_clear();
-    super::print(describe(&summary?, args.json).as_bytes())
+    let summary = summary?;
+    super::print(describe(&summary, args.json).as_bytes())?;
+    if summary.accepted == 0 && summary.lines > 0 {
+        // Another kind of file, or a mapping that does not fit: whoever runs this by a timer must see it.
+        return Err(Failure::invalid(
+            "no line was accepted: is it NDJSON, one event a line, and of the shape that --mapping expects?",
+        ));
+    }
+    Ok(())
 }
 
 /// Where the events go, and how they are read.

@@ -307,7 +307,7 @@ fn a_changed_partition_count_is_refused_with_the_reason() {
         .err()
         .expect("it does not start");
     assert!(
-        logs.contains("partition") && logs.contains('2') && logs.contains('3'),
+        logs.contains("--partitions") && logs.contains("must be 2"),
         "{logs}"
     );
 }

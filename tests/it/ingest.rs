@@ -439,3 +439,15 @@ async fn with_a_mapping_the_mapped_event_is_appended_and_the_line_refused() {
         ]
     );
 }
+
+#[test]
+fn a_file_of_which_no_line_is_accepted_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = format!("--log=sqlite:{}", dir.path().join("ledger.db").display());
+    let refused = format!("--refused={}", dir.path().join("refused.ndjson").display());
+    let run = |input: &[u8]| crate::process::ledgerline_with_input(&["ingest", &log, &refused, "-"], input);
+    let output = run(b"\x1f\x8b\x08binary\nlines\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(crate::process::stderr(&output).contains("--mapping"));
+    assert_eq!(run(b"").status.code(), Some(0));
+}
