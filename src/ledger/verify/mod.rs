@@ -109,7 +109,7 @@ pub struct Progress {
 pub fn verify(
     source: &dyn ArchiveSource,
     options: &Options,
-    on_progress: &mut dyn FnMut(&Progress),
+    on_progress: &mut (dyn FnMut(&Progress) + Send),
 ) -> Result<Report, SourceError> {
     let census = Census::take(source)?;
     let only = match &options.tenant {
