@@ -144,11 +144,11 @@ impl Seams {
 pub async fn open_log(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
     let log = EmbeddedLog::open_or_make(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await?;
     let found = log.partitions(topic::AUDIT_EVENTS).await?;
-    if partitions.is_none_or(|wanted| wanted == found) {
+    let Some(wanted) = partitions.filter(|wanted| *wanted != found) else {
         return Ok(log);
-    }
+    };
     let what = format!(
-        "must be {found}, which {} has, or left out: the number is fixed when a ledger is made, because it decides which partition a \
+        "must be {found}, which {} has, or be left out, not {wanted}: the number is fixed when a ledger is made, because it decides which partition a \
          tenant's chain is in",
         path.display()
     );

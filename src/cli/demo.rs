@@ -209,8 +209,11 @@ async fn open(config: &Config) -> Result<Seams, Failure> {
     let seams = Seams::open(config)
         .await
         .map_err(|error| match super::setting_at_fault(&error) {
-            // The demo reads no variables.
-            Some(fault) => Failure::usage(format!("--{} {}", fault.key, fault.what)),
+            // The demo reads no variables, and has this flag alone of those that may not fit.
+            Some(fault) if fault.key == "partitions" => {
+                Failure::usage(format!("--partitions {}", fault.what))
+            }
+            Some(fault) => Failure::usage(&fault.what),
             None => Failure::unreadable(super::chain(&error)),
         })?;
     match ledger_name(seams.log.as_ref()).await {

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 /// Chain, sign, archive and verify audit events.
 #[derive(Debug, Parser)]
-#[command(name = "ledgerline", version, about = "Chain, sign, archive and verify audit events", long_about = None, propagate_version = true)]
+#[command(name = "ledgerline", version, long_about = None, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

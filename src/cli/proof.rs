@@ -44,7 +44,7 @@ fn check(args: &Args) -> Result<(PathBuf, u64), Failure> {
     }
     let sequence = faults.number("--sequence", Some(&args.sequence), 1, 1..=INTEGER_MAX);
     if let Some(path) = args.out.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
-        faults.take::<()>(Err(taken(path)));
+        faults.take(Err::<(), _>(taken(path)));
     }
     faults.done()?;
     Ok((root, sequence))
