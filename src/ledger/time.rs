@@ -223,4 +223,76 @@ mod tests {
             assert!(!is_occurred_at(bad), "{bad}");
         }
     }
+
+    #[test]
+    fn an_occurred_at_has_its_value() {
+        const DAY: i64 = 1_795_305_600;
+        for (text, seconds, micros) in [
+            ("2026-11-22T00:00:00Z", DAY, 0),
+            ("2026-11-22T10:59:59Z", DAY + 39_599, 0),
+            ("2026-11-22T00:00:00.5Z", DAY, 500_000),
+            ("2026-11-22T00:00:00.000001Z", DAY, 1),
+            ("2026-11-22T00:00:00.123456789Z", DAY, 123_456),
+            ("2026-11-22T00:00:00+23:59", DAY - 86_340, 0),
+            ("2026-11-22T00:00:00-01:30", DAY + 5_400, 0),
+            ("2026-11-21T23:59:60Z", DAY, 0),
+            ("2026-11-22T05:29:60+05:30", DAY, 0),
+            ("1970-01-01T00:00:00Z", 0, 0),
+            ("1969-12-31T23:59:59Z", -1, 0),
+        ] {
+            assert_eq!(
+                parse_occurred_at(text),
+                Some(seconds * 1_000_000 + micros),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_month_ends_on_its_last_day_and_every_field_has_its_range() {
+        for (good, bad) in [
+            ("2026-01-31", "2026-01-32"),
+            ("2026-02-28", "2026-02-29"),
+            ("2024-02-29", "2024-02-30"),
+            ("2000-02-29", "2000-02-30"),
+            ("1900-02-28", "1900-02-29"),
+            ("2026-04-30", "2026-04-31"),
+            ("2026-06-30", "2026-06-31"),
+            ("2026-09-30", "2026-09-31"),
+            ("2026-11-30", "2026-11-31"),
+            ("2026-12-31", "2026-12-00"),
+        ] {
+            assert!(is_occurred_at(&format!("{good}T00:00:00Z")), "{good}");
+            assert!(!is_occurred_at(&format!("{bad}T00:00:00Z")), "{bad}");
+        }
+        for bad in [
+            "T23:60:00Z",
+            "T23:59:61Z",
+            "T00:00:00+00:60",
+            "T00:00:00+24:00",
+            "T00:00:00?00:00",
+        ] {
+            assert!(!is_occurred_at(&format!("2026-11-22{bad}")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_at_has_each_of_its_separators() {
+        let good = "2026-11-22T10:00:00.000000Z";
+        assert!(parse_sealed_at(good.as_bytes()).is_some());
+        for (at, _) in good.char_indices().filter(|(_, c)| !c.is_ascii_digit()) {
+            for other in ["/", "0", "9"] {
+                let mut bad = good.to_owned();
+                bad.replace_range(at..=at, other);
+                assert_eq!(parse_sealed_at(bad.as_bytes()), None, "{bad}");
+            }
+        }
+        for (at, _) in good.char_indices().filter(|(_, c)| c.is_ascii_digit()) {
+            for other in ["/", ":"] {
+                let mut bad = good.to_owned();
+                bad.replace_range(at..=at, other);
+                assert_eq!(parse_sealed_at(bad.as_bytes()), None, "{bad}");
+            }
+        }
+    }
 }
