@@ -186,7 +186,7 @@ fn read_steps(
             Ok(None) => return Some(()),
             Ok(Some(Step::Partition(plan))) => turns.done(number, Done::Partition(plan))?,
             Err(error) => turns.done(number, Done::Unreadable(error))?,
-            Ok(Some(Step::Segment(job))) => read_segment(source, job, number, turns)?,
+            Ok(Some(Step::Segment(job))) => read_segment(source, &job, number, turns)?,
         };
         if !going {
             return Some(());
@@ -213,7 +213,7 @@ impl Drop for Leaving<'_, '_, '_> {
 /// Answers whether the fold goes on.
 fn read_segment(
     source: &dyn ArchiveSource,
-    job: SegmentJob,
+    job: &SegmentJob,
     number: u64,
     turns: &Turns<'_, '_>,
 ) -> Option<bool> {
@@ -222,7 +222,7 @@ fn read_segment(
         chunks: Vec::new(),
     };
     let mut gone = false;
-    let ending = check_segment(source, &job, &mut |chunk| {
+    let ending = check_segment(source, job, &mut |chunk| {
         waiting.chunks.push(chunk);
         match turns.offer(number, &mut waiting) {
             Some(true) => Ok(()),
