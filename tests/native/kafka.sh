@@ -100,7 +100,7 @@ kafka_java() {
 }
 
 kafka_start() {
-    start kafka java "$kafka_word" -Xms128m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
+    start kafka "$kafka_word" java "$kafka_word" -Xms128m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
         -Dlog4j2.configurationFile="$native/kafka/log4j2.yaml" -Djava.io.tmpdir="$kafka/tmp" \
         -cp "$kafka/lib/*" kafka.Kafka "$kafka/server.properties"
     wait_until kafka "$kafka_word" 120 kafka_ready
