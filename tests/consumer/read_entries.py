@@ -64,6 +64,7 @@ class Partition:
             "auto.offset.reset": "error",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "reconnect.backoff.ms": 500,
             # The client asks for a group's name also where none is used.
             "group.id": arguments.group or "third-party-reader",
         }

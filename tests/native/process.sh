@@ -43,7 +43,8 @@ wait_until() {
 stop() {
     local pid end=$((SECONDS + 30))
     pid=$(pid_of "$1" "$2") || return 0
-    kill -TERM "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null || true
+    kill -TERM "$pid" 2>/dev/null || true
+    kill -CONT "$pid" 2>/dev/null || true
     while pid_of "$1" "$2" >/dev/null; do
         if [ "$SECONDS" -ge "$end" ]; then
             printf '  %s did not end in 30 s: killed\n' "$1"
