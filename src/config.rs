@@ -3,6 +3,7 @@
 
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
+use crate::log::kafka::url::{self, KafkaConfig};
 use crate::signing::local::RsaBits;
 use crate::stages::archive::Classes;
 use crate::stages::notarize::NotarizeConfig;
@@ -17,7 +18,8 @@ use std::time::Duration;
 /// Settings as they are given. Texts, so that every fault can be reported, not only the first.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Settings {
-    /// Where the log lies: `sqlite:PATH` for the embedded one.
+    /// Where the log lies: `sqlite:PATH` for the embedded one, `kafka://HOST:PORT,HOST:PORT/?NAME=VALUE&..` for Kafka; its password, where it
+    /// needs one, is in `LEDGERLINE_KAFKA_PASSWORD`.
     #[arg(long, env = "LEDGERLINE_LOG", value_name = "URL")]
     pub log: Option<String>,
 
@@ -66,7 +68,7 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_LOG_NAME", value_name = "NAME")]
     pub log_name: Option<String>,
 
-    /// Partitions of a log that is created; fixed for ever then [default: 4].
+    /// Partitions of a log that is created, fixed for ever then [default: 4]; on Kafka what its topics must have.
     #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
     pub partitions: Option<String>,
 
@@ -231,11 +233,51 @@ pub enum SignerConfig {
     PemFiles(Vec<PathBuf>),
 }
 
+/// Which log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogConfig {
+    /// The embedded one, at this path.
+    Embedded(PathBuf),
+    Kafka(Box<KafkaConfig>),
+}
+
+impl LogConfig {
+    /// Reads a URL; the password of a Kafka user comes from the environment.
+    ///
+    /// # Errors
+    /// What is wrong, and what would be right.
+    pub fn parse(text: Option<&str>) -> Result<Self, String> {
+        let Some(text) = text else {
+            return Err(format!(
+                "is required, for example sqlite:ledger.db or {}",
+                url::EXAMPLE
+            ));
+        };
+        if text.starts_with(url::SCHEME) {
+            let password = std::env::var(url::PASSWORD_VARIABLE).ok();
+            let config = KafkaConfig::parse(text, password.as_deref())?;
+            return Ok(Self::Kafka(Box::new(config)));
+        }
+        parse_url(Some(text), "sqlite:", "sqlite:ledger.db")
+            .map(Self::Embedded)
+            .map_err(|what| format!("{what}; or begin with {}, for example {}", url::SCHEME, url::EXAMPLE))
+    }
+}
+
+/// What a message calls it; no password is part of it.
+impl std::fmt::Display for LogConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embedded(path) => write!(f, "{}", path.display()),
+            Self::Kafka(config) => f.write_str(&config.brokers),
+        }
+    }
+}
+
 /// Settings that have been checked.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Path of the embedded log.
-    pub log: PathBuf,
+    pub log: LogConfig,
     /// Directory of the archive.
     pub archive: PathBuf,
     pub signer: SignerConfig,
@@ -310,7 +352,7 @@ impl Settings {
 /// The settings that `ingest` reads, of the same meaning as in [`Config`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InputConfig {
-    pub log: PathBuf,
+    pub log: LogConfig,
     pub partitions: Option<u32>,
     pub limits: Limits,
 }
@@ -339,11 +381,6 @@ impl Settings {
 }
 
 impl Reader<'_> {
-    fn log(&mut self) -> PathBuf {
-        let url = self.settings.log.as_deref();
-        self.url("log", "LEDGERLINE_LOG", url, "sqlite:", "sqlite:ledger.db")
-    }
-
     fn fault(&mut self, key: &'static str, variable: &'static str, what: impl Into<String>) {
         self.faults.push(Fault {
             key,
@@ -367,6 +404,13 @@ impl Reader<'_> {
                 PathBuf::new()
             }
         }
+    }
+
+    fn log(&mut self) -> LogConfig {
+        LogConfig::parse(self.settings.log.as_deref()).unwrap_or_else(|what| {
+            self.fault("log", "LEDGERLINE_LOG", what);
+            LogConfig::Embedded(PathBuf::new())
+        })
     }
 
     fn number(
@@ -693,7 +737,7 @@ mod tests {
     #[test]
     fn all_faults_are_reported_at_once_with_flag_and_variable() {
         let wrong = Settings {
-            log: Some("kafka://x".into()),
+            log: Some("kafka://x:none/".into()),
             archive: None,
             log_name: Some("Keys".into()),
             partitions: Some("0".into()),

@@ -1,108 +1,43 @@
-//! One process: a task for each stage of each partition, each calling its runner's `step` until told to stop. `run` and
+//! One process: a task for each stage of each partition that it holds, each calling its runner's `step` until told to stop. `run` and
 //! `demo` are this; what they differ in is when it ends.
+//!
+//! Which partitions it holds, the log says, and may say otherwise at any time ([`crate::log::lease`]). A partition that is asked back ends after
+//! the step under way; one that is lost is dropped at once. Neither matters to what is sealed: the next owner fences this one.
+
+mod status;
+mod task;
+mod work;
+
+pub use status::{Doing, Status};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Fault, SignerConfig, StageName};
-use crate::ledger::canonical::Limits;
+use crate::config::{Config, Fault, LogConfig, SignerConfig, StageName};
 use crate::ledger::key::PublicKey;
-use crate::ledger::names;
 use crate::log::embedded::EmbeddedLog;
+use crate::log::kafka::KafkaLog;
+use crate::log::lease::Assignments;
 use crate::log::{Log, LogError, topic};
 use crate::signing::Signer;
 use crate::signing::local::{LocalKeysError, LocalSigner, LocalSignerOptions};
-use crate::stages::archive::{Archiver, newest_checkpoint};
-use crate::stages::notarize::Notary;
-use crate::stages::restore::{PartitionConfig, ledger_name};
-use crate::stages::seal::{Random, Sealer};
-use crate::stages::{StageError, Step};
+use crate::stages::StageError;
+use crate::stages::restore::ledger_name;
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use task::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, given_up};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+use work::Work;
 
-/// Partitions of a new log.
+/// Partitions of a new embedded log.
 const PARTITIONS_DEFAULT: u32 = 4;
-const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
-const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// How long the end waits for the log to be let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How a stage of a partition is doing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Doing {
-    Starting,
-    Working,
-    Retrying(String),
-    Stopped(String),
-    Finished,
-}
-
-/// What the tasks report, for readiness and for progress.
-#[derive(Debug, Default)]
-pub struct Status {
-    by_task: Mutex<BTreeMap<(StageName, u32), (Doing, u64)>>,
-    /// Every key that a leaf was seen to declare, in that order.
-    declared_keys: Mutex<Vec<PublicKey>>,
-}
-
-impl Status {
-    fn set(&self, stage: StageName, partition: u32, doing: Doing, index: u64) {
-        let mut by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
-        by_task.insert((stage, partition), (doing, index));
-    }
-
-    fn note_declared(&self, keys: &[PublicKey]) {
-        let mut known = self.declared_keys.lock().unwrap_or_else(PoisonError::into_inner);
-        for key in keys {
-            if !known.iter().any(|other| other.is_same_key(key)) {
-                known.push(key.clone());
-            }
-        }
-    }
-
-    /// The keys that the ledger's leaves declare, as far as this process has seen: what it ever signed by stays here when its private half is
-    /// gone.
-    #[must_use]
-    pub fn declared_keys(&self) -> Vec<PublicKey> {
-        let known = self.declared_keys.lock().unwrap_or_else(PoisonError::into_inner);
-        known.clone()
-    }
-
-    /// Why the process is not ready; empty where it is.
-    #[must_use]
-    pub fn not_ready(&self) -> Vec<String> {
-        let by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
-        let describe = |((stage, partition), (doing, _)): (&(StageName, u32), &(Doing, u64))| {
-            let reason = match doing {
-                Doing::Working | Doing::Finished => return None,
-                Doing::Starting => "starting",
-                Doing::Retrying(reason) | Doing::Stopped(reason) => reason,
-            };
-            Some(format!("{} of partition {partition}: {reason}", stage.as_str()))
-        };
-        by_task.iter().filter_map(describe).collect()
-    }
-
-    /// Sum over partitions of the index that a stage has reached.
-    #[must_use]
-    pub fn reached(&self, stage: StageName) -> u64 {
-        let by_task = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
-        by_task
-            .iter()
-            .filter(|((of, _), _)| *of == stage)
-            .map(|(_, (_, index))| index)
-            .sum()
-    }
-}
-
 /// The world that the stages work on.
+#[derive(Clone)]
 pub struct Seams {
     pub log: Arc<dyn Log>,
     pub vault: Arc<dyn Vault>,
@@ -117,7 +52,7 @@ impl Seams {
         let log = open_log(&config.log, config.partitions).await?;
         let vault = DirectoryVault::create(&config.archive)?;
         Ok(Self {
-            log: Arc::new(log),
+            log,
             vault: Arc::new(vault),
             signer: Arc::new(signer),
             clock: Arc::new(SystemClock),
@@ -139,9 +74,16 @@ impl Seams {
     }
 }
 
-/// The embedded log that is there, or a new one with `partitions`, or with [`PARTITIONS_DEFAULT`]. An existing one says itself how
-/// many it has; another number is refused.
-pub async fn open_log(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
+/// The log. An embedded one that is not there is made with `partitions`, or with [`PARTITIONS_DEFAULT`]; one that exists, and Kafka's topics, say
+/// themselves how many they have, and another number is refused.
+pub async fn open_log(log: &LogConfig, partitions: Option<u32>) -> Result<Arc<dyn Log>, LogError> {
+    match log {
+        LogConfig::Embedded(path) => Ok(Arc::new(open_embedded(path, partitions).await?)),
+        LogConfig::Kafka(config) => Ok(Arc::new(KafkaLog::new(config.as_ref().clone(), partitions))),
+    }
+}
+
+async fn open_embedded(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
     let log = EmbeddedLog::open_or_make(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await?;
     let found = log.partitions(topic::AUDIT_EVENTS).await?;
     let Some(wanted) = partitions.filter(|wanted| *wanted != found) else {
@@ -224,64 +166,6 @@ pub struct Ending {
     pub input_ended: watch::Receiver<bool>,
 }
 
-enum Runner {
-    Seal(Box<Sealer>),
-    Notarize(Box<Notary>),
-    Archive(Box<Archiver>),
-}
-
-impl Runner {
-    async fn step(&mut self) -> Result<Step, StageError> {
-        match self {
-            Self::Seal(sealer) => sealer.step().await,
-            Self::Notarize(notary) => notary.step().await,
-            Self::Archive(archiver) => archiver.step().await,
-        }
-    }
-
-    fn declared_keys(&self) -> &[PublicKey] {
-        match self {
-            Self::Seal(sealer) => sealer.declared_keys(),
-            Self::Notarize(notary) => notary.declared_keys(),
-            Self::Archive(_) => &[],
-        }
-    }
-
-    fn reached(&self) -> u64 {
-        match self {
-            Self::Seal(sealer) => sealer.next_index(),
-            Self::Notarize(notary) => notary.signed_size(),
-            Self::Archive(archiver) => archiver.archived_size(),
-        }
-    }
-
-    /// The last thing before an orderly end. `false`: step again first.
-    async fn finish(&mut self) -> Result<bool, StageError> {
-        match self {
-            Self::Seal(sealer) => sealer.cut().await,
-            Self::Notarize(_) | Self::Archive(_) => Ok(true),
-        }
-    }
-}
-
-struct Task {
-    stage: StageName,
-    partition: u32,
-    runner: Runner,
-    status: Arc<Status>,
-    /// Rung whenever any stage has done something: the others look at once.
-    bell: Arc<Notify>,
-    shutdown: watch::Receiver<bool>,
-    /// Whether what this stage follows has ended.
-    upstream_ended: watch::Receiver<bool>,
-    retry_for: Duration,
-    /// Partitions in which this stage is not stopped.
-    going: Arc<AtomicUsize>,
-    /// How many declared keys were noted.
-    declared_seen: usize,
-    ended: watch::Sender<bool>,
-}
-
 /// Runs the configured stages until the ending comes, or something fatal happens.
 ///
 /// # Errors
@@ -292,229 +176,103 @@ pub async fn run(
     status: Arc<Status>,
     ending: Ending,
 ) -> Result<(), StageError> {
-    let bell = Arc::new(Notify::new());
-    let (abort, aborted) = watch::channel(false);
-    let mut tasks = JoinSet::new();
-    let partitions = seams.log.assignments(topic::AUDIT_EVENTS).await?;
-    let going: BTreeMap<StageName, Arc<AtomicUsize>> = config
-        .stages
-        .iter()
-        .map(|stage| (*stage, Arc::new(AtomicUsize::new(partitions.len()))))
-        .collect();
-    for partition in partitions {
-        let mut upstream = ending.input_ended.clone();
-        let partition_config = partition_config(config, seams, partition).await?;
-        for (stage, going) in &going {
-            let (ended, next_upstream) = watch::channel(false);
-            let task = Task {
-                stage: *stage,
-                partition,
-                runner: runner(*stage, config, seams, partition_config.clone()),
-                status: Arc::clone(&status),
-                bell: Arc::clone(&bell),
-                shutdown: aborted.clone(),
-                upstream_ended: std::mem::replace(&mut upstream, next_upstream),
-                retry_for: config.retry_for,
-                going: Arc::clone(going),
-                declared_seen: 0,
-                ended,
-            };
-            status.set(*stage, partition, Doing::Starting, 0);
-            tasks.spawn(task.run());
+    let mut shutdown = ending.shutdown.clone();
+    status.wait_for(Some("starting".to_owned()));
+    let mut assignments = tokio::select! {
+        joined = make_ready(config, seams, &status) => joined?,
+        stopped = shutdown.wait_for(|stop| *stop) => {
+            drop(stopped);
+            return Ok(());
         }
-    }
-    let mut shutdown = ending.shutdown;
+    };
+    status.wait_for(Some(
+        "the consumer group has not yet shared the partitions out".to_owned(),
+    ));
+    let mut settled = assignments.settled();
+    let work = Arc::new(Work::new(config, seams, Arc::clone(&status), ending));
+    let mut partitions = JoinSet::new();
     let mut outcome = Ok(());
     loop {
         tokio::select! {
-            changed = shutdown.wait_for(|stop| *stop), if !*abort.borrow() => {
-                drop(changed);
-                abort.send_replace(true);
+            biased;
+            stopped = shutdown.wait_for(|stop| *stop), if !work.is_aborted() => {
+                drop(stopped);
+                work.abort();
             }
-            ended = tasks.join_next() => match ended {
-                None => return outcome,
-                Some(Ok(Ok(()))) => {}
-                Some(Ok(Err(error))) => {
-                    abort.send_replace(true);
-                    outcome = outcome.and(Err(error));
+            known = settled.wait_for(|settled| *settled), if status.is_waiting() => {
+                drop(known);
+                status.wait_for(None);
+            }
+            granted = assignments.next(), if !work.is_aborted() => match granted {
+                Ok(granted) => {
+                    // All are counted before any is worked on, so that none seems to be the last one for a moment.
+                    let counted: Vec<_> = granted.into_iter().map(|lease| (lease, work.enter())).collect();
+                    for (lease, stages) in counted {
+                        partitions.spawn(Arc::clone(&work).partition(lease, stages));
+                    }
                 }
-                Some(Err(panicked)) => {
-                    abort.send_replace(true);
-                    let what = format!("a stage ended unexpectedly: {panicked}");
-                    outcome = outcome.and(Err(StageError::Fatal { what, source: Some(panicked.into()) }));
+                Err(error) => {
+                    work.abort();
+                    outcome = outcome.and(Err(error.into()));
                 }
             },
-        }
-    }
-}
-
-async fn partition_config(
-    config: &Config,
-    seams: &Seams,
-    partition: u32,
-) -> Result<PartitionConfig, StageError> {
-    let origin = names::origin(&config.log_name, partition);
-    let archived = newest_checkpoint(seams.vault.as_ref(), &origin, partition).await?;
-    let (limits, window_entries_max) = (Limits::default(), config.window_entries_max);
-    Ok(PartitionConfig {
-        origin,
-        partition,
-        limits,
-        window_entries_max,
-        archived,
-    })
-}
-
-fn runner(stage: StageName, config: &Config, seams: &Seams, partition: PartitionConfig) -> Runner {
-    let log = Arc::clone(&seams.log);
-    match stage {
-        StageName::Seal => Runner::Seal(Box::new(Sealer::new(
-            log,
-            Arc::clone(&seams.signer),
-            Arc::clone(&seams.clock),
-            os_random(),
-            partition,
-            config.seal.clone(),
-        ))),
-        StageName::Notarize => Runner::Notarize(Box::new(Notary::new(
-            log,
-            Arc::clone(&seams.signer),
-            Arc::clone(&seams.clock),
-            partition,
-            config.notarize.clone(),
-        ))),
-        StageName::Archive => Runner::Archive(Box::new(Archiver::new(
-            log,
-            Arc::clone(&seams.vault),
-            partition,
-            config.classes.clone(),
-        ))),
-    }
-}
-
-fn os_random() -> Random {
-    Box::new(|| {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| StageError::Fatal {
-            what: format!("the system gives no random bytes: {error}"),
-            source: None,
-        })?;
-        Ok(bytes)
-    })
-}
-
-impl Task {
-    async fn run(mut self) -> Result<(), StageError> {
-        let mut idle_pause = IDLE_PAUSE_MIN;
-        let mut failing_since: Option<tokio::time::Instant> = None;
-        let mut retry_pause = RETRY_PAUSE_MIN;
-        while !*self.shutdown.borrow() {
-            // Asked before the step: what the upstream did last is then seen by this step.
-            let upstream_ended = *self.upstream_ended.borrow();
-            match self.runner.step().await {
-                Ok(step) => {
-                    (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
-                    self.report(Doing::Working);
-                    self.note_declared();
-                    match step {
-                        Step::Progress => {
-                            idle_pause = IDLE_PAUSE_MIN;
-                            self.bell.notify_waiters();
-                            tokio::task::yield_now().await;
-                        }
-                        Step::Idle if upstream_ended && self.finish().await? => {
-                            self.report(Doing::Finished);
-                            self.ended.send_replace(true);
-                            self.bell.notify_waiters();
-                            return Ok(());
-                        }
-                        Step::Idle => {
-                            self.pause(idle_pause, true).await;
-                            idle_pause = (idle_pause * 2).min(IDLE_PAUSE_MAX);
-                        }
-                    }
+            ended = partitions.join_next(), if !partitions.is_empty() => {
+                let ended = ended.unwrap_or(Ok(Ok(())));
+                let ended = ended.unwrap_or_else(|error| Err(ended_unexpectedly(error)));
+                if ended.is_err() {
+                    work.abort();
                 }
-                Err(StageError::Stopped { partition, what }) => return self.stopped(partition, what).await,
-                Err(error @ StageError::Fatal { .. }) => return Err(error),
-                Err(StageError::Retry { what, source }) => {
-                    let since = *failing_since.get_or_insert_with(tokio::time::Instant::now);
-                    if since.elapsed() > self.retry_for {
-                        let what = format!("{what}; it has not worked for {} s", self.retry_for.as_secs());
-                        return Err(StageError::Fatal { what, source });
-                    }
-                    tracing::warn!(
-                        stage = self.stage.as_str(),
-                        partition = self.partition,
-                        what,
-                        "trying again"
-                    );
-                    metrics::counter!("ledgerline_stage_retries_total", "stage" => self.stage.as_str())
-                        .increment(1);
-                    self.report(Doing::Retrying(what));
-                    self.pause(retry_pause, false).await;
-                    retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
-                }
+                outcome = outcome.and(ended);
             }
         }
-        Ok(())
-    }
-
-    /// As [`Runner::finish`]; what is worth another try is tried by the next step.
-    async fn finish(&mut self) -> Result<bool, StageError> {
-        match self.runner.finish().await {
-            Err(StageError::Retry { .. }) => Ok(false),
-            finished => finished,
+        if partitions.is_empty() && work.is_last() && !status.is_waiting() {
+            break;
         }
     }
+    // Others take over now, not after the session's timeout.
+    drop(tokio::task::spawn_blocking(|| assignments.leave()).await);
+    outcome
+}
 
-    fn report(&self, doing: Doing) {
-        let index = self.runner.reached();
-        let partition = self.partition.to_string();
-        metrics::gauge!("ledgerline_stage_index", "stage" => self.stage.as_str(), "partition" => partition)
-            .set(index as f64);
-        self.status.set(self.stage, self.partition, doing, index);
+fn ended_unexpectedly(error: JoinError) -> StageError {
+    let what = format!("a stage ended unexpectedly: {error}");
+    StageError::Fatal {
+        what,
+        source: Some(error.into()),
     }
+}
 
-    /// Looks only where there are more keys than before: this is asked after every step.
-    fn note_declared(&mut self) {
-        let declared = self.runner.declared_keys();
-        if declared.len() > self.declared_seen {
-            self.declared_seen = declared.len();
-            self.status.note_declared(declared);
-        }
-    }
-
-    /// Waits, but no longer than until something happens (where `bell` counts) or the process ends.
-    async fn pause(&mut self, pause: Duration, bell: bool) {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.bell.notified(), if bell => {}
-            stopped = self.shutdown.wait_for(|stop| *stop) => drop(stopped),
-        }
-    }
-
-    /// The partition stays stopped; the process and its other partitions go on, and readiness says why. Where none is left for this stage,
-    /// and in a run that is to end, the end is now.
-    async fn stopped(mut self, partition: u32, what: String) -> Result<(), StageError> {
-        tracing::error!(
-            stage = self.stage.as_str(),
-            partition,
-            what,
-            "stopped: a person must look"
-        );
-        metrics::gauge!("ledgerline_stopped_partitions", "stage" => self.stage.as_str()).increment(1.0);
-        self.report(Doing::Stopped(what.clone()));
-        if self.going.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let what = format!("{what}; {} is stopped in every partition", self.stage.as_str());
-            return Err(StageError::Stopped { partition, what });
-        }
-        tokio::select! {
-            stopped = self.shutdown.wait_for(|stop| *stop) => drop(stopped),
-            ended = self.upstream_ended.wait_for(|ended| *ended) => {
-                drop(ended);
-                return Err(StageError::Stopped { partition, what });
+/// Waits until the log can be worked with, and joins the work.
+async fn make_ready(config: &Config, seams: &Seams, status: &Status) -> Result<Assignments, StageError> {
+    let since = tokio::time::Instant::now();
+    let mut pause = RETRY_PAUSE_MIN;
+    loop {
+        let joined = match seams.log.prepare().await {
+            Ok(()) => seams.log.join(&role(&config.stages)).await,
+            Err(error) => Err(error),
+        };
+        match joined {
+            Ok(assignments) => return Ok(assignments),
+            Err(error @ (LogError::Unknown { .. } | LogError::Fatal { .. })) => return Err(error.into()),
+            Err(error @ LogError::Retry { .. }) => {
+                let what = error.to_string();
+                if since.elapsed() > config.retry_for {
+                    return Err(given_up(what, Some(error.into()), config.retry_for));
+                }
+                tracing::warn!(what, "not ready yet");
+                status.wait_for(Some(what));
             }
         }
-        Ok(())
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
+}
+
+/// Processes that run the same stages share the partitions out among them; those that run others have groups of their own.
+fn role(stages: &[StageName]) -> String {
+    if stages.len() == StageName::ALL.len() {
+        return String::new();
+    }
+    let names: Vec<&str> = stages.iter().map(|stage| stage.as_str()).collect();
+    names.join("-")
 }

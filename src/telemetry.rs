@@ -121,11 +121,17 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         Unit::Seconds,
         "How long the oldest unsigned leaf has waited, by partition"
     );
+    describe_counter!(
+        "ledgerline_commit_failures_total",
+        Unit::Count,
+        "Positions that the log did not take as a hint for lag tools"
+    );
     describe_histogram!(
         "ledgerline_sealed_to_signed_seconds",
         Unit::Seconds,
         "How long the oldest leaf of a checkpoint had waited when it was stored"
     );
+    crate::log::kafka::statistics::describe();
     begin_counters();
     Ok(handle)
 }

@@ -34,6 +34,7 @@ const SAMPLE: &[u8] = include_bytes!("../../samples/audit_events.ndjson");
 /// More tenants are counted, not listed.
 const TENANTS_SHOWN: usize = 8;
 const LOG_NAME: &str = "demo.ledgerline.example/audit";
+const LOG_FILE: &str = "ledger.db";
 
 /// Seal, sign, archive and verify audit events on this machine, then show what tampering looks like.
 ///
@@ -95,7 +96,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .check()
         .map_err(|faults| Failure::usage(describe(&faults)))?;
     let (input, lines_total) = open_input(args, &asked)?;
-    let _lock = super::run::lock(&config)?;
+    let _lock = super::run::lock(&dir.join(LOG_FILE))?;
     let mut options = IngestOptions::new(dir.join("refused.ndjson"));
     options.mapping = asked.mapping;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -141,7 +142,7 @@ fn nothing_sealed(summary: &Summary) -> Failure {
 
 fn settings(args: &Args, dir: &Path) -> Settings {
     Settings {
-        log: Some(format!("sqlite:{}", dir.join("ledger.db").display())),
+        log: Some(format!("sqlite:{}", dir.join(LOG_FILE).display())),
         archive: Some(format!("file:{}", dir.join("archive").display())),
         signer: Some(format!("file:{}", dir.join("keys").display())),
         log_name: Some(LOG_NAME.to_owned()),
@@ -219,7 +220,7 @@ async fn open(config: &Config) -> Result<Seams, Failure> {
     match ledger_name(seams.log.as_ref()).await {
         Ok(Some(name)) if name != LOG_NAME => Err(Failure::usage(format!(
             "--dir: {} is of the ledger {name}, and the demo works on its own: give another directory",
-            config.log.display()
+            config.log
         ))),
         // What cannot be read now the stages will say.
         Ok(_) | Err(_) => Ok(seams),

@@ -14,13 +14,13 @@ pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines}
 use super::Failure;
 use super::arguments::Faults;
 use crate::config::{InputConfig, Settings, describe as describe_faults};
-use crate::log::Log as _;
-use crate::log::embedded::EmbeddedLog;
+use crate::log::Log;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -38,7 +38,7 @@ pub struct Args {
     /// How records of another shape become audit events (connectors/cloudtrail.toml is one)
     #[arg(long, value_name = "FILE.toml")]
     mapping: Option<PathBuf>,
-    /// Where the log lies: sqlite:PATH
+    /// Where the log lies: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: Option<String>,
     /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
         let log = open_log(&config).await?;
-        let summary = Box::pin(ingest_lines(input, &options, &log, |progress| {
+        let summary = Box::pin(ingest_lines(input, &options, log.as_ref(), |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
@@ -115,7 +115,7 @@ fn check(args: &Args) -> Result<(InputConfig, IngestOptions), Failure> {
     Ok((config, options))
 }
 
-async fn open_log(config: &InputConfig) -> Result<EmbeddedLog, Failure> {
+async fn open_log(config: &InputConfig) -> Result<Arc<dyn Log>, Failure> {
     crate::service::open_log(&config.log, config.partitions)
         .await
         .map_err(|error| super::failure(&error))

@@ -7,6 +7,7 @@ pub mod ingest;
 pub mod keys;
 pub mod proof;
 pub mod run;
+pub mod topics;
 pub mod verify;
 pub mod verify_proof;
 
@@ -35,6 +36,7 @@ enum Command {
     VerifyProof(verify_proof::Args),
     Canonical(canonical::Args),
     Keys(keys::Args),
+    Topics(topics::Args),
 }
 
 /// How a command ends when it did not do what it was asked. Success is exit status 0.
@@ -164,6 +166,7 @@ pub fn main() -> ExitCode {
         Command::VerifyProof(args) => verify_proof::run(args),
         Command::Canonical(args) => canonical::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::Topics(args) => topics::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,13 +1,13 @@
 //! `ledgerline run`: the long-running service.
 
 use super::Failure;
-use crate::config::{Config, Settings, describe};
+use crate::config::{Config, LogConfig, Settings, describe};
 use crate::service::{self, Ending, Seams, Status};
 use crate::{http, telemetry};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -36,7 +36,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .map_err(|faults| Failure::usage(describe(&faults)))?;
     telemetry::init_logs(&config.log_level);
     let metrics = telemetry::init_metrics().map_err(Failure::unreadable)?;
-    let _lock = lock(&config)?;
+    let _lock = match &config.log {
+        LogConfig::Embedded(path) => Some(lock(path)?),
+        // A group shares the partitions out.
+        LogConfig::Kafka(_) => None,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -132,9 +136,9 @@ impl EndSignals {
 }
 
 /// Two processes on one embedded log would fence each other for ever: safe, but no progress. The lock goes with the process.
-pub(super) fn lock(config: &Config) -> Result<File, Failure> {
+pub(super) fn lock(log: &Path) -> Result<File, Failure> {
     // Behind the whole name: two logs never share a lock, and no log is a lock.
-    let mut path = config.log.clone().into_os_string();
+    let mut path = log.to_owned().into_os_string();
     path.push(".lock");
     let path = PathBuf::from(path);
     let unreadable = |error: &dyn std::fmt::Display| {
@@ -151,7 +155,7 @@ pub(super) fn lock(config: &Config) -> Result<File, Failure> {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Failure::unreadable(format!(
             "another process runs stages on {}: end it first",
-            config.log.display()
+            log.display()
         ))),
         Err(std::fs::TryLockError::Error(error)) => Err(unreadable(&error)),
     }

@@ -11,7 +11,8 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use super::{Committed, Log, LogError, NewRecord, Offset, Record};
+use super::lease::Assignments;
+use super::{Appended, Committed, Log, LogError, NewRecord, Offset, Record};
 use async_trait::async_trait;
 use failure::Failure;
 use futures_util::TryStreamExt;
@@ -184,7 +185,12 @@ impl EmbeddedLog {
 
 #[async_trait]
 impl Log for EmbeddedLog {
-    async fn append(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> Result<Offset, LogError> {
+    async fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        records: Vec<NewRecord>,
+    ) -> Result<Appended, LogError> {
         let id = self.stream(topic, partition)?;
         insert::check(topic, &records)?;
         let batch = insert::Batch {
@@ -193,8 +199,11 @@ impl Log for EmbeddedLog {
             id,
             records,
         };
-        self.write(async |connection| insert::append(connection, self.failure(), batch).await)
-            .await
+        let count = batch.records.len();
+        let first = self
+            .write(async |connection| insert::append(connection, self.failure(), batch).await)
+            .await?;
+        Ok(Appended::in_one_piece(first, count))
     }
 
     async fn read(
@@ -255,8 +264,8 @@ impl Log for EmbeddedLog {
             .await
     }
 
-    async fn assignments(&self, topic: &str) -> Result<Vec<u32>, LogError> {
-        Ok((0..self.partitions(topic).await?).collect())
+    async fn join(&self, _role: &str) -> Result<Assignments, LogError> {
+        Ok(Assignments::everything(self.streams.partitions()))
     }
 
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {

@@ -4,11 +4,15 @@
 //! acceptance rule ([`reader`]) makes every record of a former owner a skipped one.
 
 pub mod embedded;
+pub mod kafka;
+pub mod lease;
 pub mod reader;
 pub mod record;
 
+use self::lease::Assignments;
 use crate::ledger::leaf::LEAF_BYTES_MAX;
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 /// Position of a record in a partition, from 0.
 pub type Offset = u64;
@@ -52,6 +56,22 @@ pub struct Record {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
+/// Where the records of an append stand: in order from `first` to `last`. Where those are further apart than there are records, others' lie between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub first: Offset,
+    pub last: Offset,
+}
+
+impl Appended {
+    /// `count` records that follow each other from `first` on.
+    #[must_use]
+    pub fn in_one_piece(first: Offset, count: usize) -> Self {
+        let last = first + (count as u64).saturating_sub(1);
+        Self { first, last }
+    }
+}
+
 /// How far a consumer group has come, as a hint for lag tools and, with `metadata`, as the place where a reader of
 /// `ledger.entries` may start ({offset, epoch, session, index}, written as one value and so whole).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,15 +113,24 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A seam. One conformance suite (tests/it/log_conformance.rs) holds for every implementation.
 #[async_trait]
 pub trait Log: Send + Sync {
-    /// Appends `records` in order, all or none within one partition, and answers with the offset of the first once they are durable; the others
-    /// follow without gaps between them unless the implementation says otherwise (none does yet).
+    /// Appends `records` in order within one partition, and answers where they stand once all are durable. Records of other appends stand
+    /// between them only where other processes write to the partition at the same time.
     ///
-    /// Implementations MUST answer [`LogError::Unknown`] where the records may have been, or may yet be, applied, and
-    /// MUST refuse a record above [`Log::record_bytes_max`] with `Fatal`. Callers MUST NOT append an empty batch.
-    async fn append(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> Result<Offset, LogError>;
+    /// Implementations MUST answer [`LogError::Unknown`] where any of the records may have been, or may yet be, applied; what is applied of them,
+    /// then or later, MUST be none, all, or the first few. They MUST refuse a record above [`Log::record_bytes_max`] with `Fatal`. Callers MUST NOT
+    /// append an empty batch.
+    async fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        records: Vec<NewRecord>,
+    ) -> Result<Appended, LogError>;
 
-    /// Records with offset >= `from`, in order, at most `records_max` and about `bytes_max` of values (at least one record where there is
-    /// any). Empty at the end. Offsets MAY have gaps.
+    /// Records with offset >= `from`, in order, at most `records_max` and about `bytes_max` of values, and at least one record where there is
+    /// any: less than all that there is, perhaps. Empty at the end. Offsets MAY have gaps.
+    ///
+    /// A read MAY be a little late: what others appended after this process last asked for the [end](Log::end) of the partition it may not show
+    /// yet. It MUST show what was there then, and what this process appended itself. Callers that must not miss anything ask for the end first.
     async fn read(
         &self,
         topic: &str,
@@ -120,8 +149,19 @@ pub trait Log: Send + Sync {
     /// Deletes the records below `before` (Kafka: DeleteRecords). Used for superseded snapshots only.
     async fn trim(&self, topic: &str, partition: u32, before: Offset) -> Result<(), LogError>;
 
-    /// The partitions of `topic` that this process is to work on now. The choice gives liveness only, never safety.
-    async fn assignments(&self, topic: &str) -> Result<Vec<u32>, LogError>;
+    /// Whether the log is there and fit for a ledger. Asked before the work begins; what is wrong for good, or what to wait for.
+    async fn prepare(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    /// Takes part in the work: processes of one `role` share the partitions out among them. The choice gives liveness only, never safety.
+    async fn join(&self, role: &str) -> Result<Assignments, LogError>;
+
+    /// Changes when records of this partition, of any topic that was read to its end, have come. `None`: this log does not tell, look again
+    /// after a while.
+    fn arrivals(&self, _partition: u32) -> Option<watch::Receiver<u64>> {
+        None
+    }
 
     /// How many partitions `topic` has.
     async fn partitions(&self, topic: &str) -> Result<u32, LogError>;

@@ -38,14 +38,14 @@ pub async fn write(
     let index = snapshot.position.index;
     let mut first = None;
     for (n, chunk) in bytes.chunks(CHUNK_BYTES_MAX).enumerate() {
-        let offset = log
+        let appended = log
             .append(
                 topic::LEDGER_HEADS,
                 partition,
                 vec![keyed(index, &format!("{n:05}"), chunk)],
             )
             .await?;
-        first.get_or_insert(offset);
+        first.get_or_insert(appended.first);
     }
     let digest = blake3::hash(&bytes);
     log.append(
@@ -73,6 +73,8 @@ pub async fn newest(log: &dyn Log, partition: u32) -> Result<Option<(Snapshot, O
     let mut open: BTreeMap<Vec<u8>, Gathered> = BTreeMap::new();
     let mut newest: Option<(Snapshot, Offset)> = None;
     let mut from = log.start(topic::LEDGER_HEADS, partition).await?;
+    // A generation that somebody else has closed must not be missed: the log may no longer reach back to the one before.
+    log.end(topic::LEDGER_HEADS, partition).await?;
     loop {
         let records = log
             .read(topic::LEDGER_HEADS, partition, from, 16, 4 * CHUNK_BYTES_MAX)

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use data_encoding::BASE64;
 use ledgerline::cli::ingest::{IngestError, IngestOptions, Summary, ingest_lines};
 use ledgerline::ledger::partition::partition_of;
-use ledgerline::log::{Committed, Log, LogError, NewRecord, Offset, Record, topic};
+use ledgerline::log::lease::Assignments;
+use ledgerline::log::{Appended, Committed, Log, LogError, NewRecord, Offset, Record, topic};
 use ledgerline::mapping::Mapping;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -44,7 +45,12 @@ impl MemoryLog {
 
 #[async_trait]
 impl Log for MemoryLog {
-    async fn append(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> Result<Offset, LogError> {
+    async fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        records: Vec<NewRecord>,
+    ) -> Result<Appended, LogError> {
         assert_eq!(topic, topic::AUDIT_EVENTS);
         assert!(!records.is_empty() && partition < PARTITIONS);
         *self.appends.lock().unwrap() += 1;
@@ -53,9 +59,9 @@ impl Log for MemoryLog {
         }
         let mut all = self.records.lock().unwrap();
         let place = all.entry(partition).or_default();
-        let first = place.len() as Offset;
+        let appended = Appended::in_one_piece(place.len() as Offset, records.len());
         place.extend(records);
-        Ok(first)
+        Ok(appended)
     }
     async fn read(&self, _: &str, _: u32, _: Offset, _: usize, _: usize) -> Result<Vec<Record>, LogError> {
         unreachable!("ingest does not read")
@@ -69,7 +75,7 @@ impl Log for MemoryLog {
     async fn trim(&self, _: &str, _: u32, _: Offset) -> Result<(), LogError> {
         unreachable!("ingest does not delete")
     }
-    async fn assignments(&self, _: &str) -> Result<Vec<u32>, LogError> {
+    async fn join(&self, _: &str) -> Result<Assignments, LogError> {
         unreachable!("ingest is no consumer")
     }
     async fn partitions(&self, _: &str) -> Result<u32, LogError> {

@@ -10,6 +10,7 @@ mod canonical;
 mod cli;
 mod fuzz;
 mod ingest;
+mod kafka;
 mod keys;
 mod kill;
 mod log_conformance;

@@ -52,7 +52,10 @@ async fn records_and_positions_are_there_after_a_reopening_without_a_clean_close
         .await
         .unwrap();
     assert_eq!(again.end(AUDIT_EVENTS, 1).await.unwrap(), 3);
-    assert_eq!(again.append(AUDIT_EVENTS, 1, batch(1, 10)).await.unwrap(), 3);
+    assert_eq!(
+        again.append(AUDIT_EVENTS, 1, batch(1, 10)).await.unwrap().first,
+        3
+    );
     let committed = again.committed("archive", LEDGER_ENTRIES, 1).await.unwrap();
     assert_eq!(committed, Some(position));
 }
@@ -75,7 +78,7 @@ async fn a_transaction_that_was_not_committed_leaves_nothing() {
         .await;
     assert!(abandoned.is_err());
     assert_eq!(log.end(AUDIT_EVENTS, 0).await.unwrap(), 0);
-    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap(), 0);
+    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap().first, 0);
     assert_eq!(log.read(AUDIT_EVENTS, 0, 0, 9, 99).await.unwrap().len(), 1);
 }
 
@@ -114,7 +117,7 @@ async fn a_database_that_another_process_holds_locked_is_to_be_tried_again_and_t
     }
     assert_eq!(log.end(AUDIT_EVENTS, 0).await.unwrap(), 0, "reading goes on");
     locking.close().await.unwrap();
-    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap(), 0);
+    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap().first, 0);
 }
 
 #[tokio::test]
@@ -145,9 +148,12 @@ async fn two_processes_append_to_one_file_without_overwriting() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("ledger.db");
     let (log, other) = (open_impatiently(&file).await, open_impatiently(&file).await);
-    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(2, 10)).await.unwrap(), 0);
-    assert_eq!(other.append(AUDIT_EVENTS, 0, batch(2, 10)).await.unwrap(), 2);
-    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap(), 4);
+    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(2, 10)).await.unwrap().first, 0);
+    assert_eq!(
+        other.append(AUDIT_EVENTS, 0, batch(2, 10)).await.unwrap().first,
+        2
+    );
+    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap().first, 4);
     assert_eq!(other.end(AUDIT_EVENTS, 0).await.unwrap(), 5);
 }
 
@@ -167,7 +173,13 @@ async fn a_full_disk_is_named_and_after_it_everything_goes_on() {
     let what = fatal_text(log.append(AUDIT_EVENTS, 0, batch(200, 1_200)).await);
     assert!(what.contains("no space left"), "{what}");
     // The limit went with the connection that met it.
-    assert_eq!(log.append(AUDIT_EVENTS, 0, batch(200, 1_200)).await.unwrap(), 1);
+    assert_eq!(
+        log.append(AUDIT_EVENTS, 0, batch(200, 1_200))
+            .await
+            .unwrap()
+            .first,
+        1
+    );
     assert_eq!(log.end(AUDIT_EVENTS, 0).await.unwrap(), 201);
 }
 

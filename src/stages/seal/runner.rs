@@ -21,6 +21,8 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often the positions are committed for lag tools. Nothing is resumed from them.
 const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
+/// How often a source that gives nothing is asked for its end.
+const END_CHECK_INTERVAL_MICROS: i64 = 1_000_000;
 const GROUP: &str = "ledgerline-seal";
 /// Header of a forwarded record: the position that it was forwarded from.
 const VIA: &str = "ledgerline-via";
@@ -39,6 +41,8 @@ pub struct Sealer {
     config: SealConfig,
     session: Option<OpenSession>,
     committed_at: UnixMicros,
+    /// When the ends of the sources were last held against what was sealed of them, in this session.
+    ends_checked_at: Option<UnixMicros>,
 }
 
 /// Records of one source, each with what it is.
@@ -71,6 +75,7 @@ impl Sealer {
             config,
             session: None,
             committed_at: 0,
+            ends_checked_at: None,
         }
     }
 
@@ -98,14 +103,16 @@ impl Sealer {
         let Some(mut session) = self.session.take() else {
             return self.open().await;
         };
-        let batches = match self.read_batches(&mut session.machine).await {
+        let now = self.clock.now();
+        let batches = match self.read_batches(&mut session.machine, now).await {
             Ok(batches) => batches,
             Err(error) => {
                 self.session = matches!(error, StageError::Retry { .. }).then_some(session);
                 return Err(error);
             }
         };
-        let now = self.clock.now();
+        // Reading may have taken a while.
+        let now = self.clock.now().max(now);
         let mut out = Vec::new();
         for batch in &batches {
             self.seal_batch(&mut session.machine, batch, now, &mut out)?;
@@ -126,9 +133,18 @@ impl Sealer {
             );
             return Ok(Step::Progress);
         }
-        self.commit_positions(&session.machine, now).await?;
+        let committed = self.commit_positions(&session.machine, now).await;
         self.session = Some(session);
-        Ok(step)
+        match committed {
+            // A hint that was not taken is no reason to begin a new session.
+            Err(StageError::Retry { what, .. }) => {
+                tracing::debug!(what, "positions were not committed");
+                metrics::counter!("ledgerline_commit_failures_total").increment(1);
+                Ok(step)
+            }
+            Ok(()) => Ok(step),
+            Err(error @ (StageError::Stopped { .. } | StageError::Fatal { .. })) => Err(error),
+        }
     }
 
     /// Seals a cut now, so that all that was sealed can be archived. `false` where there is no session to do it in.
@@ -169,6 +185,7 @@ impl Sealer {
             index = session.machine.state().order.next_index,
             "sealing"
         );
+        self.ends_checked_at = None;
         self.session = Some(session);
         Ok(Step::Progress)
     }
@@ -303,9 +320,16 @@ impl Sealer {
     }
 
     /// The next records of every source, judged; those of other partitions' tenants are forwarded when this returns.
-    async fn read_batches(&self, machine: &mut SealMachine) -> Result<Vec<Batch>, StageError> {
+    async fn read_batches(
+        &mut self,
+        machine: &mut SealMachine,
+        now: UnixMicros,
+    ) -> Result<Vec<Batch>, StageError> {
         let partition = self.partition.partition;
         let mut batches = Vec::new();
+        let check_ends = self
+            .ends_checked_at
+            .is_none_or(|at| now.saturating_sub(at).abs() >= END_CHECK_INTERVAL_MICROS);
         for topic in &self.sources {
             let source = format!("{topic}/{partition}");
             let from = machine.next_offset(&source);
@@ -314,7 +338,9 @@ impl Sealer {
                 .read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
                 .await?;
             if records.is_empty() {
-                self.check_source_end(topic, from).await?;
+                if check_ends {
+                    self.check_source_end(topic, from).await?;
+                }
                 continue;
             }
             let judged = records
@@ -329,6 +355,9 @@ impl Sealer {
             };
             self.forward(&batch).await?;
             batches.push(batch);
+        }
+        if check_ends {
+            self.ends_checked_at = Some(now);
         }
         Ok(batches)
     }

@@ -43,10 +43,10 @@ impl OpenSession {
             ..NewRecord::default()
         };
         // A crash after this line leaves an epoch without leaves, and the next owner takes the one above it.
-        let offset = log
+        let fenced = log
             .append(topic::LEDGER_ENTRIES, partition.partition, vec![fence])
             .await?;
-        if !follower.catch_up(log, Some(offset)).await? {
+        if !follower.catch_up(log, Some(fenced.first)).await? {
             return Ok(None);
         }
         // What was read up to the own accepted fence is the state: no earlier owner can add to it any more.
@@ -64,7 +64,12 @@ impl OpenSession {
     pub async fn append(&mut self, log: &dyn Log, records: Vec<NewRecord>) -> Result<Owner, StageError> {
         let count = records.len() as u64;
         let first_index = self.machine.state().order.next_index - count;
-        let base = log.append(topic::LEDGER_ENTRIES, self.partition, records).await?;
+        let appended = log.append(topic::LEDGER_ENTRIES, self.partition, records).await?;
+        if appended.last - appended.first + 1 != count {
+            // Others' records lie between, a fence perhaps: what was accepted is found out by the next session.
+            return Ok(Owner::Lost);
+        }
+        let base = appended.first;
         if self.reader.position().offset < base && self.read_gap(log, base).await? == Owner::Lost {
             return Ok(Owner::Lost);
         }

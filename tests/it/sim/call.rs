@@ -77,7 +77,7 @@ impl Call {
     }
 
     /// The faults that differ for this kind of call. What changes nothing in the world (a read, a signature) fails or crashes, and
-    /// before or after is the same; what changes it does so or not, known or not; only an append may do so later. `Refused` is left
+    /// before or after is the same; what changes it does so or not, known or not; only an append may do so later, or in part. `Refused` is left
     /// out: its one difference from `Lost` is the error's name.
     pub const fn distinct_faults(self) -> &'static [Fault] {
         const ALONE: &[Fault] = &[Fault::Lost, Fault::CrashBefore];
@@ -93,6 +93,7 @@ impl Call {
             Fault::CrashBefore,
             Fault::CrashAfter,
             Fault::Delayed { steps: 9 },
+            Fault::Torn,
         ];
         match self {
             Self::AppendEvents | Self::AppendEntries | Self::AppendCheckpoints | Self::AppendHeads => APPEND,

@@ -3,7 +3,10 @@
 use super::call::Call;
 use super::world::{Answer, World, injected};
 use async_trait::async_trait;
-use ledgerline::log::{Committed, ENTRY_OVERHEAD_BYTES, Log, LogError, NewRecord, Offset, Record, topic};
+use ledgerline::log::lease::Assignments;
+use ledgerline::log::{
+    Appended, Committed, ENTRY_OVERHEAD_BYTES, Log, LogError, NewRecord, Offset, Record, topic,
+};
 
 /// As the embedded log.
 const RECORD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
@@ -56,7 +59,12 @@ fn fatal(what: String) -> LogError {
 
 #[async_trait]
 impl Log for SimLog {
-    async fn append(&self, topic: &str, partition: u32, records: Vec<NewRecord>) -> Result<Offset, LogError> {
+    async fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        records: Vec<NewRecord>,
+    ) -> Result<Appended, LogError> {
         let place = self.place(topic, partition)?;
         if records.is_empty() {
             return Err(fatal("an append of no records".to_owned()));
@@ -72,8 +80,9 @@ impl Log for SimLog {
         {
             return Err(fatal(format!("a record for {topic} is too large")));
         }
+        let count = records.len();
         match self.world.call_append(self.owner, &place, records).await {
-            (Answer::Ok, Some(first)) => Ok(first),
+            (Answer::Ok, Some(first)) => Ok(Appended::in_one_piece(first, count)),
             (Answer::Refused, _) => Err(LogError::Retry {
                 what: Call::append_to(topic).as_str().to_owned(),
                 source: Some(injected()),
@@ -149,8 +158,8 @@ impl Log for SimLog {
         .await
     }
 
-    async fn assignments(&self, topic: &str) -> Result<Vec<u32>, LogError> {
-        Ok((0..self.partitions(topic).await?).collect())
+    async fn join(&self, _role: &str) -> Result<Assignments, LogError> {
+        Ok(Assignments::everything(self.partitions))
     }
 
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {

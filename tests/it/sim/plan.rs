@@ -13,6 +13,8 @@ pub enum Fault {
     AppliedButFailed,
     /// An append whose effect happens this many steps later, its answer lost (`Unknown`). For any other call as `Lost`.
     Delayed { steps: u64 },
+    /// Of an append the first half happens, its answer lost (`Unknown`): a log may send a batch in several requests. For any other call as `Lost`.
+    Torn,
     /// The owner crashes before the effect.
     CrashBefore,
     /// The owner crashes after the effect, before it knows.
@@ -28,17 +30,19 @@ pub enum FaultKind {
     Lost,
     AppliedButFailed,
     Delayed,
+    Torn,
     CrashBefore,
     CrashAfter,
     ClockJump,
 }
 
 impl FaultKind {
-    pub const ALL: [FaultKind; 7] = [
+    pub const ALL: [FaultKind; 8] = [
         Self::Refused,
         Self::Lost,
         Self::AppliedButFailed,
         Self::Delayed,
+        Self::Torn,
         Self::CrashBefore,
         Self::CrashAfter,
         Self::ClockJump,
@@ -47,11 +51,12 @@ impl FaultKind {
 
 impl Fault {
     /// One fault of each kind.
-    pub const EACH: [Fault; 7] = [
+    pub const EACH: [Fault; 8] = [
         Self::Refused,
         Self::Lost,
         Self::AppliedButFailed,
         Self::Delayed { steps: 9 },
+        Self::Torn,
         Self::CrashBefore,
         Self::CrashAfter,
         Self::ClockJump {
@@ -65,6 +70,7 @@ impl Fault {
             Self::Lost => FaultKind::Lost,
             Self::AppliedButFailed => FaultKind::AppliedButFailed,
             Self::Delayed { .. } => FaultKind::Delayed,
+            Self::Torn => FaultKind::Torn,
             Self::CrashBefore => FaultKind::CrashBefore,
             Self::CrashAfter => FaultKind::CrashAfter,
             Self::ClockJump { .. } => FaultKind::ClockJump,
@@ -121,6 +127,7 @@ fn random_fault(random: &mut Random) -> Fault {
         FaultKind::Delayed => Fault::Delayed {
             steps: 1 + random.below(40),
         },
+        FaultKind::Torn => Fault::Torn,
         FaultKind::CrashBefore => Fault::CrashBefore,
         FaultKind::CrashAfter => Fault::CrashAfter,
         FaultKind::ClockJump => Fault::ClockJump {

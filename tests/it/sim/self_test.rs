@@ -28,7 +28,8 @@ fn append_meeting(fault: Fault) -> (Result<Offset, LogError>, Offset) {
     let log = world.log(0);
     block_on(async {
         let outcome = log.append(AUDIT_EVENTS, 0, one("a")).await;
-        (outcome, log.end(AUDIT_EVENTS, 0).await.unwrap())
+        let first = outcome.map(|appended| appended.first);
+        (first, log.end(AUDIT_EVENTS, 0).await.unwrap())
     })
 }
 
@@ -47,6 +48,17 @@ fn an_append_is_refused_lost_applied_or_delayed_as_planned() {
 }
 
 #[test]
+fn of_a_torn_append_the_first_half_lands_and_nobody_knows() {
+    let world = World::new(1).with_plan(Plan::at([(0, Fault::Torn)]));
+    let log = world.log(0);
+    let batch = ["a", "b", "c"].into_iter().flat_map(one).collect();
+    let outcome = block_on(log.append(AUDIT_EVENTS, 0, batch));
+    assert!(matches!(outcome, Err(LogError::Unknown { .. })), "{outcome:?}");
+    let landed = world.records(AUDIT_EVENTS, 0);
+    assert_eq!((landed.len(), landed[0].value.as_slice()), (1, b"a".as_slice()));
+}
+
+#[test]
 fn a_delayed_append_lands_behind_what_came_in_between_or_when_the_world_settles() {
     let world = World::new(1).with_plan(Plan::at([
         (0, Fault::Delayed { steps: 1 }),
@@ -55,8 +67,8 @@ fn a_delayed_append_lands_behind_what_came_in_between_or_when_the_world_settles(
     let log = world.log(0);
     block_on(async {
         log.append(AUDIT_EVENTS, 0, one("late")).await.unwrap_err();
-        assert_eq!(log.append(AUDIT_EVENTS, 0, one("b")).await.unwrap(), 0);
-        assert_eq!(log.append(AUDIT_EVENTS, 0, one("c")).await.unwrap(), 2);
+        assert_eq!(log.append(AUDIT_EVENTS, 0, one("b")).await.unwrap().first, 0);
+        assert_eq!(log.append(AUDIT_EVENTS, 0, one("c")).await.unwrap().first, 2);
         log.append(AUDIT_EVENTS, 0, one("last")).await.unwrap_err();
         world.settle();
         let read = log.read(AUDIT_EVENTS, 0, 0, 9, 99).await.unwrap();
@@ -236,7 +248,7 @@ async fn append(log: &dyn Log, value: Vec<u8>) -> Result<Offset, LogError> {
         value,
         ..NewRecord::default()
     };
-    log.append(LEDGER_ENTRIES, 0, vec![record]).await
+    Ok(log.append(LEDGER_ENTRIES, 0, vec![record]).await?.first)
 }
 
 /// Reads one batch, as far as `last`; whether there was any.

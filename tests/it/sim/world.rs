@@ -315,7 +315,7 @@ impl State {
                 Some((Answer::Ok, Some(effect(self))))
             }
             Some(Fault::Refused) => Some((Answer::Refused, None)),
-            Some(Fault::Lost | Fault::Delayed { .. }) => Some((Answer::Unknown, None)),
+            Some(Fault::Lost | Fault::Delayed { .. } | Fault::Torn) => Some((Answer::Unknown, None)),
             Some(Fault::AppliedButFailed) => Some((Answer::Unknown, Some(effect(self)))),
             Some(Fault::CrashBefore) => {
                 self.crashed.insert(owner);
@@ -343,6 +343,11 @@ impl State {
                 place: place.clone(),
                 records,
             });
+            return Some((Answer::Unknown, None));
+        }
+        if let Some(Fault::Torn) = fault {
+            let half = records.len() / 2;
+            self.land(place, records.into_iter().take(half).collect());
             return Some((Answer::Unknown, None));
         }
         self.meet(fault, owner, |state| state.land(place, records))

@@ -1,0 +1,225 @@
+//! The topics of a cluster: as they are, and changed as planned.
+
+use super::{Action, Change, FoundTopic, WantedTopic};
+use crate::log::kafka::client::{self, ASK_PATIENCE, Troubles};
+use crate::log::kafka::failure::Failure;
+use crate::log::kafka::url::KafkaConfig;
+use crate::log::{LogError, topic};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic, ResourceSpecifier,
+    TopicReplication,
+};
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// How long a broker may take over a change.
+const CHANGE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// An administrator's connection.
+pub struct Cluster {
+    config: Arc<KafkaConfig>,
+    troubles: Arc<Troubles>,
+    admin: Arc<AdminClient<Context>>,
+}
+
+/// What a cluster has.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub brokers: usize,
+    pub topics: BTreeMap<&'static str, FoundTopic>,
+}
+
+impl Cluster {
+    /// # Errors
+    /// Where the settings are not good for a client.
+    pub fn new(config: KafkaConfig) -> Result<Self, LogError> {
+        Self::with(Arc::new(config), Arc::new(Troubles::default()))
+    }
+
+    pub(in crate::log::kafka) fn with(
+        config: Arc<KafkaConfig>,
+        troubles: Arc<Troubles>,
+    ) -> Result<Self, LogError> {
+        let context = Context(Arc::clone(&troubles));
+        let admin = client::quiet_settings(&config)?
+            .create_with_context(context)
+            .map_err(|error| LogError::Fatal {
+                what: format!("a Kafka client cannot be made: {error}"),
+                source: Some(error.into()),
+            })?;
+        Ok(Self {
+            config,
+            troubles,
+            admin: Arc::new(admin),
+        })
+    }
+
+    /// The ledger's topics, as far as there are any, with all their settings.
+    pub async fn find(&self) -> Result<Found, LogError> {
+        let mut found = self.places().await?;
+        for (topic, found) in &mut found.topics {
+            found.settings = self.settings(topic).await?.map(|resource| {
+                let value = |entry: rdkafka::admin::ConfigEntry| Some((entry.name, entry.value?));
+                resource.entries.into_iter().filter_map(value).collect()
+            });
+        }
+        Ok(found)
+    }
+
+    async fn places(&self) -> Result<Found, LogError> {
+        let (admin, config) = (Arc::clone(&self.admin), Arc::clone(&self.config));
+        let asked = tokio::task::spawn_blocking(move || {
+            let metadata = admin.inner().fetch_metadata(None, ASK_PATIENCE)?;
+            let mut found = Found {
+                brokers: metadata.brokers().len(),
+                ..Found::default()
+            };
+            for topic in topic::ALL {
+                let name = config.topic(topic);
+                let Some(known) = metadata.topics().iter().find(|known| known.name() == name) else {
+                    continue;
+                };
+                let replicas = known
+                    .partitions()
+                    .iter()
+                    .map(|partition| partition.replicas().len());
+                let place = FoundTopic {
+                    partitions: u32::try_from(known.partitions().len()).unwrap_or(u32::MAX),
+                    replication: replicas
+                        .min()
+                        .and_then(|least| u32::try_from(least).ok())
+                        .unwrap_or(0),
+                    settings: None,
+                };
+                found.topics.insert(topic, place);
+            }
+            Ok::<_, KafkaError>(found)
+        });
+        match asked.await {
+            Ok(found) => found.map_err(|error| self.failure().of("looking up the topics", error)),
+            Err(error) => Err(LogError::Retry {
+                what: format!("looking up the topics: {error}"),
+                source: Some(error.into()),
+            }),
+        }
+    }
+
+    /// `None` where this user may not ask.
+    async fn settings(&self, topic: &str) -> Result<Option<ConfigResource>, LogError> {
+        let name = self.config.topic(topic);
+        let doing = format!("reading the settings of {name}");
+        let described = self
+            .admin
+            .describe_configs([&ResourceSpecifier::Topic(&name)], &options())
+            .await
+            .map_err(|error| self.failure().of(&doing, error))?;
+        match described.into_iter().next() {
+            Some(Ok(resource)) => Ok(Some(resource)),
+            Some(Err(
+                RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed,
+            ))
+            | None => Ok(None),
+            Some(Err(code)) => Err(self.failure().of(&doing, KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// Does what is planned, topic by topic.
+    pub async fn apply(&self, changes: &[Change]) -> Result<(), LogError> {
+        for change in changes {
+            match change.action {
+                Action::Create {
+                    partitions,
+                    replication,
+                } => self.create(change, partitions, replication).await?,
+                Action::Alter => self.alter(change).await?,
+                Action::Keep => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn create(&self, change: &Change, partitions: u32, replication: u32) -> Result<(), LogError> {
+        let name = self.config.topic(change.topic);
+        let doing = format!("making the topic {name}");
+        let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let new = NewTopic::new(
+            &name,
+            number(partitions),
+            TopicReplication::Fixed(number(replication)),
+        );
+        let new = change
+            .settings
+            .iter()
+            .fold(new, |new, (setting, _, value)| new.set(setting, value));
+        let made = self.admin.create_topics([&new], &options()).await;
+        let made = made.map_err(|error| self.failure().of(&doing, error))?;
+        match made.into_iter().next() {
+            // Made by somebody else just now: its settings are looked at by the next run.
+            Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => Ok(()),
+            Some(Err((_, code))) => Err(self.failure().of(&doing, KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// The request replaces all settings of the topic itself, so those that are not ours are sent along.
+    async fn alter(&self, change: &Change) -> Result<(), LogError> {
+        let name = self.config.topic(change.topic);
+        let doing = format!("changing the settings of {name}");
+        let mut settings: BTreeMap<String, String> = BTreeMap::new();
+        if let Some(resource) = self.settings(change.topic).await? {
+            let own = resource
+                .entries
+                .into_iter()
+                .filter(|entry| entry.source == ConfigSource::DynamicTopic);
+            settings.extend(own.filter_map(|entry| Some((entry.name, entry.value?))));
+        }
+        for (setting, _, value) in &change.settings {
+            settings.insert((*setting).to_owned(), value.clone());
+        }
+        let new = AlterConfig::new(ResourceSpecifier::Topic(&name));
+        let new = settings
+            .iter()
+            .fold(new, |new, (setting, value)| new.set(setting, value));
+        let altered = self.admin.alter_configs([&new], &options()).await;
+        let altered = altered.map_err(|error| self.failure().of(&doing, error))?;
+        match altered.into_iter().next() {
+            Some(Ok(_)) | None => Ok(()),
+            Some(Err((_, code))) => Err(self.failure().of(&doing, KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// Every topic of a planned ledger is there.
+    #[must_use]
+    pub fn is_complete(found: &Found, wanted: &[WantedTopic]) -> bool {
+        wanted
+            .iter()
+            .all(|wanted| found.topics.contains_key(wanted.topic))
+    }
+
+    fn failure(&self) -> Failure<'_> {
+        Failure {
+            config: &self.config,
+            troubles: &self.troubles,
+        }
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new()
+        .request_timeout(Some(CHANGE_PATIENCE))
+        .operation_timeout(Some(CHANGE_PATIENCE))
+}
+
+struct Context(Arc<Troubles>);
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        client::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.0.note(&error, reason);
+    }
+}

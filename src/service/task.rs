@@ -1,0 +1,257 @@
+//! One stage of one partition: calls its runner's `step` until told to stop.
+
+use super::status::{Doing, Status};
+use crate::config::StageName;
+use crate::ledger::key::PublicKey;
+use crate::stages::archive::Archiver;
+use crate::stages::notarize::Notary;
+use crate::stages::seal::Sealer;
+use crate::stages::{StageError, Step};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
+const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
+pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+pub(super) enum Runner {
+    Seal(Box<Sealer>),
+    Notarize(Box<Notary>),
+    Archive(Box<Archiver>),
+}
+
+impl Runner {
+    async fn step(&mut self) -> Result<Step, StageError> {
+        match self {
+            Self::Seal(sealer) => sealer.step().await,
+            Self::Notarize(notary) => notary.step().await,
+            Self::Archive(archiver) => archiver.step().await,
+        }
+    }
+
+    fn declared_keys(&self) -> &[PublicKey] {
+        match self {
+            Self::Seal(sealer) => sealer.declared_keys(),
+            Self::Notarize(notary) => notary.declared_keys(),
+            Self::Archive(_) => &[],
+        }
+    }
+
+    fn reached(&self) -> u64 {
+        match self {
+            Self::Seal(sealer) => sealer.next_index(),
+            Self::Notarize(notary) => notary.signed_size(),
+            Self::Archive(archiver) => archiver.archived_size(),
+        }
+    }
+
+    /// The last thing before an orderly end. `false`: step again first.
+    async fn finish(&mut self) -> Result<bool, StageError> {
+        match self {
+            Self::Seal(sealer) => sealer.cut().await,
+            Self::Notarize(_) | Self::Archive(_) => Ok(true),
+        }
+    }
+}
+
+/// In how many partitions a stage works and is not stopped.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Going(Arc<AtomicUsize>);
+
+impl Going {
+    /// One more partition, until what this gives is dropped.
+    pub fn enter(&self) -> Counted {
+        self.0.fetch_add(1, Ordering::AcqRel);
+        Counted(Some(self.clone()))
+    }
+}
+
+/// A stage of a partition that counts as going.
+#[derive(Debug)]
+pub(super) struct Counted(Option<Going>);
+
+impl Counted {
+    /// Counts no more; whether it was the last.
+    fn leave(&mut self) -> bool {
+        self.0
+            .take()
+            .is_some_and(|Going(count)| count.fetch_sub(1, Ordering::AcqRel) == 1)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+pub(super) struct Task {
+    pub stage: StageName,
+    pub partition: u32,
+    pub runner: Runner,
+    pub status: Arc<Status>,
+    /// Rung whenever a stage of this partition has done something: the others look at once.
+    pub bell: Arc<Notify>,
+    /// Changes when the log has something new for this partition, where the log tells.
+    pub arrivals: Option<watch::Receiver<u64>>,
+    /// True: end after the step under way.
+    pub stop: watch::Receiver<bool>,
+    /// Whether what this stage follows has ended.
+    pub upstream_ended: watch::Receiver<bool>,
+    pub retry_for: Duration,
+    pub counted: Counted,
+    /// How many declared keys were noted.
+    pub declared_seen: usize,
+    pub ended: watch::Sender<bool>,
+}
+
+impl Task {
+    pub async fn run(mut self) -> Result<(), StageError> {
+        match self.work().await {
+            Err(StageError::Stopped { partition, what }) => self.stopped(partition, what).await,
+            ended @ (Ok(()) | Err(StageError::Retry { .. } | StageError::Fatal { .. })) => ended,
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), StageError> {
+        let mut idle_pause = IDLE_PAUSE_MIN;
+        let mut failing_since: Option<tokio::time::Instant> = None;
+        let mut retry_pause = RETRY_PAUSE_MIN;
+        while !*self.stop.borrow() {
+            // Asked before the step: what the upstream did last, and what came last, is then seen by this step.
+            let upstream_ended = *self.upstream_ended.borrow();
+            if let Some(arrivals) = &mut self.arrivals {
+                arrivals.borrow_and_update();
+            }
+            match self.runner.step().await {
+                Ok(step) => {
+                    (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
+                    self.report(Doing::Working);
+                    self.note_declared();
+                    match step {
+                        Step::Progress => {
+                            idle_pause = IDLE_PAUSE_MIN;
+                            self.bell.notify_waiters();
+                            tokio::task::yield_now().await;
+                        }
+                        Step::Idle if upstream_ended && self.finish().await? => {
+                            self.report(Doing::Finished);
+                            self.ended.send_replace(true);
+                            self.bell.notify_waiters();
+                            return Ok(());
+                        }
+                        Step::Idle => {
+                            self.pause(idle_pause, true).await;
+                            idle_pause = (idle_pause * 2).min(IDLE_PAUSE_MAX);
+                        }
+                    }
+                }
+                Err(StageError::Retry { what, source }) => {
+                    let since = *failing_since.get_or_insert_with(tokio::time::Instant::now);
+                    if since.elapsed() > self.retry_for {
+                        return Err(given_up(what, source, self.retry_for));
+                    }
+                    let (stage, partition) = (self.stage.as_str(), self.partition);
+                    tracing::warn!(stage, partition, what, "trying again");
+                    metrics::counter!("ledgerline_stage_retries_total", "stage" => stage).increment(1);
+                    self.report(Doing::Retrying(what));
+                    self.pause(retry_pause, false).await;
+                    retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
+                }
+                Err(error @ (StageError::Stopped { .. } | StageError::Fatal { .. })) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Runner::finish`]; what is worth another try is tried by the next step.
+    async fn finish(&mut self) -> Result<bool, StageError> {
+        match self.runner.finish().await {
+            Err(StageError::Retry { .. }) => Ok(false),
+            finished => finished,
+        }
+    }
+
+    fn report(&self, doing: Doing) {
+        let index = self.runner.reached();
+        let partition = self.partition.to_string();
+        metrics::gauge!("ledgerline_stage_index", "stage" => self.stage.as_str(), "partition" => partition)
+            .set(index as f64);
+        self.status.set(self.stage, self.partition, doing, index);
+    }
+
+    /// Looks only where there are more keys than before: this is asked after every step.
+    fn note_declared(&mut self) {
+        let declared = self.runner.declared_keys();
+        if declared.len() > self.declared_seen {
+            self.declared_seen = declared.len();
+            self.status.note_declared(declared);
+        }
+    }
+
+    /// Waits, but no longer than until something happens (where there is nothing to do) or the task is to end.
+    async fn pause(&mut self, pause: Duration, idle: bool) {
+        let arrived = async {
+            match &mut self.arrivals {
+                Some(arrivals) if idle => drop(arrivals.changed().await),
+                Some(_) | None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = self.bell.notified(), if idle => {}
+            () = arrived => {}
+            stopped = self.stop.wait_for(|stop| *stop) => drop(stopped),
+        }
+    }
+
+    /// The partition stays stopped; the process and its other partitions go on, and readiness says why. Where none is left for this stage,
+    /// and in a run that is to end, the end is now.
+    async fn stopped(mut self, partition: u32, what: String) -> Result<(), StageError> {
+        let stage = self.stage.as_str();
+        tracing::error!(stage, partition, what, "stopped: a person must look");
+        let _counted = CountedStop::new(stage);
+        self.report(Doing::Stopped(what.clone()));
+        if self.counted.leave() {
+            let what = format!("{what}; {stage} is stopped in every partition");
+            return Err(StageError::Stopped { partition, what });
+        }
+        tokio::select! {
+            stopped = self.stop.wait_for(|stop| *stop) => drop(stopped),
+            ended = self.upstream_ended.wait_for(|ended| *ended) => {
+                drop(ended);
+                return Err(StageError::Stopped { partition, what });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What has not worked for so long ends the process, so that a supervisor and a person know.
+pub(super) fn given_up(
+    what: String,
+    source: Option<crate::log::BoxError>,
+    retry_for: Duration,
+) -> StageError {
+    let what = format!("{what}; it has not worked for {} s", retry_for.as_secs());
+    StageError::Fatal { what, source }
+}
+
+/// A stopped partition in the metrics, for as long as this process has it.
+struct CountedStop(&'static str);
+
+impl CountedStop {
+    fn new(stage: &'static str) -> Self {
+        metrics::gauge!("ledgerline_stopped_partitions", "stage" => stage).increment(1.0);
+        Self(stage)
+    }
+}
+
+impl Drop for CountedStop {
+    fn drop(&mut self) {
+        metrics::gauge!("ledgerline_stopped_partitions", "stage" => self.0).decrement(1.0);
+    }
+}

@@ -1,0 +1,226 @@
+//! The stages of the partitions that this process holds.
+
+use super::status::{Doing, Status};
+use super::task::{Counted, Going, RETRY_PAUSE_MAX, Runner, Task, given_up};
+use super::{Ending, Seams, ended_unexpectedly};
+use crate::config::{Config, StageName};
+use crate::ledger::canonical::Limits;
+use crate::ledger::names;
+use crate::log::lease::Lease;
+use crate::stages::StageError;
+use crate::stages::archive::{Archiver, newest_checkpoint};
+use crate::stages::notarize::Notary;
+use crate::stages::restore::PartitionConfig;
+use crate::stages::seal::{Random, Sealer};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+
+pub(super) struct Work {
+    config: Config,
+    seams: Seams,
+    status: Arc<Status>,
+    going: BTreeMap<StageName, Going>,
+    input_ended: watch::Receiver<bool>,
+    aborted: watch::Sender<bool>,
+}
+
+impl Work {
+    pub fn new(config: &Config, seams: &Seams, status: Arc<Status>, ending: Ending) -> Self {
+        Self {
+            config: config.clone(),
+            seams: seams.clone(),
+            status,
+            going: config
+                .stages
+                .iter()
+                .map(|stage| (*stage, Going::default()))
+                .collect(),
+            input_ended: ending.input_ended,
+            aborted: watch::channel(false).0,
+        }
+    }
+
+    /// All partitions end after the step under way.
+    pub fn abort(&self) {
+        self.aborted.send_replace(true);
+    }
+
+    pub fn is_aborted(&self) -> bool {
+        *self.aborted.borrow()
+    }
+
+    /// Whether partitions that have ended are not followed by others.
+    pub fn is_last(&self) -> bool {
+        self.is_aborted() || *self.input_ended.borrow()
+    }
+
+    /// Counts one more partition for each stage.
+    pub fn enter(&self) -> Vec<(StageName, Counted)> {
+        self.going
+            .iter()
+            .map(|(stage, going)| (*stage, going.enter()))
+            .collect()
+    }
+
+    /// Works on a partition for as long as it is held.
+    pub async fn partition(
+        self: Arc<Self>,
+        mut lease: Lease,
+        stages: Vec<(StageName, Counted)>,
+    ) -> Result<(), StageError> {
+        let partition = lease.partition();
+        let outcome = tokio::select! {
+            outcome = self.stages(lease.clone(), stages) => outcome,
+            () = lease.lost() => {
+                tracing::warn!(partition, "lost: what was under way is dropped");
+                Ok(())
+            }
+        };
+        if !self.is_last() {
+            self.status.remove(partition);
+        }
+        outcome
+    }
+
+    async fn stages(&self, mut lease: Lease, stages: Vec<(StageName, Counted)>) -> Result<(), StageError> {
+        let partition = lease.partition();
+        let mut aborted = self.aborted.subscribe();
+        let mut ending = pin!(async move {
+            tokio::select! {
+                hold = lease.ending() => tracing::debug!(partition, ?hold, "asked back"),
+                stopped = aborted.wait_for(|stop| *stop) => drop(stopped),
+            }
+        });
+        for stage in &self.config.stages {
+            self.status.set(*stage, partition, Doing::Starting, 0);
+        }
+        let config = tokio::select! {
+            config = self.partition_config(partition) => config?,
+            () = &mut ending => return Ok(()),
+        };
+        let stop = watch::channel(false).0;
+        let mut tasks = self.tasks(partition, &config, stages, &stop);
+        let mut outcome = Ok(());
+        loop {
+            tokio::select! {
+                () = &mut ending, if !*stop.borrow() => {
+                    stop.send_replace(true);
+                }
+                ended = tasks.join_next() => {
+                    let Some(ended) = ended else { return outcome };
+                    let ended = ended.unwrap_or_else(|error| Err(ended_unexpectedly(error)));
+                    if ended.is_err() {
+                        stop.send_replace(true);
+                    }
+                    outcome = outcome.and(ended);
+                }
+            }
+        }
+    }
+
+    /// A task for each stage, each following the one before it.
+    fn tasks(
+        &self,
+        partition: u32,
+        config: &PartitionConfig,
+        stages: Vec<(StageName, Counted)>,
+        stop: &watch::Sender<bool>,
+    ) -> JoinSet<Result<(), StageError>> {
+        let bell = Arc::new(Notify::new());
+        let mut upstream = self.input_ended.clone();
+        let mut tasks = JoinSet::new();
+        for (stage, counted) in stages {
+            let (ended, next_upstream) = watch::channel(false);
+            let task = Task {
+                stage,
+                partition,
+                runner: self.runner(stage, config.clone()),
+                status: Arc::clone(&self.status),
+                bell: Arc::clone(&bell),
+                arrivals: self.seams.log.arrivals(partition),
+                stop: stop.subscribe(),
+                upstream_ended: std::mem::replace(&mut upstream, next_upstream),
+                retry_for: self.config.retry_for,
+                counted,
+                declared_seen: 0,
+                ended,
+            };
+            tasks.spawn(task.run());
+        }
+        tasks
+    }
+
+    async fn partition_config(&self, partition: u32) -> Result<PartitionConfig, StageError> {
+        let origin = names::origin(&self.config.log_name, partition);
+        let since = tokio::time::Instant::now();
+        let archived = loop {
+            match newest_checkpoint(self.seams.vault.as_ref(), &origin, partition).await {
+                Err(StageError::Retry { what, source }) if since.elapsed() > self.config.retry_for => {
+                    return Err(given_up(what, source, self.config.retry_for));
+                }
+                Err(StageError::Retry { what, .. }) => {
+                    tracing::warn!(partition, what, "looking at the archive again");
+                    for stage in &self.config.stages {
+                        self.status
+                            .set(*stage, partition, Doing::Retrying(what.clone()), 0);
+                    }
+                    tokio::time::sleep(RETRY_PAUSE_MAX).await;
+                }
+                archived => break archived?,
+            }
+        };
+        Ok(PartitionConfig {
+            origin,
+            partition,
+            limits: Limits::default(),
+            window_entries_max: self.config.window_entries_max,
+            archived,
+        })
+    }
+
+    fn runner(&self, stage: StageName, partition: PartitionConfig) -> Runner {
+        let Seams {
+            log,
+            vault,
+            signer,
+            clock,
+        } = self.seams.clone();
+        match stage {
+            StageName::Seal => Runner::Seal(Box::new(Sealer::new(
+                log,
+                signer,
+                clock,
+                os_random(),
+                partition,
+                self.config.seal.clone(),
+            ))),
+            StageName::Notarize => Runner::Notarize(Box::new(Notary::new(
+                log,
+                signer,
+                clock,
+                partition,
+                self.config.notarize.clone(),
+            ))),
+            StageName::Archive => Runner::Archive(Box::new(Archiver::new(
+                log,
+                vault,
+                partition,
+                self.config.classes.clone(),
+            ))),
+        }
+    }
+}
+
+fn os_random() -> Random {
+    Box::new(|| {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| StageError::Fatal {
+            what: format!("the system gives no random bytes: {error}"),
+            source: None,
+        })?;
+        Ok(bytes)
+    })
+}

@@ -1,0 +1,126 @@
+//! Events of a stock Kafka producer, sealed by the real program, and judged by an oracle of what was sent and by `verify`.
+
+use super::stock_producer::StockProducer;
+use super::{Ledger, Running};
+use ledgerline::cli::demo::write_event;
+use ledgerline::ledger::canonical::{Limits, canonicalize};
+use ledgerline::ledger::partition::partition_of;
+use ledgerline::log::topic::AUDIT_EVENTS;
+use std::collections::BTreeMap;
+
+const PARTITIONS: u32 = 3;
+const TENANTS: u64 = 25;
+
+/// What was sent, by tenant, in order.
+#[derive(Default)]
+pub struct Oracle {
+    pub events: BTreeMap<String, Vec<String>>,
+    next: u64,
+}
+
+impl Oracle {
+    /// Sends `count` more events.
+    pub fn produce(&mut self, producer: &StockProducer, count: u64) {
+        for n in self.next..self.next + count {
+            let mut line = Vec::new();
+            write_event(n, TENANTS, &mut line);
+            let event = line.trim_ascii();
+            let tenant = self.remember(event);
+            producer.send(&tenant, event);
+        }
+        self.next += count;
+        producer.finish();
+    }
+
+    /// An event that is sent now, by whomever; its tenant.
+    fn remember(&mut self, event: &[u8]) -> String {
+        let canonical = String::from_utf8(canonicalize(event, &Limits::default()).unwrap()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&canonical).unwrap();
+        let tenant = value["tenant_id"].as_str().unwrap().to_owned();
+        self.events.entry(tenant.clone()).or_default().push(canonical);
+        tenant
+    }
+
+    pub fn count(&self) -> u64 {
+        self.events.values().map(|events| events.len() as u64).sum()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_stock_producer_are_sealed_archived_and_verified() {
+    let ledger = Ledger::make(PARTITIONS).await;
+    let running = Running::new(&ledger);
+    let service = running.start("");
+    let producer = StockProducer::new(&ledger.topic(AUDIT_EVENTS));
+    let mut oracle = Oracle::default();
+    oracle.produce(&producer, 500);
+    running.wait_until_sealed(&[&service], oracle.count());
+    running.stop(service);
+    let sealed = running.drain_and_read();
+    assert_eq!(sealed.events, oracle.events);
+    assert_eq!(
+        (
+            sealed.count("duplicate"),
+            sealed.count("rejected"),
+            sealed.count("rerouted")
+        ),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_a_producer_does_wrong_is_sealed_with_its_reason() {
+    let ledger = Ledger::make(PARTITIONS).await;
+    let running = Running::new(&ledger);
+    let producer = StockProducer::new(&ledger.topic(AUDIT_EVENTS));
+    let mut oracle = Oracle::default();
+    oracle.produce(&producer, 20);
+    let line = |n: u64| {
+        let mut line = Vec::new();
+        write_event(n, TENANTS, &mut line);
+        line.trim_ascii().to_vec()
+    };
+    // A wrong partition, with and without a key: sealed in the right one.
+    for n in 100..106 {
+        let event = line(n);
+        let tenant = oracle.remember(&event);
+        let wrong = (partition_of(&tenant, PARTITIONS) + 1) % PARTITIONS;
+        let key = (n % 2 == 0).then_some(tenant.as_str());
+        producer.send_to(i32::try_from(wrong).unwrap(), key, Some(&event));
+    }
+    // No key, by chance in the right partition.
+    let event = line(200);
+    let tenant = oracle.remember(&event);
+    producer.send_to(
+        i32::try_from(partition_of(&tenant, PARTITIONS)).unwrap(),
+        None,
+        Some(&event),
+    );
+    producer.finish();
+    // The same event again, another event under its id, a tombstone, and no JSON.
+    let of_tenant = i32::try_from(partition_of(&tenant, PARTITIONS)).unwrap();
+    producer.send_to(of_tenant, Some(&tenant), Some(&event));
+    let other = String::from_utf8(event)
+        .unwrap()
+        .replacen("\"action\":\"", "\"action\":\"not.", 1);
+    producer.send_to(of_tenant, Some(&tenant), Some(other.as_bytes()));
+    producer.send_to(0, Some("k"), None);
+    producer.send_to(1, Some("k"), Some(b"{"));
+    producer.finish();
+    let service = running.start("");
+    // Leaves of each partition beside the events: genesis and a source leaf or two; waited for by what is counted.
+    running.wait_until_sealed(&[&service], oracle.count());
+    running.wait_for_kind(&service, "rejected", 3);
+    running.stop(service);
+    let sealed = running.drain_and_read();
+    assert_eq!(sealed.events, oracle.events);
+    assert_eq!((sealed.count("rerouted"), sealed.count("duplicate")), (6, 1));
+    let mut rejected = sealed.rejected.clone();
+    rejected.sort();
+    let expected = [
+        ("conflict", other.into_bytes()),
+        ("empty", Vec::new()),
+        ("invalid_json", b"{".to_vec()),
+    ];
+    assert_eq!(rejected, expected);
+}
