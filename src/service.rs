@@ -23,6 +23,7 @@ use crate::stages::StageError;
 use crate::stages::restore::ledger_name;
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -191,6 +192,8 @@ pub async fn run(
     let mut settled = assignments.settled();
     let work = Arc::new(Work::new(config, seams, Arc::clone(&status), ending));
     let mut partitions = JoinSet::new();
+    // Held at some time and not worked to its end: where the input ends, they are waited for.
+    let mut unfinished = BTreeSet::new();
     let mut outcome = Ok(());
     loop {
         tokio::select! {
@@ -208,6 +211,7 @@ pub async fn run(
                     // All are counted before any is worked on, so that none seems to be the last one for a moment.
                     let counted: Vec<_> = granted.into_iter().map(|lease| (lease, work.enter())).collect();
                     for (lease, stages) in counted {
+                        unfinished.insert(lease.partition());
                         partitions.spawn(Arc::clone(&work).partition(lease, stages));
                     }
                 }
@@ -216,16 +220,21 @@ pub async fn run(
                     outcome = outcome.and(Err(error.into()));
                 }
             },
-            ended = partitions.join_next(), if !partitions.is_empty() => {
-                let ended = ended.unwrap_or(Ok(Ok(())));
-                let ended = ended.unwrap_or_else(|error| Err(ended_unexpectedly(error)));
-                if ended.is_err() {
-                    work.abort();
+            Some(ended) = partitions.join_next() => {
+                match ended.unwrap_or_else(|error| Err(ended_unexpectedly(error))) {
+                    Ok((partition, true)) => {
+                        unfinished.remove(&partition);
+                    }
+                    Ok((_, false)) => {}
+                    Err(error) => {
+                        work.abort();
+                        outcome = outcome.and(Err(error));
+                    }
                 }
-                outcome = outcome.and(ended);
             }
         }
-        if partitions.is_empty() && work.is_last() && !status.is_waiting() {
+        let all_done = work.is_to_end() && unfinished.is_empty() && !status.is_waiting();
+        if partitions.is_empty() && (work.is_aborted() || all_done) {
             break;
         }
     }

@@ -29,7 +29,7 @@ use group::Member;
 use producer::Producer;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use reads::{Reads, Wanted};
 use std::collections::HashMap;
@@ -142,8 +142,16 @@ impl KafkaLog {
     }
 
     async fn count(&self, topic: &'static str) -> Result<u32, LogError> {
-        let count = self.asking()?.partitions(topic).await?;
-        let count = count.ok_or_else(|| self.missing(topic, None))?;
+        let Some(count) = self.asking()?.partitions(topic).await? else {
+            if self.counts().contains_key(topic) {
+                // It was there before: a broker that begins may not know all of them yet.
+                return Err(self.failure().of(
+                    &format!("looking up {}", self.config.topic(topic)),
+                    KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition),
+                ));
+            }
+            return Err(self.missing(topic, None));
+        };
         if let Some(wanted) = self.partitions.filter(|wanted| *wanted != count) {
             let name = self.config.topic(topic);
             return Err(LogError::Fatal {
@@ -273,7 +281,11 @@ impl Log for KafkaLog {
     }
 
     async fn prepare(&self) -> Result<(), LogError> {
-        let cluster = Cluster::with(Arc::clone(&self.config), Arc::clone(&self.troubles))?;
+        let cluster = Cluster::with(
+            Arc::clone(&self.config),
+            Arc::clone(&self.troubles),
+            self.asking()?,
+        )?;
         let faults = topics::faults(&cluster.find().await?.topics);
         if faults.is_empty() {
             return Ok(());

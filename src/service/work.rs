@@ -52,9 +52,9 @@ impl Work {
         *self.aborted.borrow()
     }
 
-    /// Whether partitions that have ended are not followed by others.
-    pub fn is_last(&self) -> bool {
-        self.is_aborted() || *self.input_ended.borrow()
+    /// Whether no more input will come.
+    pub fn is_to_end(&self) -> bool {
+        *self.input_ended.borrow()
     }
 
     /// Counts one more partition for each stage.
@@ -65,27 +65,28 @@ impl Work {
             .collect()
     }
 
-    /// Works on a partition for as long as it is held.
+    /// Works on a partition for as long as it is held. Answers which it was, and whether all of its input was archived.
     pub async fn partition(
         self: Arc<Self>,
         mut lease: Lease,
         stages: Vec<(StageName, Counted)>,
-    ) -> Result<(), StageError> {
+    ) -> Result<(u32, bool), StageError> {
         let partition = lease.partition();
-        let outcome = tokio::select! {
-            outcome = self.stages(lease.clone(), stages) => outcome,
+        let finished = tokio::select! {
+            finished = self.stages(lease.clone(), stages) => finished?,
             () = lease.lost() => {
                 tracing::warn!(partition, "lost: what was under way is dropped");
-                Ok(())
+                false
             }
         };
-        if !self.is_last() {
+        if !finished && !self.is_aborted() {
             self.status.remove(partition);
         }
-        outcome
+        Ok((partition, finished))
     }
 
-    async fn stages(&self, mut lease: Lease, stages: Vec<(StageName, Counted)>) -> Result<(), StageError> {
+    /// Whether every stage came to its end by itself.
+    async fn stages(&self, mut lease: Lease, stages: Vec<(StageName, Counted)>) -> Result<bool, StageError> {
         let partition = lease.partition();
         let mut aborted = self.aborted.subscribe();
         let mut ending = pin!(async move {
@@ -99,7 +100,7 @@ impl Work {
         }
         let config = tokio::select! {
             config = self.partition_config(partition) => config?,
-            () = &mut ending => return Ok(()),
+            () = &mut ending => return Ok(false),
         };
         let stop = watch::channel(false).0;
         let mut tasks = self.tasks(partition, &config, stages, &stop);
@@ -110,7 +111,7 @@ impl Work {
                     stop.send_replace(true);
                 }
                 ended = tasks.join_next() => {
-                    let Some(ended) = ended else { return outcome };
+                    let Some(ended) = ended else { return outcome.map(|()| !*stop.borrow()) };
                     let ended = ended.unwrap_or_else(|error| Err(ended_unexpectedly(error)));
                     if ended.is_err() {
                         stop.send_replace(true);

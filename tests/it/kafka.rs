@@ -101,7 +101,7 @@ impl Ledger {
     pub fn url(&self, more: &str) -> String {
         let brokers = stack("LEDGERLINE_TEST_KAFKA");
         format!(
-            "kafka://{brokers}/?topic.prefix={}&session.timeout.ms=1000&{more}",
+            "kafka://{brokers}/?topic.prefix={}&session.timeout.ms=3000&{more}",
             self.prefix
         )
     }

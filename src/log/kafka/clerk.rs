@@ -3,6 +3,8 @@
 
 use super::client::{self, ASK_PATIENCE, Troubles};
 use super::failure::Failure;
+use super::topics::FoundTopic;
+use super::topics::cluster::Found;
 use super::url::KafkaConfig;
 use crate::log::{Committed, LogError, Offset};
 use rdkafka::client::ClientContext;
@@ -18,6 +20,9 @@ use tokio::sync::Semaphore;
 const ASKED_AT_ONCE: usize = 8;
 /// Reports of librdkafka that are read behind each question.
 const REPORTS_MAX: usize = 100;
+
+/// A poll that gives nothing may have heard of something all the same.
+const SILENT_POLLS: u32 = 3;
 
 /// A consumer of `group` that never joins it.
 #[derive(Clone)]
@@ -72,6 +77,39 @@ impl Clerk {
                 Some(rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => Ok(None),
                 Some(error) => Err(KafkaError::MetadataFetch(error.into())),
             }
+        })
+        .await
+    }
+
+    /// The brokers, and those of `topics` that there are, with their places but not their settings.
+    pub async fn topics(&self, topics: &'static [&'static str]) -> Result<Found, LogError> {
+        let config = Arc::clone(&self.config);
+        self.ask("looking up the topics", move |consumer| {
+            let metadata = consumer.fetch_metadata(None, ASK_PATIENCE)?;
+            let mut found = Found {
+                brokers: metadata.brokers().len(),
+                ..Found::default()
+            };
+            for topic in topics {
+                let name = config.topic(topic);
+                let Some(known) = metadata.topics().iter().find(|known| known.name() == name) else {
+                    continue;
+                };
+                let replicas = known
+                    .partitions()
+                    .iter()
+                    .map(|partition| partition.replicas().len());
+                let place = FoundTopic {
+                    partitions: u32::try_from(known.partitions().len()).unwrap_or(u32::MAX),
+                    replication: replicas
+                        .min()
+                        .and_then(|least| u32::try_from(least).ok())
+                        .unwrap_or(0),
+                    settings: None,
+                };
+                found.topics.insert(topic, place);
+            }
+            Ok(found)
         })
         .await
     }
@@ -138,8 +176,15 @@ impl Clerk {
         let consumer = Arc::clone(&self.consumer);
         let asked = tokio::task::spawn_blocking(move || {
             let answer = call(&consumer);
+            // What it reports is heard only here: why an answer did not come, above all.
+            let mut silent = 0;
             for _ in 0..REPORTS_MAX {
-                if consumer.poll(Duration::ZERO).is_none() {
+                silent = if consumer.poll(Duration::ZERO).is_none() {
+                    silent + 1
+                } else {
+                    0
+                };
+                if silent == SILENT_POLLS {
                     break;
                 }
             }

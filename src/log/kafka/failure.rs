@@ -48,9 +48,6 @@ impl Failure<'_> {
     pub fn for_good(self, doing: &str, code: Code) -> Option<String> {
         let cluster = self.cluster();
         Some(match code {
-            Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => format!(
-                "{doing}: {cluster} has no such topic or partition; `ledgerline topics apply` makes the topics that are missing"
-            ),
             Code::TopicAuthorizationFailed => format!(
                 "{doing}: {cluster} refuses this user the topic; grant it read, write and describe (ACL)"
             ),
@@ -89,9 +86,12 @@ impl Failure<'_> {
     }
 
     fn why(self, error: &KafkaError) -> String {
-        let error = error
-            .rdkafka_error_code()
-            .map_or_else(|| error.to_string(), |code| code.to_string());
+        let code = error.rdkafka_error_code();
+        let mut error = code.map_or_else(|| error.to_string(), |code| code.to_string());
+        // Brokers say so for a moment when they begin, and for good where the topic was deleted.
+        if let Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) = code {
+            error.push_str("; where the topic was deleted, `ledgerline topics apply` makes it again");
+        }
         match self.troubles.recent() {
             Some(trouble) => format!("{error}; {}", trouble.what),
             None => error,

@@ -429,7 +429,7 @@ impl Assigned {
     /// Puts what was taken where readers find it, and pauses what they do not keep up with.
     fn store(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>, taken: Vec<Taken>) {
         let mut full = Vec::new();
-        let mut touched: Vec<u32> = Vec::new();
+        let (mut touched, mut filled): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         {
             let mut streams = shared.streams();
             for one in taken {
@@ -440,7 +440,7 @@ impl Assigned {
                         };
                         stream.window.push(record);
                         stream.proving_to = None;
-                        touched.push(partition);
+                        filled.push(partition);
                     }
                     Taken::End(partition) => {
                         let Some(stream) = self.current(&mut streams, partition) else {
@@ -460,6 +460,8 @@ impl Assigned {
                     }
                 }
             }
+            filled.dedup();
+            touched.extend(&filled);
             touched.sort_unstable();
             touched.dedup();
             let limit = stream_bytes_max(streams.len());
@@ -478,7 +480,7 @@ impl Assigned {
             }
         }
         shared.troubles.clear();
-        shared.arrivals.ring(&touched);
+        shared.arrivals.ring(&filled);
         if !full.is_empty() {
             heed(shared, "pausing", consumer.pause(&list(&shared.name, &full)));
         }

@@ -1,7 +1,8 @@
 //! The topics of a cluster: as they are, and changed as planned.
 
 use super::{Action, Change, FoundTopic, WantedTopic};
-use crate::log::kafka::client::{self, ASK_PATIENCE, Troubles};
+use crate::log::kafka::clerk::Clerk;
+use crate::log::kafka::client::{self, Troubles};
 use crate::log::kafka::failure::Failure;
 use crate::log::kafka::url::KafkaConfig;
 use crate::log::{LogError, topic};
@@ -22,7 +23,8 @@ const CHANGE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 pub struct Cluster {
     config: Arc<KafkaConfig>,
     troubles: Arc<Troubles>,
-    admin: Arc<AdminClient<Context>>,
+    clerk: Clerk,
+    admin: AdminClient<Context>,
 }
 
 /// What a cluster has.
@@ -36,12 +38,15 @@ impl Cluster {
     /// # Errors
     /// Where the settings are not good for a client.
     pub fn new(config: KafkaConfig) -> Result<Self, LogError> {
-        Self::with(Arc::new(config), Arc::new(Troubles::default()))
+        let (config, troubles) = (Arc::new(config), Arc::new(Troubles::default()));
+        let clerk = Clerk::new(Arc::clone(&config), Arc::clone(&troubles), &config.group_id)?;
+        Self::with(config, troubles, clerk)
     }
 
     pub(in crate::log::kafka) fn with(
         config: Arc<KafkaConfig>,
         troubles: Arc<Troubles>,
+        clerk: Clerk,
     ) -> Result<Self, LogError> {
         let context = Context(Arc::clone(&troubles));
         let admin = client::quiet_settings(&config)?
@@ -53,13 +58,14 @@ impl Cluster {
         Ok(Self {
             config,
             troubles,
-            admin: Arc::new(admin),
+            clerk,
+            admin,
         })
     }
 
     /// The ledger's topics, as far as there are any, with all their settings.
     pub async fn find(&self) -> Result<Found, LogError> {
-        let mut found = self.places().await?;
+        let mut found = self.clerk.topics(&topic::ALL).await?;
         for (topic, found) in &mut found.topics {
             found.settings = self.settings(topic).await?.map(|resource| {
                 let value = |entry: rdkafka::admin::ConfigEntry| Some((entry.name, entry.value?));
@@ -67,44 +73,6 @@ impl Cluster {
             });
         }
         Ok(found)
-    }
-
-    async fn places(&self) -> Result<Found, LogError> {
-        let (admin, config) = (Arc::clone(&self.admin), Arc::clone(&self.config));
-        let asked = tokio::task::spawn_blocking(move || {
-            let metadata = admin.inner().fetch_metadata(None, ASK_PATIENCE)?;
-            let mut found = Found {
-                brokers: metadata.brokers().len(),
-                ..Found::default()
-            };
-            for topic in topic::ALL {
-                let name = config.topic(topic);
-                let Some(known) = metadata.topics().iter().find(|known| known.name() == name) else {
-                    continue;
-                };
-                let replicas = known
-                    .partitions()
-                    .iter()
-                    .map(|partition| partition.replicas().len());
-                let place = FoundTopic {
-                    partitions: u32::try_from(known.partitions().len()).unwrap_or(u32::MAX),
-                    replication: replicas
-                        .min()
-                        .and_then(|least| u32::try_from(least).ok())
-                        .unwrap_or(0),
-                    settings: None,
-                };
-                found.topics.insert(topic, place);
-            }
-            Ok::<_, KafkaError>(found)
-        });
-        match asked.await {
-            Ok(found) => found.map_err(|error| self.failure().of("looking up the topics", error)),
-            Err(error) => Err(LogError::Retry {
-                what: format!("looking up the topics: {error}"),
-                source: Some(error.into()),
-            }),
-        }
     }
 
     /// `None` where this user may not ask.
