@@ -260,7 +260,13 @@ impl LogConfig {
         }
         parse_url(Some(text), "sqlite:", "sqlite:ledger.db")
             .map(Self::Embedded)
-            .map_err(|what| format!("{what}; or begin with {}, for example {}", url::SCHEME, url::EXAMPLE))
+            .map_err(|what| {
+                format!(
+                    "{what}; or begin with {}, for example {}",
+                    url::SCHEME,
+                    url::EXAMPLE
+                )
+            })
     }
 }
 

@@ -266,7 +266,7 @@ async fn make_ready(config: &Config, seams: &Seams, status: &Status) -> Result<A
             Err(error @ LogError::Retry { .. }) => {
                 let what = error.to_string();
                 if since.elapsed() > config.retry_for {
-                    return Err(given_up(what, Some(error.into()), config.retry_for));
+                    return Err(given_up(&what, Some(error.into()), config.retry_for));
                 }
                 tracing::warn!(what, "not ready yet");
                 status.wait_for(Some(what));

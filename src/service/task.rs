@@ -152,7 +152,7 @@ impl Task {
                 Err(StageError::Retry { what, source }) => {
                     let since = *failing_since.get_or_insert_with(tokio::time::Instant::now);
                     if since.elapsed() > self.retry_for {
-                        return Err(given_up(what, source, self.retry_for));
+                        return Err(given_up(&what, source, self.retry_for));
                     }
                     let (stage, partition) = (self.stage.as_str(), self.partition);
                     tracing::warn!(stage, partition, what, "trying again");
@@ -231,11 +231,7 @@ impl Task {
 }
 
 /// What has not worked for so long ends the process, so that a supervisor and a person know.
-pub(super) fn given_up(
-    what: String,
-    source: Option<crate::log::BoxError>,
-    retry_for: Duration,
-) -> StageError {
+pub(super) fn given_up(what: &str, source: Option<crate::log::BoxError>, retry_for: Duration) -> StageError {
     let what = format!("{what}; it has not worked for {} s", retry_for.as_secs());
     StageError::Fatal { what, source }
 }

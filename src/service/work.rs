@@ -160,7 +160,7 @@ impl Work {
         let archived = loop {
             match newest_checkpoint(self.seams.vault.as_ref(), &origin, partition).await {
                 Err(StageError::Retry { what, source }) if since.elapsed() > self.config.retry_for => {
-                    return Err(given_up(what, source, self.config.retry_for));
+                    return Err(given_up(&what, source, self.config.retry_for));
                 }
                 Err(StageError::Retry { what, .. }) => {
                     tracing::warn!(partition, what, "looking at the archive again");

@@ -309,7 +309,7 @@ fn take(consumer: &BaseConsumer<Context>) -> Vec<Taken> {
             None => empty += 1,
             Some(Ok(message)) => taken.extend(record(&message)),
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                taken.extend(u32::try_from(partition).ok().map(Taken::End))
+                taken.extend(u32::try_from(partition).ok().map(Taken::End));
             }
             Some(Err(error)) => {
                 if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {

@@ -203,7 +203,9 @@ impl ConsumerContext for Context {
                 }
                 let new = partitions(list);
                 tracing::info!(partitions = ?new, "partitions taken");
-                new.into_iter().for_each(|partition| self.grants.grant(partition));
+                for partition in new {
+                    self.grants.grant(partition);
+                }
                 self.grants.settle();
             }
             Rebalance::Revoke(_) | Rebalance::Error(_) => {}
