@@ -233,7 +233,8 @@ pub async fn run(
                 }
             }
         }
-        let all_done = work.is_to_end() && unfinished.is_empty() && !status.is_waiting();
+        let all_done =
+            work.is_to_end() && unfinished.is_empty() && !status.is_waiting() && assignments.is_empty();
         if partitions.is_empty() && (work.is_aborted() || all_done) {
             break;
         }

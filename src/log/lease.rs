@@ -123,9 +123,20 @@ impl Assignments {
         self.settled.clone()
     }
 
+    /// Whether every partition that was granted by now was taken by [`Self::next`].
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.granted.is_empty()
+    }
+
     /// Leaves the group. The leases MUST have been dropped.
-    pub fn leave(mut self) {
-        if let Some(membership) = self.membership.take() {
+    pub fn leave(self) {
+        let Self {
+            granted, membership, ..
+        } = self;
+        // Leases that nobody took end here.
+        drop(granted);
+        if let Some(membership) = membership {
             membership.leave();
         }
     }
