@@ -249,7 +249,12 @@ impl<'f, 'v> Turns<'f, 'v> {
         if turn.next == number {
             turn.fold(waiting);
         }
-        Some(turn.stop.is_none())
+        let going = turn.stop.is_none();
+        if !going {
+            // Others may wait for a turn that will not come.
+            self.changed.notify_all();
+        }
+        Some(going)
     }
 
     /// Folds the step in its turn, with all behind it that are done; before its turn, leaves it to the thread whose step comes before.
