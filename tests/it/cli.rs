@@ -912,8 +912,10 @@ fn refused_lines_go_to_a_device_as_it_is() {
     assert_eq!(status, Some(3), "{said}");
     assert!(!Path::new("/dev/full.1").exists());
     assert!(!said.contains("line 0"), "{said}");
+    // Written whole, and yet no line was accepted.
     let (status, said) = ingest("/dev/null");
-    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(!Path::new("/dev/null.1").exists());
 }
 
 #[test]

@@ -148,3 +148,16 @@ fn numbers_keys_and_ids_of_a_leaf_have_their_bounds() {
     assert_eq!((rerouted(0), rerouted(4_095)), (Ok(()), Ok(())));
     assert_eq!(rerouted(4_096), Err(LeafError::Member("partition")));
 }
+
+#[test]
+fn a_hold_is_laid_and_lifted() {
+    for on in [true, false] {
+        let leaf = Leaf {
+            index: 5,
+            origin: "a/0",
+            sealed_at: 0,
+            body: Body::Hold { class: "long", on },
+        };
+        assert_eq!(Leaf::parse(&leaf.to_bytes()), Ok(leaf));
+    }
+}

@@ -276,8 +276,8 @@ impl<'a> Members<'a> {
             keys.push(members.key()?);
             match after.strip_prefix(',') {
                 Some(next) => rest = next,
-                None if after.is_empty() => return Ok(keys),
-                None => break,
+                // Something else than the array's end is not written again, so the comparison refuses it.
+                None => return Ok(keys),
             }
         }
         Err(LeafError::Member(name))

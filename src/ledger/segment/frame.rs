@@ -354,6 +354,11 @@ mod tests {
         assert_eq!(reader.next_line().unwrap(), Some(&b"one"[..]));
         assert_eq!(reader.next_line().unwrap(), Some(&b"two"[..]));
         assert_eq!(reader.next_line().unwrap(), None);
+        let followed = [&good[..], b"x"].concat();
+        let mut reader = LineReader::open(Drip(&followed, false)).unwrap();
+        assert_eq!(reader.next_line().unwrap(), Some(&b"one"[..]));
+        assert_eq!(reader.next_line().unwrap(), Some(&b"two"[..]));
+        assert!(matches!(reader.next_line(), Err(FrameError::Trailing)));
         assert!(matches!(LineReader::open(Broken), Err(FrameError::Read(_))));
     }
 
