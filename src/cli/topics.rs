@@ -129,7 +129,7 @@ fn table(changes: &[Change], config: &KafkaConfig, dry_run: bool) -> String {
         }));
         lines.extend(change.notes.iter().map(|note| format!("  note: {note}")));
     }
-    let changed = changes
+    let count = changes
         .iter()
         .filter(|change| change.action != Action::Keep)
         .count();
@@ -138,7 +138,7 @@ fn table(changes: &[Change], config: &KafkaConfig, dry_run: bool) -> String {
     } else {
         "made or changed"
     };
-    lines.push(format!("{changed} of {} topics {tense}\n", changes.len()));
+    lines.push(format!("{count} of {} topics {tense}\n", changes.len()));
     lines.join("\n")
 }
 

@@ -15,12 +15,12 @@ use ledgerline::log::kafka::topics::{TopicOptions, plan, wanted};
 use ledgerline::log::kafka::url::KafkaConfig;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Held by every test that uses the broker; a test that kills it waits until it has it alone.
-static BROKER: RwLock<()> = RwLock::new(());
+static BROKER: RwLock<()> = RwLock::const_new(());
 
 /// What `tests/stack env` says of its Kafka.
 ///
@@ -33,8 +33,8 @@ pub fn stack(name: &str) -> String {
 }
 
 /// The broker for one test alone.
-pub fn broker_alone() -> RwLockWriteGuard<'static, ()> {
-    BROKER.write().unwrap_or_else(PoisonError::into_inner)
+pub async fn broker_alone() -> RwLockWriteGuard<'static, ()> {
+    BROKER.write().await
 }
 
 /// A name that no other test, nor an earlier run, has.
@@ -56,8 +56,7 @@ pub struct Ledger {
 impl Ledger {
     /// Makes topics of `partitions` each.
     pub async fn make(partitions: u32) -> Self {
-        let broker = BROKER.read().unwrap_or_else(PoisonError::into_inner);
-        let ledger = Self::none(Some(broker));
+        let ledger = Self::none(Some(BROKER.read().await));
         ledger.make_topics(partitions).await;
         ledger
     }
@@ -70,9 +69,8 @@ impl Ledger {
     }
 
     /// A name without topics.
-    pub fn without_topics() -> Self {
-        let broker = BROKER.read().unwrap_or_else(PoisonError::into_inner);
-        Self::none(Some(broker))
+    pub async fn without_topics() -> Self {
+        Self::none(Some(BROKER.read().await))
     }
 
     fn none(broker: Option<RwLockReadGuard<'static, ()>>) -> Self {
@@ -151,30 +149,6 @@ impl<'l> Running<'l> {
             .unwrap_or_else(|logs| panic!("it does not start:\n{logs}"))
     }
 
-    /// Waits until instances that were started with nothing sealed have sealed so many entries together.
-    pub fn wait_until_sealed(&self, services: &[&Service], entries: u64) {
-        let (last, others) = services.split_last().expect("an instance");
-        last.wait_for("/metrics", |metrics| {
-            let of_others: f64 = others
-                .iter()
-                .map(|service| sealed_entries(&service.get("/metrics").1))
-                .sum();
-            (sealed_entries(metrics) + of_others) as u64 >= entries
-        });
-    }
-
-    pub fn wait_for_kind(&self, service: &Service, kind: &str, count: u64) {
-        let name = format!("ledgerline_sealed_records_total{{kind=\"{kind}\"}}");
-        service.wait_for("/metrics", |metrics| metric(metrics, &name) as u64 >= count);
-    }
-
-    /// Ends an instance in order.
-    pub fn stop(&self, service: Service) {
-        service.signal("TERM");
-        let (status, logs) = service.wait();
-        assert!(status.success(), "{status}\n{logs}");
-    }
-
     /// Archives what is not archived yet, and reads the archive.
     pub fn drain_and_read(&self) -> Sealed {
         let at = |name: &str| self.dir.path().join(name).display().to_string();
@@ -190,6 +164,30 @@ impl<'l> Running<'l> {
         });
         read_archive(&self.dir.path().join("archive"))
     }
+}
+
+/// Waits until instances that were started with nothing sealed have sealed so many entries together.
+pub fn wait_until_sealed(services: &[&Service], entries: u64) {
+    let (last, others) = services.split_last().expect("an instance");
+    last.wait_for("/metrics", |metrics| {
+        let of_others: f64 = others
+            .iter()
+            .map(|service| sealed_entries(&service.get("/metrics").1))
+            .sum();
+        (sealed_entries(metrics) + of_others) as u64 >= entries
+    });
+}
+
+pub fn wait_for_kind(service: &Service, kind: &str, count: u64) {
+    let name = format!("ledgerline_sealed_records_total{{kind=\"{kind}\"}}");
+    service.wait_for("/metrics", |metrics| metric(metrics, &name) as u64 >= count);
+}
+
+/// Ends an instance in order.
+pub fn stop(service: Service) {
+    service.signal("TERM");
+    let (status, logs) = service.wait();
+    assert!(status.success(), "{status}\n{logs}");
 }
 
 fn sealed_entries(metrics: &str) -> f64 {

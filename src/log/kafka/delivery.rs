@@ -103,7 +103,7 @@ impl Batch {
     }
 
     fn advance(&self, state: &State) {
-        let stage = if state.closed && state.answered == state.sent {
+        let reached = if state.closed && state.answered == state.sent {
             Stage::All
         } else if state.answered > 0 {
             Stage::First
@@ -111,8 +111,8 @@ impl Batch {
             Stage::Nothing
         };
         self.stage.send_if_modified(|known| {
-            let forward = *known < stage;
-            *known = stage.max(*known);
+            let forward = *known < reached;
+            *known = reached.max(*known);
             forward
         });
     }

@@ -181,9 +181,9 @@ impl ConsumerContext for Context {
         match rebalance {
             Rebalance::Assign(_) | Rebalance::Error(_) => {}
             Rebalance::Revoke(list) if member.assignment_lost() => {
-                let lost = partitions(list);
-                tracing::warn!(partitions = ?lost, "the group counts this process as gone: what it does on these partitions is dropped");
-                self.grants.lose(&lost);
+                let gone = partitions(list);
+                tracing::warn!(partitions = ?gone, "the group counts this process as gone: what it does on these partitions is dropped");
+                self.grants.lose(&gone);
             }
             Rebalance::Revoke(list) => {
                 let ending = partitions(list);

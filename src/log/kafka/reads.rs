@@ -96,15 +96,15 @@ impl Reads {
                 Look::Wait(changes) => changes,
             };
             // The sender goes when the partition is placed anew: looked at again then.
-            let changed = timeout_at(asked_at.min(deadline), changes.changed()).await;
-            if changed.is_err() && Instant::now() >= deadline {
+            let told = timeout_at(asked_at.min(deadline), changes.changed()).await;
+            if told.is_err() && Instant::now() >= deadline {
                 let doing = format!(
                     "reading {}/{partition} from offset {from}",
                     self.config.topic(topic)
                 );
                 return Err(self.failure().no_answer(&doing));
             }
-            if changed.is_err() {
+            if told.is_err() {
                 fetcher.prove_end(partition, known_end);
                 asked_at = deadline;
             }

@@ -363,14 +363,14 @@ mod tests {
         set(&mut found, topic::AUDIT_EVENTS, "retention.ms", "1000");
         set(&mut found, topic::AUDIT_EVENTS, "max.message.bytes", "99999999");
         let changes = plan(&wanted(&TopicOptions::default()), &found).unwrap();
-        let changed: Vec<_> = changes
+        let altered: Vec<_> = changes
             .iter()
             .filter(|change| change.action == Action::Alter)
             .collect();
-        assert_eq!(changed.len(), 1);
+        assert_eq!(altered.len(), 1);
         let seven_days = (7 * DAY_MS).to_string();
         assert_eq!(
-            changed[0].settings,
+            altered[0].settings,
             [("retention.ms", Some("1000".to_owned()), seven_days)]
         );
         let given = TopicOptions {

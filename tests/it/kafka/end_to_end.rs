@@ -1,7 +1,7 @@
 //! Events of a stock Kafka producer, sealed by the real program, and judged by an oracle of what was sent and by `verify`.
 
 use super::stock_producer::StockProducer;
-use super::{Ledger, Running};
+use super::{Ledger, Running, stop, wait_for_kind, wait_until_sealed};
 use ledgerline::cli::demo::write_event;
 use ledgerline::ledger::canonical::{Limits, canonicalize};
 use ledgerline::ledger::partition::partition_of;
@@ -54,8 +54,8 @@ async fn events_of_a_stock_producer_are_sealed_archived_and_verified() {
     let producer = StockProducer::new(&ledger.topic(AUDIT_EVENTS));
     let mut oracle = Oracle::default();
     oracle.produce(&producer, 500);
-    running.wait_until_sealed(&[&service], oracle.count());
-    running.stop(service);
+    wait_until_sealed(&[&service], oracle.count());
+    stop(service);
     let sealed = running.drain_and_read();
     assert_eq!(sealed.events, oracle.events);
     assert_eq!(
@@ -109,9 +109,9 @@ async fn whatever_a_producer_does_wrong_is_sealed_with_its_reason() {
     producer.finish();
     let service = running.start("");
     // Leaves of each partition beside the events: genesis and a source leaf or two; waited for by what is counted.
-    running.wait_until_sealed(&[&service], oracle.count());
-    running.wait_for_kind(&service, "rejected", 3);
-    running.stop(service);
+    wait_until_sealed(&[&service], oracle.count());
+    wait_for_kind(&service, "rejected", 3);
+    stop(service);
     let sealed = running.drain_and_read();
     assert_eq!(sealed.events, oracle.events);
     assert_eq!((sealed.count("rerouted"), sealed.count("duplicate")), (6, 1));

@@ -33,9 +33,9 @@ async fn numbers(log: &dyn Log, topic: &str, from: u64, at_once: usize) -> Vec<u
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_at_many_places_at_once_each_read_everything_in_order() {
+    const RECORDS: usize = 6_000;
     let ledger = Ledger::make(1).await;
     let log = ledger.log();
-    const RECORDS: usize = 6_000;
     for from in (0..RECORDS).step_by(1_000) {
         log.append(LEDGER_ENTRIES, 0, batch(from, 1_000)).await.unwrap();
     }
@@ -60,9 +60,9 @@ async fn readers_at_many_places_at_once_each_read_everything_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_goes_back_and_forth_and_never_gets_what_was_under_way_for_another_place() {
+    const RECORDS: u64 = 3_000;
     let ledger = Ledger::make(1).await;
     let log = ledger.log();
-    const RECORDS: u64 = 3_000;
     for from in (0..RECORDS).step_by(1_000) {
         log.append(AUDIT_EVENTS, 0, batch(usize::try_from(from).unwrap(), 1_000))
             .await
@@ -141,7 +141,7 @@ async fn of_transactions_what_was_committed_is_read_and_markers_at_the_end_keep_
     let send = |value: &str| {
         producer
             .send(BaseRecord::<(), str>::to(&topic).partition(0).payload(value))
-            .unwrap()
+            .unwrap();
     };
     tokio::task::block_in_place(|| producer.init_transactions(PATIENCE).unwrap());
     for round in 0..3_u64 {

@@ -3,7 +3,7 @@
 
 use super::end_to_end::Oracle;
 use super::stock_producer::StockProducer;
-use super::{Ledger, Running, broker_alone, metric, stack};
+use super::{Ledger, Running, broker_alone, metric, stack, stop, wait_until_sealed};
 use crate::process::Service;
 use ledgerline::log::topic::AUDIT_EVENTS;
 use std::process::Command;
@@ -100,8 +100,10 @@ async fn an_owner_that_is_frozen_past_its_session_and_thawed_does_no_harm() {
         services.reverse();
     }
     oracle.produce(&producer, EVENTS_PER_ROUND);
-    running.wait_until_sealed(&[&services[0], &services[1]], oracle.count());
-    services.into_iter().for_each(|service| running.stop(service));
+    wait_until_sealed(&[&services[0], &services[1]], oracle.count());
+    for service in services {
+        stop(service);
+    }
     judge(&running, &oracle);
 }
 
@@ -121,7 +123,7 @@ async fn instances_that_come_and_go_hand_partitions_over() {
         wait_until_holds(&stays, |held| held < u64::from(PARTITIONS));
         oracle.produce(&producer, EVENTS_PER_ROUND);
         moments.wait(200);
-        running.stop(comes);
+        stop(comes);
         // It left in order: nobody waits for a timeout.
         wait_until_holds(&stays, |held| held == u64::from(PARTITIONS));
     }
@@ -131,13 +133,13 @@ async fn instances_that_come_and_go_hand_partitions_over() {
         metric(&metrics, "ledgerline_kafka_rebalances_total") >= 6.0,
         "{metrics}"
     );
-    running.stop(stays);
+    stop(stays);
     judge(&running, &oracle);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_is_killed_and_comes_back_is_waited_for() {
-    let broker = broker_alone();
+    let broker = broker_alone().await;
     let ledger = Ledger::make_alone(PARTITIONS, &broker).await;
     let running = Running::new(&ledger);
     let producer = StockProducer::new(&ledger.topic(AUDIT_EVENTS));
@@ -155,8 +157,8 @@ async fn a_broker_that_is_killed_and_comes_back_is_waited_for() {
     let up = Command::new(tests_stack).args(["up", "kafka"]).output().unwrap();
     assert!(up.status.success(), "{up:?}");
     let oracle = load.join().expect("the producer got its acknowledgements");
-    running.wait_until_sealed(&[&service], oracle.count());
-    running.stop(service);
+    wait_until_sealed(&[&service], oracle.count());
+    stop(service);
     judge(&running, &oracle);
 }
 
