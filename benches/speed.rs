@@ -1,6 +1,7 @@
 //! `cargo bench`: how fast Ledgerline is, as ratios in one run against bare ceilings on the same machine, medians of alternating rounds.
 //!
-//! `LEDGERLINE_BENCH_EVENTS` (default 1,000,000) sets the size of the end-to-end run. Nothing here passes or fails.
+//! `LEDGERLINE_BENCH_EVENTS` (default 1,000,000) sets the size of the end-to-end run. `cargo bench -- seal verify` measures only these of
+//! `seal`, `tenants`, `demo`, `verify` and `lag`. Nothing here passes or fails.
 
 #[path = "speed/demo.rs"]
 mod demo;
@@ -20,17 +21,34 @@ mod verify;
 use std::error::Error;
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let named: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let wanted = |part: &str| named.is_empty() || named.iter().any(|name| name == part);
     machine::print();
-    seal::print()?;
-    tenants::print();
+    if wanted("seal") {
+        seal::print()?;
+    }
+    if wanted("tenants") {
+        tenants::print();
+    }
     let events: u64 = match std::env::var("LEDGERLINE_BENCH_EVENTS") {
         Ok(text) => text.parse()?,
         Err(_) => 1_000_000,
     };
     let dir = tempfile::tempdir()?;
-    demo::print(dir.path(), events)?;
-    verify::print(&dir.path().join("demo/archive"))?;
-    lag::print()?;
+    if wanted("demo") {
+        demo::print(dir.path(), events)?;
+    } else if wanted("verify") {
+        demo::make(dir.path(), events)?;
+    }
+    if wanted("verify") {
+        verify::print(&dir.path().join(demo::WORK).join("archive"))?;
+    }
+    if wanted("lag") {
+        lag::print()?;
+    }
     Ok(())
 }
 

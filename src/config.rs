@@ -45,7 +45,13 @@ pub struct Settings {
     pub signing_key_path: Option<String>,
 
     /// The `kid` of the RSA key; without it the RFC 7638 thumbprint.
-    #[arg(long, env = "ISSUER_KID", value_name = "KID", hide_short_help = true)]
+    #[arg(
+        long,
+        env = "ISSUER_KID",
+        value_name = "KID",
+        allow_hyphen_values = true,
+        hide_short_help = true
+    )]
     pub issuer_kid: Option<String>,
 
     /// Size of an RSA key made on first use: 2048, 3072 or 4096 bits [default: 2048].
@@ -137,7 +143,7 @@ pub struct Settings {
     )]
     pub dedupe_entries_max: Option<String>,
 
-    /// Gives a tenant an archive class of its own, `TENANT=CLASS`; may be repeated, in the variable separated by commas.
+    /// Give a tenant an archive class of its own, `TENANT=CLASS`; may be repeated, in the variable separated by commas.
     #[arg(
         long,
         env = "LEDGERLINE_ARCHIVE_CLASS",
@@ -182,6 +188,8 @@ impl std::fmt::Display for Fault {
         write!(f, "--{} (or {}): {}", self.key, self.variable, self.what)
     }
 }
+
+impl std::error::Error for Fault {}
 
 /// All faults, one a line.
 #[must_use]
@@ -250,13 +258,24 @@ impl LogConfig {
             let config = KafkaConfig::parse(text, password.as_deref())?;
             return Ok(Self::Kafka(Box::new(config)));
         }
-        match text.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => Ok(Self::Embedded(PathBuf::from(path))),
-            Some(_) | None => Err(format!(
-                "must begin with sqlite: and name a path, or with {}, for example sqlite:ledger.db or {}",
-                url::SCHEME,
-                url::EXAMPLE
-            )),
+        parse_url(Some(text), "sqlite:", "sqlite:ledger.db")
+            .map(Self::Embedded)
+            .map_err(|what| {
+                format!(
+                    "{what}; or begin with {}, for example {}",
+                    url::SCHEME,
+                    url::EXAMPLE
+                )
+            })
+    }
+}
+
+/// What a message calls it; no password is part of it.
+impl std::fmt::Display for LogConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embedded(path) => write!(f, "{}", path.display()),
+            Self::Kafka(config) => f.write_str(&config.brokers),
         }
     }
 }
@@ -327,6 +346,37 @@ impl Settings {
             classes: r.classes(),
             retry_for: r.retry_for(),
             log_level: r.log_level(),
+        };
+        if r.faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(r.faults)
+        }
+    }
+}
+
+/// The settings that `ingest` reads, of the same meaning as in [`Config`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputConfig {
+    pub log: LogConfig,
+    pub partitions: Option<u32>,
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// As [`Self::check`], of what is read to append events.
+    ///
+    /// # Errors
+    /// Every setting of these that is missing or wrong.
+    pub fn check_input(&self) -> Result<InputConfig, Vec<Fault>> {
+        let mut r = Reader {
+            settings: self,
+            faults: Vec::new(),
+        };
+        let config = InputConfig {
+            log: r.log(),
+            partitions: r.partitions(),
+            limits: r.seal().limits,
         };
         if r.faults.is_empty() {
             Ok(config)
@@ -633,11 +683,18 @@ impl Reader<'_> {
 }
 
 /// The path behind a URL of the one scheme that exists so far.
-fn parse_url(text: Option<&str>, scheme: &str, example: &str) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub fn parse_url(text: Option<&str>, scheme: &str, example: &str) -> Result<PathBuf, String> {
     let Some(text) = text else {
         return Err(format!("is required, for example {example}"));
     };
     match text.strip_prefix(scheme) {
+        // In the way of http://host it would be a file in the root directory.
+        Some(path) if path.starts_with("//") => Err(format!(
+            "must name the path right behind {scheme}, for example {example} or {scheme}/var/lib/ledgerline/.."
+        )),
         Some(path) if !path.is_empty() => Ok(PathBuf::from(path)),
         Some(_) | None => Err(format!(
             "must begin with {scheme} and name a path, for example {example}"
@@ -664,6 +721,23 @@ mod tests {
         let config = settings().check().unwrap();
         assert_eq!((config.partitions, config.stages.len()), (None, 3));
         assert_eq!(config.signer, SignerConfig::Directory("k".into()));
+    }
+
+    #[test]
+    fn a_url_with_two_slashes_is_no_path_in_the_root_directory() {
+        for wrong in [
+            "sqlite://ledger.db",
+            "sqlite:///ledger.db",
+            "sqlite:",
+            "ledger.db",
+        ] {
+            assert!(
+                parse_url(Some(wrong), "sqlite:", "sqlite:ledger.db").is_err(),
+                "{wrong}"
+            );
+        }
+        let right = parse_url(Some("sqlite:/var/ledger.db"), "sqlite:", "sqlite:ledger.db");
+        assert_eq!(right, Ok(PathBuf::from("/var/ledger.db")));
     }
 
     #[test]

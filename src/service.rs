@@ -11,19 +11,22 @@ mod work;
 pub use status::{Doing, Status};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, LogConfig, SignerConfig, StageName};
+use crate::config::{Config, Fault, LogConfig, SignerConfig, StageName};
 use crate::ledger::key::PublicKey;
 use crate::log::embedded::EmbeddedLog;
 use crate::log::kafka::KafkaLog;
 use crate::log::lease::Assignments;
-use crate::log::{Log, LogError};
+use crate::log::{Log, LogError, topic};
 use crate::signing::Signer;
-use crate::signing::local::{LocalSigner, LocalSignerOptions};
+use crate::signing::local::{LocalKeysError, LocalSigner, LocalSignerOptions};
 use crate::stages::StageError;
+use crate::stages::restore::ledger_name;
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use task::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, given_up};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
@@ -31,6 +34,8 @@ use work::Work;
 
 /// Partitions of a new embedded log.
 const PARTITIONS_DEFAULT: u32 = 4;
+/// How long the end waits for the log to be let go.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The world that the stages work on.
 #[derive(Clone)]
@@ -55,6 +60,15 @@ impl Seams {
         })
     }
 
+    /// Lets the log go, once the stages have ended. What fails here loses nothing, so it is only said.
+    pub async fn close(&self) {
+        match tokio::time::timeout(CLOSE_TIMEOUT, self.log.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the log did not close as it should; nothing is lost"),
+            Err(_) => tracing::warn!("closing the log took too long and was given up; nothing is lost"),
+        }
+    }
+
     #[must_use]
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.signer.keys().into_iter().map(|held| held.key).collect()
@@ -64,16 +78,53 @@ impl Seams {
 /// The log. An embedded one that is not there is made with `partitions`, or with [`PARTITIONS_DEFAULT`]; one that exists, and Kafka's topics, say
 /// themselves how many they have, and another number is refused.
 pub async fn open_log(log: &LogConfig, partitions: Option<u32>) -> Result<Arc<dyn Log>, LogError> {
-    match (log, partitions) {
-        (LogConfig::Embedded(path), Some(partitions)) => {
-            Ok(Arc::new(EmbeddedLog::open(path, partitions).await?))
+    match log {
+        LogConfig::Embedded(path) => Ok(Arc::new(open_embedded(path, partitions).await?)),
+        LogConfig::Kafka(config) => Ok(Arc::new(KafkaLog::new(config.as_ref().clone(), partitions))),
+    }
+}
+
+async fn open_embedded(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
+    let log = EmbeddedLog::open_or_make(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await?;
+    let found = log.partitions(topic::AUDIT_EVENTS).await?;
+    let Some(wanted) = partitions.filter(|wanted| *wanted != found) else {
+        return Ok(log);
+    };
+    let what = format!(
+        "must be {found}, which {} has, or be left out, not {wanted}: the number is fixed when a ledger is made, because it decides which partition a \
+         tenant's chain is in",
+        path.display()
+    );
+    let fault = misfit("partitions", "LEDGERLINE_PARTITIONS", what);
+    Err(LogError::Fatal {
+        what: fault.to_string(),
+        source: Some(fault.into()),
+    })
+}
+
+/// A setting that is well-formed and does not fit what is there.
+fn misfit(key: &'static str, variable: &'static str, what: String) -> Fault {
+    Fault { key, variable, what }
+}
+
+/// Holds the configured name against the one that the ledger has, where there is a ledger.
+///
+/// # Errors
+/// `Fatal` where they differ. A log that cannot be read now is no error here: the stages try again, and say which partition it is.
+pub async fn check_log_name(config: &Config, log: &dyn Log) -> Result<(), StageError> {
+    match ledger_name(log).await {
+        Ok(Some(name)) if name != config.log_name => {
+            let what = format!(
+                "must be {name}, the name of the ledger in this log, not {}: a name is for ever",
+                config.log_name
+            );
+            let fault = misfit("log-name", "LEDGERLINE_LOG_NAME", what);
+            Err(StageError::Fatal {
+                what: fault.to_string(),
+                source: Some(fault.into()),
+            })
         }
-        (LogConfig::Embedded(path), None) => Ok(Arc::new(
-            EmbeddedLog::open_or_make(path, PARTITIONS_DEFAULT).await?,
-        )),
-        (LogConfig::Kafka(config), partitions) => {
-            Ok(Arc::new(KafkaLog::new(config.as_ref().clone(), partitions)))
-        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -91,8 +142,19 @@ fn open_signer(config: &Config) -> Result<LocalSigner, StageError> {
     };
     opened.map_err(|error| StageError::Fatal {
         what: format!("signing keys: {error}"),
-        source: None,
+        source: key_setting_at_fault(config, &error).map(Into::into),
     })
+}
+
+/// The setting that led to keys which cannot be used; `None` where it is not the settings' fault.
+fn key_setting_at_fault(config: &Config, error: &LocalKeysError) -> Option<Fault> {
+    let (key, variable) = match (error, &config.signer) {
+        (LocalKeysError::Io { .. } | LocalKeysError::Crypto, _) => return None,
+        (LocalKeysError::Refused(_), _) if config.issuer_kid.is_some() => ("issuer-kid", "ISSUER_KID"),
+        (_, SignerConfig::Directory(_)) => ("signer", "LEDGERLINE_SIGNER"),
+        (_, SignerConfig::PemFiles(_)) => ("signing-key-path", "SIGNING_KEY_PATH"),
+    };
+    Some(misfit(key, variable, error.to_string()))
 }
 
 /// When the tasks end.

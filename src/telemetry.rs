@@ -1,7 +1,10 @@
 //! Logs as JSON lines on standard error, metrics for Prometheus. Neither ever holds a payload, a secret, or, in metrics, a
 //! tenant: the number of series must not grow with tenants.
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use crate::config::StageName;
+use crate::ledger::leaf::RejectCode;
+use crate::log::reader::Skip;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -134,5 +137,21 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         "How long the oldest leaf of a checkpoint had waited when it was stored"
     );
     crate::log::kafka::statistics::describe();
+    begin_counters();
     Ok(handle)
+}
+
+/// Counters whose labels are a closed list begin at 0: of one that begins at 1, `increase()` does not see the first event, which is the one to
+/// alert on.
+fn begin_counters() {
+    counter!("ledgerline_archive_forks_total").increment(0);
+    for code in RejectCode::ALL {
+        counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(0);
+    }
+    for stage in StageName::ALL {
+        counter!("ledgerline_stage_retries_total", "stage" => stage.as_str()).increment(0);
+    }
+    for reason in Skip::ALL {
+        counter!("ledgerline_skipped_records_total", "reason" => reason.as_str()).increment(0);
+    }
 }

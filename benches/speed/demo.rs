@@ -11,21 +11,11 @@ use std::time::Instant;
 
 /// Records of one transaction, as the ingest batches and the sealer's batches have it.
 const BATCH_RECORDS: usize = 1_000;
+pub const WORK: &str = "demo";
 
 pub fn print(dir: &Path, events: u64) -> Result<(), Box<dyn Error>> {
-    let work = dir.join("demo");
-    let work_text = work.display().to_string();
-    let count = events.to_string();
-    let demo = process::run(&[
-        "demo",
-        "--json",
-        "--dir",
-        &work_text,
-        "--events",
-        &count,
-        "--tenants",
-        "1000",
-    ])?;
+    let work = dir.join(WORK);
+    let demo = make(dir, events)?;
     let seconds = seconds_to_archive(&demo.stdout, events)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let ceilings = runtime.block_on(insert_records(&work.join("ledger.db"), &dir.join("ceiling.db")))?;
@@ -54,6 +44,22 @@ pub fn print(dir: &Path, events: u64) -> Result<(), Box<dyn Error>> {
         demo.seconds, demo.peak_mib
     );
     Ok(())
+}
+
+/// Runs the command, which leaves its log and archive in [`WORK`] of `dir`.
+pub fn make(dir: &Path, events: u64) -> Result<process::Finished, Box<dyn Error>> {
+    let work = dir.join(WORK).display().to_string();
+    let count = events.to_string();
+    Ok(process::run(&[
+        "demo",
+        "--json",
+        "--dir",
+        &work,
+        "--events",
+        &count,
+        "--tenants",
+        "1000",
+    ])?)
 }
 
 /// Seconds from the first line read to the last object archived, by the demo's own clock: verifying comes after.

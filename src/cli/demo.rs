@@ -7,16 +7,19 @@ mod tamper;
 pub use generate::write_event;
 
 use super::Failure;
+use super::arguments::Faults;
 use super::ingest::{self, IngestOptions, Summary, ingest_lines, read_mapping};
 use super::verify::{default_threads, verify_directory};
 use crate::config::{Config, Settings, describe};
 use crate::ledger::canonical::Limits;
 use crate::ledger::chain::Head;
+use crate::ledger::leaf::PARTITIONS_MAX;
 use crate::ledger::names;
 use crate::ledger::verify::Options;
 use crate::log::topic;
+use crate::mapping::Mapping;
 use crate::service::{self, Ending, Seams, Status};
-use crate::stages::restore::{Follower, PartitionConfig};
+use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
 use generate::Generator;
 use std::fs::DirBuilder;
 use std::io::{BufRead, BufReader, Cursor};
@@ -52,20 +55,27 @@ pub struct Args {
     dir: Option<PathBuf>,
 
     /// Generate this many events of about 1.2 KB instead.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    events: Option<u64>,
+    #[arg(long, value_name = "N")]
+    events: Option<String>,
 
-    /// Tenants of the generated events.
-    #[arg(long, value_name = "M", requires = "events", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    tenants: u64,
+    /// Tenants of the generated events [default: 1000].
+    #[arg(long, value_name = "M", requires = "events")]
+    tenants: Option<String>,
 
     /// Partitions of a new ledger [default: 4].
     #[arg(long, value_name = "N")]
-    partitions: Option<u32>,
+    partitions: Option<String>,
 
     /// Print one JSON object instead of the story.
     #[arg(long)]
     json: bool,
+}
+
+/// The arguments that are more than places.
+struct Asked {
+    mapping: Option<Mapping>,
+    events: Option<u64>,
+    tenants: u64,
 }
 
 /// What a run came to.
@@ -80,15 +90,15 @@ struct Sealed {
 /// # Errors
 /// Where the input cannot be read, the directory cannot be written, or the archive does not verify.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
+    let asked = check(args)?;
     let dir = work_dir(args)?;
     let config = settings(args, &dir)
         .check()
         .map_err(|faults| Failure::usage(describe(&faults)))?;
-    let (input, lines_total) = open_input(args)?;
+    let (input, lines_total) = open_input(args, &asked)?;
     let _lock = super::run::lock(&dir.join(LOG_FILE))?;
     let mut options = IngestOptions::new(dir.join("refused.ndjson"));
-    options.mapping = mapping;
+    options.mapping = asked.mapping;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -100,7 +110,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         ..Options::default()
     };
     let report = verify_directory(&config.archive, &options, !args.json)?;
-    let tampered = tamper::flip_one_byte(&config.archive)?;
+    let tampered = tamper::flip_one_byte(&config.archive)?.ok_or_else(|| nothing_sealed(&sealed.summary))?;
     show::Story {
         json: args.json,
         dir: &dir,
@@ -109,13 +119,34 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     .told(&sealed, &report, &tampered)
 }
 
+fn check(args: &Args) -> Result<Asked, Failure> {
+    let mut faults = Faults::default();
+    faults.number("--partitions", args.partitions.as_deref(), 4, 1..=PARTITIONS_MAX);
+    let events = args.events.as_deref();
+    let asked = Asked {
+        mapping: faults.take(args.mapping.as_deref().map(read_mapping).transpose()),
+        events: events.map(|text| faults.number("--events", Some(text), 1, 1..=u64::MAX)),
+        tenants: faults.number("--tenants", args.tenants.as_deref(), 1_000, 1..=1_000_000),
+    };
+    faults.done()?;
+    Ok(asked)
+}
+
+fn nothing_sealed(summary: &Summary) -> Failure {
+    Failure::invalid(if summary.lines == 0 {
+        "the input holds no line, so nothing was sealed and there is nothing to show"
+    } else {
+        "nothing was sealed, so there is nothing to change: every line was refused or rejected"
+    })
+}
+
 fn settings(args: &Args, dir: &Path) -> Settings {
     Settings {
         log: Some(format!("sqlite:{}", dir.join(LOG_FILE).display())),
         archive: Some(format!("file:{}", dir.join("archive").display())),
         signer: Some(format!("file:{}", dir.join("keys").display())),
         log_name: Some(LOG_NAME.to_owned()),
-        partitions: args.partitions.map(|n| n.to_string()),
+        partitions: args.partitions.clone(),
         // The directory may be an old one; a person is at hand who sees the time in the result.
         accept_clock_jump: true,
         ..Settings::default()
@@ -155,15 +186,15 @@ fn private_directory() -> DirBuilder {
 }
 
 /// The events, and how many there are where that is known.
-fn open_input(args: &Args) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
-    match (&args.input, args.events) {
+fn open_input(args: &Args, asked: &Asked) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Failure> {
+    match (&args.input, asked.events) {
         (Some(path), _) => {
             let file = std::fs::File::open(path).map_err(|error| {
                 Failure::unreadable(format!("--input {} cannot be read: {error}", path.display()))
             })?;
             Ok((Box::new(BufReader::with_capacity(1 << 18, file)), None))
         }
-        (None, Some(events)) => Ok((Box::new(Generator::new(events, args.tenants)), Some(events))),
+        (None, Some(events)) => Ok((Box::new(Generator::new(events, asked.tenants)), Some(events))),
         (None, None) => {
             let lines = SAMPLE
                 .split(|byte| *byte == b'\n')
@@ -171,6 +202,28 @@ fn open_input(args: &Args) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Fai
                 .count() as u64;
             Ok((Box::new(Cursor::new(SAMPLE)), Some(lines)))
         }
+    }
+}
+
+/// Opens what is in the directory: a new ledger, or that of an earlier demo.
+async fn open(config: &Config) -> Result<Seams, Failure> {
+    let seams = Seams::open(config)
+        .await
+        .map_err(|error| match super::setting_at_fault(&error) {
+            // The demo reads no variables, and has this flag alone of those that may not fit.
+            Some(fault) if fault.key == "partitions" => {
+                Failure::usage(format!("--partitions {}", fault.what))
+            }
+            Some(fault) => Failure::usage(&fault.what),
+            None => Failure::unreadable(super::chain(&error)),
+        })?;
+    match ledger_name(seams.log.as_ref()).await {
+        Ok(Some(name)) if name != LOG_NAME => Err(Failure::usage(format!(
+            "--dir: {} is of the ledger {name}, and the demo works on its own: give another directory",
+            config.log
+        ))),
+        // What cannot be read now the stages will say.
+        Ok(_) | Err(_) => Ok(seams),
     }
 }
 
@@ -182,9 +235,7 @@ async fn seal(
     lines_total: Option<u64>,
 ) -> Result<Sealed, Failure> {
     let begun = Instant::now();
-    let seams = Seams::open(config)
-        .await
-        .map_err(|error| Failure::unreadable(super::chain(&error)))?;
+    let seams = open(config).await?;
     let status = Arc::new(Status::default());
     let (input_done, input_ended) = watch::channel(false);
     let (_stop, shutdown) = watch::channel(false);
@@ -223,6 +274,7 @@ async fn seal(
     let seconds = begun.elapsed().as_secs_f64();
     progress.finish();
     let (tenants, tenants_total) = heads(config, &seams).await?;
+    seams.close().await;
     Ok(Sealed {
         summary,
         seconds,

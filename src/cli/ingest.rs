@@ -12,7 +12,8 @@ mod refused;
 pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines};
 
 use super::Failure;
-use crate::config::LogConfig;
+use super::arguments::Faults;
+use crate::config::{InputConfig, Settings, describe as describe_faults};
 use crate::log::Log;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -27,7 +28,7 @@ const READ_BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A line that cannot be sealed is not appended: it goes, whole and with the reason, to the file of refused \
-                        lines, and the rest goes on. Exit status 0 says that every line is in one of the two. A carriage \
+                        lines, and the rest goes on. Exit status 0 says that every line is in one of the two, 1 that not one was accepted. A carriage \
                         return at a line's end is JSON white space: files with CRLF line ends are fine."
 )]
 pub struct Args {
@@ -41,19 +42,18 @@ pub struct Args {
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: Option<String>,
     /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
-    #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS", value_parser = clap::value_parser!(u32).range(1..=4096))]
-    partitions: Option<u32>,
-    /// Largest canonical event in bytes, as `run` has it
-    #[arg(long, value_name = "BYTES", env = "LEDGERLINE_EVENT_BYTES_MAX", default_value_t = 1 << 20,
-          value_parser = clap::value_parser!(u32).range(256..=1 << 20))]
-    event_bytes_max: u32,
+    #[arg(long, value_name = "N", env = "LEDGERLINE_PARTITIONS")]
+    partitions: Option<String>,
+    /// Largest canonical event in bytes, as `run` has it [default: 1048576]
+    #[arg(long, value_name = "BYTES", env = "LEDGERLINE_EVENT_BYTES_MAX")]
+    event_bytes_max: Option<String>,
     /// Where refused lines go; made only if there is one, with a number behind its name where that is taken
     /// [default: FILE.refused.ndjson, for standard input refused.ndjson]
     #[arg(long, value_name = "FILE")]
     refused: Option<PathBuf>,
-    /// Leave out the lines before this one: to go on after an interruption
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
-    from_line: u64,
+    /// Leave out the lines before this one: to go on after an interruption [default: 1]
+    #[arg(long, value_name = "N")]
+    from_line: Option<String>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -62,10 +62,7 @@ pub struct Args {
 /// # Errors
 /// `Usage` for a mapping or an address that is none, `Unreadable` where files or the log fail.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut options = IngestOptions::new(args.refused_file());
-    options.mapping = args.mapping.as_deref().map(read_mapping).transpose()?;
-    options.from_line = args.from_line;
-    options.limits.event_bytes_max = args.event_bytes_max as usize;
+    let (config, options) = check(args)?;
     let (input, bytes) = open_input(&args.file)?;
     let bar = progress_bar(bytes);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -73,13 +70,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .build()
         .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
     let summary = runtime.block_on(async {
-        let log = open_log(args).await?;
-        Box::pin(ingest_lines(input, &options, log.as_ref(), |progress| {
+        let log = open_log(&config).await?;
+        let summary = Box::pin(ingest_lines(input, &options, log.as_ref(), |progress| {
             bar.set_position(progress.bytes);
             bar.set_message(format!("{} lines, {} refused", progress.lines, progress.refused));
         }))
-        .await
-        .map_err(|e| {
+        .await;
+        // What was accepted is durable without it.
+        drop(log.close().await);
+        summary.map_err(|e| {
             Failure::unreadable(format!(
                 "{}: {}. {}",
                 args.file.display(),
@@ -89,18 +88,50 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         })
     });
     bar.finish_and_clear();
-    super::print(describe(&summary?, args.json).as_bytes())
+    let summary = summary?;
+    super::print(describe(&summary, args.json).as_bytes())?;
+    if summary.accepted == 0 && summary.lines > 0 {
+        // Another kind of file, or a mapping that does not fit: whoever runs this by a timer must see it.
+        return Err(Failure::invalid(
+            "no line was accepted: is it NDJSON, one event a line, and of the shape that --mapping expects?",
+        ));
+    }
+    Ok(())
 }
 
-async fn open_log(args: &Args) -> Result<Arc<dyn Log>, Failure> {
-    let config = LogConfig::parse(args.log.as_deref())
-        .map_err(|what| Failure::usage(format!("--log (or LEDGERLINE_LOG): {what}")))?;
-    crate::service::open_log(&config, args.partitions)
+/// Where the events go, and how they are read.
+fn check(args: &Args) -> Result<(InputConfig, IngestOptions), Failure> {
+    let mut faults = Faults::default();
+    let config = args.settings().check_input();
+    for fault in config.as_ref().err().into_iter().flatten() {
+        faults.add(fault.to_string());
+    }
+    let mut options = IngestOptions::new(args.refused_file());
+    options.mapping = faults.take(args.mapping.as_deref().map(read_mapping).transpose());
+    options.from_line = faults.number("--from-line", args.from_line.as_deref(), 1, 1..=u64::MAX);
+    faults.done()?;
+    let config = config.map_err(|faults| Failure::usage(describe_faults(&faults)))?;
+    options.limits = config.limits;
+    Ok((config, options))
+}
+
+async fn open_log(config: &InputConfig) -> Result<Arc<dyn Log>, Failure> {
+    crate::service::open_log(&config.log, config.partitions)
         .await
-        .map_err(|e| Failure::unreadable(super::chain(&e)))
+        .map_err(|error| super::failure(&error))
 }
 
 impl Args {
+    /// Those that `run` has as well.
+    fn settings(&self) -> Settings {
+        Settings {
+            log: self.log.clone(),
+            partitions: self.partitions.clone(),
+            event_bytes_max: self.event_bytes_max.clone(),
+            ..Settings::default()
+        }
+    }
+
     fn refused_file(&self) -> PathBuf {
         match &self.refused {
             Some(file) => file.clone(),

@@ -1,8 +1,10 @@
 //! `ledgerline keys`: the keys of a local signer.
 
 use super::Failure;
+use super::arguments::Faults;
+use crate::config::parse_url;
 use crate::ledger::key::Alg;
-use crate::ledger::names::is_origin;
+use crate::ledger::names::{is_kid, is_origin};
 use crate::signing::local::{LocalKeysError, LocalSigner, RsaBits};
 use crate::signing::{HeldKey, Signer as _};
 use clap::{Subcommand, ValueEnum};
@@ -37,23 +39,24 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Algs::Both)]
         alg: Algs,
         /// The new PS256 key's kid (`ISSUER_KID`) [default: its RFC 7638 thumbprint]
-        #[arg(long, value_name = "KID")]
+        #[arg(long, value_name = "KID", allow_hyphen_values = true)]
         kid: Option<String>,
         /// Size of a new PS256 key: 2048, 3072 or 4096
-        #[arg(long, value_name = "BITS", default_value = "2048", value_parser = parse_bits)]
-        rsa_bits: RsaBits,
+        #[arg(long, value_name = "BITS", default_value = "2048")]
+        rsa_bits: String,
     },
     /// Retire a key: from the next start of `ledgerline run` on the ledger declares it as retired, and it signs no more
     Retire {
-        #[arg(value_name = "KID")]
+        // One thumbprint in 64 begins with a hyphen.
+        #[arg(value_name = "KID", allow_hyphen_values = true)]
         kid: String,
     },
     /// Print keys as C2SP verifier keys, one a line: all that are not retired, or one
     Vkey {
         /// The partition whose notes are to be verified, <log name>/<partition>
-        #[arg(long, value_name = "NAME", value_parser = parse_origin)]
+        #[arg(long, value_name = "NAME")]
         origin: String,
-        #[arg(value_name = "KID")]
+        #[arg(value_name = "KID", allow_hyphen_values = true)]
         kid: Option<String>,
     },
 }
@@ -78,36 +81,46 @@ impl Algs {
     }
 }
 
-fn parse_bits(text: &str) -> Result<RsaBits, String> {
-    text.parse()
-        .ok()
-        .and_then(RsaBits::from_bits)
-        .ok_or_else(|| "an RSA key has 2048, 3072 or 4096 bits".to_owned())
-}
-
-fn parse_origin(text: &str) -> Result<String, String> {
-    if is_origin(text) {
-        Ok(text.to_owned())
-    } else {
-        Err("an origin is <log name>/<partition>, like ledger.example.com/audit/0".to_owned())
+/// The directory of keys, and the size of a new one.
+fn check(args: &Args) -> Result<(PathBuf, RsaBits), Failure> {
+    let mut faults = Faults::default();
+    let dir = faults.take(directory(args));
+    let mut bits = RsaBits::default();
+    match &args.command {
+        Command::Add { alg, kid, rsa_bits } => {
+            match rsa_bits.parse().ok().and_then(RsaBits::from_bits) {
+                Some(asked) => bits = asked,
+                None => faults.add("--rsa-bits: must be 2048, 3072 or 4096"),
+            }
+            if kid.is_some() && *alg == Algs::Ed25519 {
+                faults.add("--kid is for a PS256 key: an Ed25519 key has its thumbprint");
+            }
+            if let Some(kid) = kid.as_deref().filter(|kid| !is_kid(kid)) {
+                faults.add(format!(
+                    "--kid {kid:?} must be 1 to 128 of the characters A-Z a-z 0-9 . _ : @ -"
+                ));
+            }
+        }
+        Command::Vkey { origin, .. } if !is_origin(origin) => faults.add(format!(
+            "--origin {origin:?} must be <log name>/<partition>, like ledger.example.com/audit/0"
+        )),
+        Command::Vkey { .. } | Command::List | Command::Retire { .. } => {}
     }
+    faults.done()?;
+    Ok((dir, bits))
 }
 
 /// # Errors
 /// Where the keys cannot be read or changed as asked.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut signer = LocalSigner::open(&directory(args)?).map_err(failure)?;
+    let (dir, rsa_bits) = check(args)?;
+    let mut signer = LocalSigner::open(&dir).map_err(failure)?;
     let text = match &args.command {
         Command::List => list(&signer.keys(), args.json),
-        Command::Add { alg, kid, rsa_bits } => {
-            if kid.is_some() && *alg == Algs::Ed25519 {
-                return Err(Failure::usage(
-                    "--kid is for a PS256 key: an Ed25519 key has its thumbprint",
-                ));
-            }
+        Command::Add { alg, kid, .. } => {
             for alg in alg.list() {
                 let kid = kid.as_deref().filter(|_| *alg == Alg::Ps256);
-                signer.add(*alg, kid, *rsa_bits).map_err(failure)?;
+                signer.add(*alg, kid, rsa_bits).map_err(failure)?;
             }
             let next = "\nThe next start of `ledgerline run` declares what is new as leaves; then the keys marked `signs` sign.\n";
             changed(&signer, args.json, next)
@@ -126,12 +139,9 @@ fn directory(args: &Args) -> Result<PathBuf, Failure> {
     if let Some(path) = &args.keys {
         return Ok(path.clone());
     }
-    let url = args.signer.as_deref().ok_or_else(|| {
-        Failure::usage("which keys? Give --keys DIR, or --signer file:DIR (environment: LEDGERLINE_SIGNER)")
-    })?;
-    url.strip_prefix("file:").map(PathBuf::from).ok_or_else(|| {
+    parse_url(args.signer.as_deref(), "file:", "file:keys").map_err(|what| {
         Failure::usage(format!(
-            "--signer {url}: `keys` works on local keys, file:DIR; those of a service are made there"
+            "--signer (or LEDGERLINE_SIGNER): {what}; or give --keys DIR. The keys of a service are made there"
         ))
     })
 }
@@ -192,7 +202,7 @@ fn vkeys(keys: &[HeldKey], origin: &str, kid: Option<&str>, json: bool) -> Resul
         .map(|held| held.key.vkey(origin))
         .collect();
     if let (Some(kid), true) = (kid, wanted.is_empty()) {
-        return Err(Failure::invalid(format!(
+        return Err(Failure::usage(format!(
             "there is no key {kid}; `ledgerline keys list` shows the kids"
         )));
     }
@@ -208,8 +218,9 @@ fn failure(error: LocalKeysError) -> Failure {
     let message = error.to_string();
     match error {
         LocalKeysError::Io { .. } | LocalKeysError::Crypto => Failure::unreadable(message),
-        LocalKeysError::Permissions { .. } | LocalKeysError::Damaged { .. } => Failure::usage(message),
-        LocalKeysError::Refused(_) => Failure::invalid(message),
+        LocalKeysError::Permissions { .. } | LocalKeysError::Damaged { .. } | LocalKeysError::Refused(_) => {
+            Failure::usage(message)
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file per command. Commands parse, call and print; they decide nothing.
 
+mod arguments;
 pub mod canonical;
 pub mod demo;
 pub mod ingest;
@@ -10,13 +11,16 @@ pub mod topics;
 pub mod verify;
 pub mod verify_proof;
 
-use clap::{Parser, Subcommand};
+use crate::config::Fault;
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// Chains, signs, archives and verifies audit events.
+/// Chain, sign, archive and verify audit events.
 #[derive(Debug, Parser)]
-#[command(name = "ledgerline", version, about, long_about = None, propagate_version = true)]
+#[command(name = "ledgerline", version, long_about = None, propagate_version = true)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -91,8 +95,51 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// What an error of the service's parts means here: a setting that does not fit what is there is `Usage`, all else `Unreadable`.
+fn failure(error: &(dyn Error + 'static)) -> Failure {
+    match setting_at_fault(error) {
+        Some(fault) => Failure::usage(fault.to_string()),
+        None => Failure::unreadable(chain(error)),
+    }
+}
+
+/// The setting that an error was caused by.
+fn setting_at_fault<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Fault> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(fault) = error.downcast_ref() {
+            return Some(fault);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The command line as it is parsed. A variable that is set to nothing counts as unset: `X: ${X:-}` in a compose file makes such.
+fn command() -> clap::Command {
+    fn without_empty_variables(command: clap::Command) -> clap::Command {
+        let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        command
+            .mut_args(|arg| match arg.get_env() {
+                Some(name) if is_empty(name) => arg.env(Resettable::<clap::builder::OsStr>::Reset),
+                Some(_) | None => arg,
+            })
+            .mut_subcommands(without_empty_variables)
+    }
+    without_empty_variables(Cli::command())
+}
+
+fn parse() -> Cli {
+    let mut command = command();
+    let mut matches = command.get_matches_mut();
+    match Cli::from_arg_matches_mut(&mut matches) {
+        Ok(cli) => cli,
+        Err(error) => error.format(&mut command).exit(),
+    }
+}
+
 /// An error with everything that it was caused by, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -109,7 +156,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Parses the command line, runs the command, and reports a failure as `ledgerline: ...` on standard error.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     let outcome = match &cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Ingest(args) => ingest::run(args),

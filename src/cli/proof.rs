@@ -3,13 +3,12 @@
 mod archive;
 
 use super::Failure;
+use super::arguments::{Faults, archive_directory};
 use crate::ledger::jwks;
 use crate::ledger::merkle::inclusion_proof;
-use crate::ledger::names::INTEGER_MAX;
-use crate::ledger::names::is_tenant;
+use crate::ledger::names::{INTEGER_MAX, TENANT_FORM, is_tenant};
 use crate::ledger::proof::{TlogProof, check_proof};
 use crate::ledger::tile::subtree_root;
-pub(super) use archive::read_limited;
 use archive::{ArchiveReader, FoundEntry};
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
@@ -26,37 +25,38 @@ pub struct Args {
     #[arg(value_name = "ARCHIVE")]
     archive: String,
     /// The tenant whose entry it is
-    #[arg(long, value_name = "TENANT", value_parser = parse_tenant)]
+    #[arg(long, value_name = "TENANT")]
     tenant: String,
     /// The entry's number in its tenant's chain, from 1
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=INTEGER_MAX))]
-    sequence: u64,
+    #[arg(long, value_name = "N")]
+    sequence: String,
     /// Where to write the proof, a file that is not there yet [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-fn parse_tenant(text: &str) -> Result<String, String> {
-    if is_tenant(text) {
-        Ok(text.to_owned())
-    } else {
-        Err(
-            "a tenant is 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit"
-                .to_owned(),
-        )
+/// The directory of the archive, and the entry's sequence.
+fn check(args: &Args) -> Result<(PathBuf, u64), Failure> {
+    let mut faults = Faults::default();
+    let root = faults.take(archive_directory(&args.archive));
+    if !is_tenant(&args.tenant) {
+        faults.add(format!("--tenant {:?} must be {TENANT_FORM}", args.tenant));
     }
+    let sequence = faults.number("--sequence", Some(&args.sequence), 1, 1..=INTEGER_MAX);
+    if let Some(path) = args.out.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+        faults.take(Err::<(), _>(taken(path)));
+    }
+    faults.done()?;
+    Ok((root, sequence))
 }
 
 /// # Errors
 /// Where there is no such entry, the archive is damaged or cannot be read, or the proof cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    if let Some(path) = args.out.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
-        return Err(taken(path));
-    }
-    let root = args.archive.strip_prefix("file:").unwrap_or(&args.archive);
-    let archive = ArchiveReader::open(Path::new(root))?;
+    let (root, sequence) = check(args)?;
+    let archive = ArchiveReader::open(&root)?;
     let origin = archive.origin_of(&args.tenant)?;
-    let entry = archive.find_entry(&origin, &args.tenant, args.sequence)?;
+    let entry = archive.find_entry(&origin, &args.tenant, sequence)?;
     let proof = build(&archive, &origin, entry)?;
     match &args.out {
         Some(path) => write_new(path, &proof),

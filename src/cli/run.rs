@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 /// How long the end waits for requests under way. The stages have ended by then.
@@ -49,9 +49,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure> {
+    // First of all: a supervisor may want the end before the beginning is over.
+    let mut end = EndSignals::listen()?;
     let seams = Seams::open(config)
         .await
-        .map_err(|error| Failure::unreadable(super::chain(&error)))?;
+        .map_err(|error| super::failure(&error))?;
+    // Before anything listens, so that it is said once, and not by every partition.
+    service::check_log_name(config, seams.log.as_ref())
+        .await
+        .map_err(|error| super::failure(&error))?;
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Failure::unreadable(format!(
             "--listen (or LEDGERLINE_LISTEN): cannot listen on {}: {error}",
@@ -83,8 +89,7 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
     tokio::pin!(stages);
     let outcome = tokio::select! {
         outcome = &mut stages => outcome,
-        signal = end_signal() => {
-            signal?;
+        () = end.come() => {
             tracing::info!("ending: the steps under way are finished");
             stop.send_replace(true);
             stages.await
@@ -101,18 +106,33 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
             web.abort();
         }
     }
+    seams.close().await;
     outcome.map_err(|error| Failure::unreadable(super::chain(&error)))
 }
 
-async fn end_signal() -> Result<(), Failure> {
-    let on =
-        |kind| signal(kind).map_err(|error| Failure::unreadable(format!("cannot wait for signals: {error}")));
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM and SIGINT, remembered from [`Self::listen`] on.
+struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    fn listen() -> Result<Self, Failure> {
+        let on = |kind| {
+            signal(kind).map_err(|error| Failure::unreadable(format!("cannot wait for signals: {error}")))
+        };
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    async fn come(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Two processes on one embedded log would fence each other for ever: safe, but no progress. The lock goes with the process.

@@ -4,32 +4,36 @@ mod print;
 
 pub use print::{Colour, describe, to_json};
 
-use super::proof::read_limited;
+use super::arguments::{Faults, archive_directory, read_limited};
 use super::{Exit, Failure};
+use crate::clock::UnixMicros;
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::jwks::{self, JWKS_BYTES_MAX};
 use crate::ledger::key::PublicKey;
 use crate::ledger::names;
 use crate::ledger::note::NOTE_BYTES_MAX;
 use crate::ledger::time::parse_occurred_at;
-use crate::ledger::verify::{Options, Progress, Reason, Report, SourceError, THREADS_MAX, Verdict, verify};
+use crate::ledger::verify::{
+    NotEstablished, Options, Progress, Reason, Report, SourceError, THREADS_MAX, Verdict, verify,
+};
 use crate::vault::source::DirectorySource;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error as _;
 use std::io::IsTerminal as _;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Verifies an archive offline: every byte, every chain, tree and signature.
+/// Verify an archive offline: every byte, every chain, tree and signature.
 ///
 /// The archive must not change meanwhile: of a service that is running, or was killed within a cut, the last cut may not be whole yet,
 /// which is invalid and said so. The service finishes the cut when it next runs.
 ///
-/// Exit status 0: valid, or consistent where no key was pinned; 1: invalid; 2: usage; 3: unreadable.
+/// Exit status 0: valid, or consistent where no key was pinned; 1: invalid; 2: usage, and a --tenant of which there is no entry;
+/// 3: unreadable.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive: a directory, also as <file:DIR>
+    /// The archive: a directory, or `file:DIR`
+    #[arg(value_name = "ARCHIVE")]
     archive: String,
     /// Look only at the partition of this tenant, and count its entries
     #[arg(long, value_name = "TENANT")]
@@ -45,7 +49,7 @@ pub struct Args {
     not_before: Option<String>,
     /// Threads that read the archive; no more than 8 are used [default: one for each processor, at most 8]
     #[arg(long, value_name = "N")]
-    threads: Option<NonZeroUsize>,
+    threads: Option<String>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -54,9 +58,8 @@ pub struct Args {
 /// # Errors
 /// By the exit status that the contract gives to what was found.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let options = options(args)?;
-    let root = directory_of(&args.archive);
-    let report = verify_directory(root, &options, !args.json)?;
+    let (root, options) = check(args)?;
+    let report = verify_directory(&root, &options, !args.json)?;
     check_heads_are_of_tenant(&options, &report)?;
     let text = if args.json {
         format!("{:#}\n", to_json(&report))
@@ -64,7 +67,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         describe(&report, &args.archive, Colour::of_terminal(&std::io::stdout()))
     };
     super::print(text.as_bytes())?;
+    let tenant_absent = report.not_established.contains(&NotEstablished::TenantAbsent);
     match report.verdict {
+        Verdict::Valid | Verdict::Consistent if tenant_absent => Err(Failure::usage(format!(
+            "--tenant {}: the archive has no entry of this tenant, so nothing was verified of it: see how it is spelt",
+            args.tenant.as_deref().unwrap_or_default()
+        ))),
         Verdict::Valid | Verdict::Consistent => Ok(()),
         // The report has said everything.
         Verdict::Invalid => Err(Failure::invalid("")),
@@ -116,35 +124,34 @@ fn check_heads_are_of_tenant(options: &Options, report: &Report) -> Result<(), F
     }
 }
 
-fn directory_of(archive: &str) -> &Path {
-    Path::new(archive.strip_prefix("file:").unwrap_or(archive))
+/// The directory of the archive, and what it is held against.
+fn check(args: &Args) -> Result<(PathBuf, Options), Failure> {
+    let mut faults = Faults::default();
+    let root = faults.take(archive_directory(&args.archive));
+    if let Some(tenant) = args.tenant.as_deref().filter(|tenant| !names::is_tenant(tenant)) {
+        faults.add(format!("--tenant {tenant:?} must be {}", names::TENANT_FORM));
+    }
+    let default = default_threads() as u64;
+    let threads = faults.number("--threads", args.threads.as_deref(), default, 1..=u32::MAX.into());
+    let heads = args.expect_head.iter();
+    let options = Options {
+        trusted: faults.take(args.jwks.as_deref().map(trusted_keys).transpose()),
+        expected_heads: heads
+            .filter_map(|path| faults.take(expected_head(path).map(Some)))
+            .collect(),
+        not_before: faults.take(args.not_before.as_deref().map(not_before).transpose()),
+        tenant: args.tenant.clone(),
+        threads: usize::try_from(threads).unwrap_or(THREADS_MAX),
+    };
+    faults.done()?;
+    Ok((root, options))
 }
 
-fn options(args: &Args) -> Result<Options, Failure> {
-    let not_before = match &args.not_before {
-        None => None,
-        Some(text) => Some(parse_occurred_at(text).ok_or_else(|| {
-            Failure::usage(format!(
-                "--not-before {text:?} is not an RFC 3339 time such as 2026-11-22T10:00:00Z"
-            ))
-        })?),
-    };
-    if let Some(tenant) = args.tenant.as_deref().filter(|tenant| !names::is_tenant(tenant)) {
-        let pattern = "[A-Za-z0-9][A-Za-z0-9._:@-]{0,127}";
-        return Err(Failure::usage(format!(
-            "--tenant {tenant:?} does not match {pattern}"
-        )));
-    }
-    Ok(Options {
-        trusted: args.jwks.as_deref().map(trusted_keys).transpose()?,
-        expected_heads: args
-            .expect_head
-            .iter()
-            .map(|path| expected_head(path))
-            .collect::<Result<_, _>>()?,
-        not_before,
-        tenant: args.tenant.clone(),
-        threads: args.threads.map_or_else(default_threads, NonZeroUsize::get),
+fn not_before(text: &str) -> Result<UnixMicros, Failure> {
+    parse_occurred_at(text).ok_or_else(|| {
+        Failure::usage(format!(
+            "--not-before {text:?} is not an RFC 3339 time such as 2026-11-22T10:00:00Z"
+        ))
     })
 }
 

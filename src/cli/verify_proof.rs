@@ -1,7 +1,7 @@
 //! `ledgerline verify-proof`: a proof file against an event and trusted keys, with no archive at hand.
 
 use super::Failure;
-use super::proof::read_limited;
+use super::arguments::read_limited;
 use crate::ledger::canonical::Limits;
 use crate::ledger::event::EventParser;
 use crate::ledger::jwks::{self, JWKS_BYTES_MAX};

@@ -21,7 +21,8 @@ use tokio::sync::watch;
 struct Shared {
     status: Arc<Status>,
     metrics: PrometheusHandle,
-    jwks: Arc<Vec<u8>>,
+    /// What this process signs by, declared or not yet.
+    own_keys: Arc<[PublicKey]>,
 }
 
 /// Answers until `shutdown` becomes true, then finishes the requests under way.
@@ -38,7 +39,7 @@ pub async fn serve(
     let shared = Shared {
         status,
         metrics,
-        jwks: Arc::new(jwks::write(keys)),
+        own_keys: keys.into(),
     };
     let routes = Router::new()
         .route("/healthz", get(healthz))
@@ -92,9 +93,17 @@ async fn render_metrics(State(shared): State<Shared>) -> impl IntoResponse {
     )
 }
 
+/// Every key that the ledger declares, then those of this process that no leaf has declared yet. A verifier pins these: one that signed years ago
+/// must be among them, whoever still holds its private half.
 async fn keys_jwks(State(shared): State<Shared>) -> impl IntoResponse {
+    let mut keys = shared.status.declared_keys();
+    for own in shared.own_keys.iter() {
+        if !keys.iter().any(|key| key.is_same_key(own)) {
+            keys.push(own.clone());
+        }
+    }
     (
         [(header::CONTENT_TYPE, "application/jwk-set+json")],
-        shared.jwks.as_ref().clone(),
+        jwks::write(&keys),
     )
 }

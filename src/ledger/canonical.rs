@@ -133,7 +133,7 @@ pub fn canonicalize(input: &[u8], limits: &Limits) -> Result<Vec<u8>, Refusal> {
 /// # Errors
 /// As [`canonicalize`]; a value that is merely spelled in another way is `invalid_json`, and the detail says where.
 pub fn check_canonical(bytes: &[u8], limits: &Limits) -> Result<(), Refusal> {
-    let checked = match std::str::from_utf8(bytes) {
+    let checked = match simdutf8::basic::from_utf8(bytes) {
         Ok(text) if bytes.len() <= limits.event_bytes_max => Checker::new(text, limits).document(),
         Ok(_) | Err(_) => None,
     };
@@ -146,7 +146,7 @@ pub(crate) fn as_text(input: &[u8]) -> Result<&str, Refusal> {
         let detail = "the input begins with a byte-order mark (EF BB BF at byte 0); send UTF-8 without it";
         return Err(Refusal::new(RejectCode::ByteOrderMark, detail));
     }
-    let text = std::str::from_utf8(input).map_err(|e| {
+    let text = simdutf8::compat::from_utf8(input).map_err(|e| {
         let detail = format!("the input is not UTF-8 at byte {}", e.valid_up_to());
         Refusal::new(RejectCode::InvalidUtf8, detail)
     })?;

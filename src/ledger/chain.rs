@@ -59,18 +59,14 @@ impl Heads {
         prev: &Digest,
         hash: Digest,
     ) -> Result<(), ChainError> {
-        let head = self.get(tenant);
-        let expected = head.sequence + 1;
-        if sequence != expected {
-            return Err(ChainError::Sequence {
-                expected,
-                found: sequence,
-            });
+        let next = Head { sequence, hash };
+        if let Some(head) = self.by_tenant.get_mut(tenant) {
+            check_follows(*head, sequence, prev)?;
+            *head = next;
+        } else {
+            check_follows(EMPTY_HEAD, sequence, prev)?;
+            self.by_tenant.insert(tenant.into(), next);
         }
-        if *prev != head.hash {
-            return Err(ChainError::Prev);
-        }
-        self.restore(tenant, Head { sequence, hash });
         Ok(())
     }
 
@@ -96,5 +92,62 @@ impl Heads {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_tenant.is_empty()
+    }
+}
+
+fn check_follows(head: Head, sequence: u64, prev: &Digest) -> Result<(), ChainError> {
+    let expected = head.sequence + 1;
+    if sequence != expected {
+        return Err(ChainError::Sequence {
+            expected,
+            found: sequence,
+        });
+    }
+    if *prev != head.hash {
+        return Err(ChainError::Prev);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_continues_its_own_chain_or_changes_nothing() {
+        let mut heads = Heads::default();
+        assert_eq!(
+            (heads.get("a"), heads.len(), heads.is_empty()),
+            (EMPTY_HEAD, 0, true)
+        );
+        let sequence = |expected, found| Err(ChainError::Sequence { expected, found });
+        assert_eq!(heads.advance("a", 2, &NO_ENTRY, [1; 32]), sequence(1, 2));
+        assert_eq!(heads.advance("a", 1, &[9; 32], [1; 32]), Err(ChainError::Prev));
+        assert!(heads.is_empty());
+        assert_eq!(heads.advance("a", 1, &NO_ENTRY, [1; 32]), Ok(()));
+        assert_eq!(heads.advance("b", 1, &NO_ENTRY, [2; 32]), Ok(()));
+        let first = heads.clone();
+        assert_eq!(heads.advance("a", 1, &[1; 32], [3; 32]), sequence(2, 1));
+        assert_eq!(heads.advance("a", 3, &[1; 32], [3; 32]), sequence(2, 3));
+        assert_eq!(heads.advance("a", 2, &[2; 32], [3; 32]), Err(ChainError::Prev));
+        assert_eq!(heads, first);
+        assert_eq!(heads.advance("a", 2, &[1; 32], [3; 32]), Ok(()));
+        assert_eq!((heads.len(), heads.is_empty()), (2, false));
+        let (sequence, hash) = (2, [3; 32]);
+        assert_eq!(heads.get("a"), Head { sequence, hash });
+    }
+
+    #[test]
+    fn heads_that_are_listed_restore_them() {
+        let mut heads = Heads::default();
+        for (tenant, byte) in [("a", 1), ("b", 2), ("c", 3)] {
+            heads.advance(tenant, 1, &NO_ENTRY, [byte; 32]).unwrap();
+        }
+        let mut restored = Heads::default();
+        restored.restore("b", EMPTY_HEAD);
+        heads
+            .iter()
+            .for_each(|(tenant, head)| restored.restore(tenant, head));
+        assert_eq!(restored, heads);
     }
 }

@@ -71,9 +71,12 @@ impl EventParser {
         }
         let mut found = Found::default();
         for (name, value) in self.scratch.root_members() {
-            found.note(name, value);
+            if name == b"actor" {
+                found.look_into(value, &self.limits);
+            }
+            found.note(1, name, value);
         }
-        let members = found.judge(&self.limits)?;
+        let members = found.judge()?;
         Ok(AuditEvent {
             tenant_id: members.tenant_id.to_owned(),
             event_id: members.event_id.into_owned(),
@@ -88,9 +91,9 @@ impl EventParser {
 /// As [`EventParser::parse`]; bytes that spell an event in another way are `invalid_json`. Carries no tenant.
 pub fn check_event<'a>(canonical: &'a [u8], limits: &Limits) -> Result<EventMembers<'a>, Refusal> {
     let mut found = Found::default();
-    let checked = match from_utf8(canonical) {
+    let checked = match simdutf8::basic::from_utf8(canonical) {
         Ok(text) if canonical.len() <= limits.event_bytes_max => {
-            Checker::new(text, limits).object_document(1, |name, value| found.note(name, value))
+            Checker::new(text, limits).object_document(1, |depth, name, value| found.note(depth, name, value))
         }
         Ok(_) | Err(_) => None,
     };
@@ -103,7 +106,7 @@ pub fn check_event<'a>(canonical: &'a [u8], limits: &Limits) -> Result<EventMemb
             ),
         });
     }
-    found.judge(limits)
+    found.judge()
 }
 
 /// The tenant that a refused input names, if it is an object that names exactly one.
@@ -141,6 +144,13 @@ fn readable_tenant(input: &[u8]) -> Option<String> {
     }
 }
 
+/// What an actor is named by.
+#[derive(Default, Clone, Copy)]
+struct Names<'a> {
+    kind: Option<&'a [u8]>,
+    id: Option<&'a [u8]>,
+}
+
 /// The members of section 1 as canonical spans, found but not judged.
 #[derive(Default)]
 struct Found<'a> {
@@ -149,19 +159,29 @@ struct Found<'a> {
     occurred_at: Option<&'a [u8]>,
     action: Option<&'a [u8]>,
     actor: Option<&'a [u8]>,
+    actor_names: Names<'a>,
+    /// Of the inner object that was shown last, until the member that it is the value of.
+    inner_names: Names<'a>,
     targets: Option<&'a [u8]>,
     context: Option<&'a [u8]>,
 }
 
 impl<'a> Found<'a> {
-    /// Names are compared in canonical spelling, in which those of section 1 have one form.
-    fn note(&mut self, name: &[u8], value: &'a [u8]) {
+    /// Takes what a [`Checker`] shows. Names are compared in canonical spelling, in which those of section 1 have one form.
+    fn note(&mut self, depth: usize, name: &[u8], value: &'a [u8]) {
+        if depth > 1 {
+            return self.note_inner(name, value);
+        }
+        let inner_names = std::mem::take(&mut self.inner_names);
         let place = match name {
             b"event_id" => &mut self.event_id,
             b"tenant_id" => &mut self.tenant_id,
             b"occurred_at" => &mut self.occurred_at,
             b"action" => &mut self.action,
-            b"actor" => &mut self.actor,
+            b"actor" => {
+                self.actor_names = inner_names;
+                &mut self.actor
+            }
             b"targets" => &mut self.targets,
             b"context" => &mut self.context,
             _ => return,
@@ -169,12 +189,31 @@ impl<'a> Found<'a> {
         *place = Some(value);
     }
 
-    fn judge(&self, limits: &Limits) -> Result<EventMembers<'a>, Refusal> {
+    fn note_inner(&mut self, name: &[u8], value: &'a [u8]) {
+        match name {
+            b"type" => self.inner_names.kind = Some(value),
+            b"id" => self.inner_names.id = Some(value),
+            _ => {}
+        }
+    }
+
+    /// Shows itself the members of one inner value, which is canonical.
+    fn look_into(&mut self, value: &'a [u8], limits: &Limits) {
+        let shown = from_utf8(value).ok().and_then(|text| {
+            Checker::new(text, limits).object_document(2, |_, name, value| self.note_inner(name, value))
+        });
+        if shown.is_none() {
+            // No object: it has no names, and is judged by its first byte.
+            self.inner_names = Names::default();
+        }
+    }
+
+    fn judge(&self) -> Result<EventMembers<'a>, Refusal> {
         let tenant_id = self.tenant()?;
         let event_id = name_text("event_id", self.event_id)?;
         let occurred_at = self.time()?;
-        name_text("action", self.action)?;
-        self.judge_actor(limits)?;
+        check_name("action", self.action)?;
+        self.judge_actor()?;
         if self.targets.is_some_and(|v| !v.starts_with(b"[")) {
             return Err(wrong("targets", "an array"));
         }
@@ -189,8 +228,7 @@ impl<'a> Found<'a> {
     }
 
     fn tenant(&self) -> Result<&'a str, Refusal> {
-        const DUE: &str =
-            "a string of 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit";
+        const DUE: &str = names::TENANT_FORM;
         let inside = string_inside("tenant_id", self.tenant_id, DUE)?;
         // The pattern has no character that is ever escaped: what needs unescaping is outside it.
         from_utf8(inside)
@@ -209,23 +247,29 @@ impl<'a> Found<'a> {
             .ok_or_else(|| Refusal::new(RejectCode::InvalidTime, format!("occurred_at is not {DUE}")))
     }
 
-    fn judge_actor(&self, limits: &Limits) -> Result<(), Refusal> {
+    fn judge_actor(&self) -> Result<(), Refusal> {
         const DUE: &str = "an object with type and id, both strings";
         let actor = self.actor.ok_or_else(|| missing("actor", DUE))?;
-        let (mut kind, mut id) = (None, None);
-        let note = |name: &[u8], value| match name {
-            b"type" => kind = Some(value),
-            b"id" => id = Some(value),
-            _ => {}
-        };
-        from_utf8(actor)
-            .ok()
-            .and_then(|text| Checker::new(text, limits).object_document(2, note))
-            .ok_or_else(|| wrong("actor", DUE))?;
-        name_text("actor.type", kind)?;
-        name_text("actor.id", id)?;
-        Ok(())
+        if !actor.starts_with(b"{") {
+            return Err(wrong("actor", DUE));
+        }
+        check_name("actor.type", self.actor_names.kind)?;
+        check_name("actor.id", self.actor_names.id)
     }
+}
+
+/// As [`name_text`], for who needs no text.
+fn check_name(member: &str, value: Option<&[u8]>) -> Result<(), Refusal> {
+    // Nearly all: no character that could be a control character, or needs unescaping.
+    if let Some([b'"', inside @ .., b'"']) = value
+        && (1..=NAME_BYTES_MAX).contains(&inside.len())
+        && inside
+            .iter()
+            .all(|byte| matches!(byte, b' '..=b'~') && *byte != b'\\')
+    {
+        return Ok(());
+    }
+    name_text(member, value).map(drop)
 }
 
 /// The text of a member that is 1 to 256 bytes without control characters. `value` is in canonical spelling.
@@ -238,11 +282,20 @@ fn name_text<'a>(member: &str, value: Option<&'a [u8]>) -> Result<Cow<'a, str>, 
     } else {
         Cow::Borrowed(text)
     };
-    let allowed = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.contains(char::is_control);
+    let allowed = (1..=NAME_BYTES_MAX).contains(&text.len()) && !has_control(&text);
     if allowed {
         Ok(text)
     } else {
         Err(wrong(member, DUE))
+    }
+}
+
+/// Whether a control character (Unicode's Cc: U+0000 to U+001F, U+007F to U+009F) is in it.
+fn has_control(text: &str) -> bool {
+    if text.is_ascii() {
+        text.bytes().any(|byte| byte.is_ascii_control())
+    } else {
+        text.contains(char::is_control)
     }
 }
 

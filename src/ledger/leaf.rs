@@ -1,8 +1,10 @@
 //! Leaves: what one accepted record says, and the exact bytes that say it (docs/FORMAT.md section 4).
 //!
 //! A leaf is written by [`Leaf::write`] alone. It is read by parsing loosely and writing again: bytes that differ are
-//! refused, so there is one form and no parser to trust.
+//! refused, so there is one form and no parser to trust. Entries, which are most, are read faster by [`entry`], which is held
+//! against that.
 
+mod entry;
 mod parse;
 mod write;
 
@@ -196,6 +198,28 @@ impl Body<'_> {
             | Self::Cut { .. }
             | Self::Key { .. }
             | Self::Hold { .. } => None,
+        }
+    }
+}
+
+impl Body<'_> {
+    /// An entry's place in its tenant's chain.
+    #[must_use]
+    pub const fn sequence(&self) -> Option<u64> {
+        if let Self::Entry { sequence, .. } = self {
+            Some(*sequence)
+        } else {
+            None
+        }
+    }
+
+    /// Why an input was rejected.
+    #[must_use]
+    pub const fn reject_code(&self) -> Option<RejectCode> {
+        if let Self::Rejected { code, .. } = self {
+            Some(*code)
+        } else {
+            None
         }
     }
 }

@@ -8,6 +8,10 @@ pub const INTEGER_MAX: u64 = (1 << 53) - 1;
 /// The class of a leaf without a tenant, and of every tenant that was given no other.
 pub const DEFAULT_CLASS: &str = "default";
 
+/// What [`is_tenant`] asks for, in words.
+pub const TENANT_FORM: &str =
+    "a string of 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit";
+
 #[must_use]
 pub fn is_tenant(name: &str) -> bool {
     name.len() <= 128
@@ -71,12 +75,18 @@ pub fn is_topic(name: &str) -> bool {
 /// A decimal number without sign or leading zeros, at most 2^53 - 1.
 #[must_use]
 pub fn parse_decimal(text: &str) -> Option<u64> {
-    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text.len() == 1 || !text.starts_with('0'));
-    let value: u64 = if plain && text.len() <= 16 {
-        text.parse().ok()?
-    } else {
+    parse_decimal_bytes(text.as_bytes())
+}
+
+/// The same, of bytes that need not be text.
+pub(super) fn parse_decimal_bytes(digits: &[u8]) -> Option<u64> {
+    let one_spelling = digits.len() == 1 || digits.first() != Some(&b'0');
+    if !(1..=16).contains(&digits.len()) || !one_spelling {
         return None;
-    };
+    }
+    let value = digits.iter().try_fold(0_u64, |sum, byte| {
+        byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0'))
+    })?;
     (value <= INTEGER_MAX).then_some(value)
 }
 
@@ -128,4 +138,107 @@ pub fn checkpoint(origin: &str, size: u64) -> String {
 #[must_use]
 pub fn jwks(keys: usize) -> String {
     format!("keys/jwks-{keys}.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each rule, what it just allows, and what it just refuses.
+    type Row = (
+        &'static str,
+        fn(&str) -> bool,
+        &'static [&'static str],
+        &'static [&'static str],
+    );
+
+    const ROWS: &[Row] = &[
+        (
+            "tenant",
+            is_tenant,
+            &["a", "9", "A.b_c:d@e-f"],
+            &["", ".a", "-a", "a/b", "a b", "é", "a\n"],
+        ),
+        (
+            "log name",
+            is_log_name,
+            &["a", "a.b-c/9", "keysx", "x/keys"],
+            &["", "/a", "a/", "a//b", ".", "a/..", "A", "a_b", "keys", "keys/a"],
+        ),
+        (
+            "origin",
+            is_origin,
+            &["a/0", "a/b/12"],
+            &["a", "/0", "a/", "a/00", "a/x", "A/0", "keys/0"],
+        ),
+        ("kid", is_kid, &["-", "A.b_c:d@e-f9"], &["", "a/b", "a b", "é"]),
+        ("class", is_class, &["a", "9-a"], &["", "-a", "A", "a_b", "a.b"]),
+        ("topic", is_topic, &[".", "A.b_c-9"], &["", "a/b", "a:b", "a@b"]),
+    ];
+
+    #[test]
+    fn each_name_has_its_characters() {
+        for (what, rule, allowed, refused) in ROWS {
+            for name in *allowed {
+                assert!(rule(name), "{what} {name:?}");
+            }
+            for name in *refused {
+                assert!(!rule(name), "{what} {name:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_name_may_fill_its_length_and_not_pass_it() {
+        for (rule, end, most) in [
+            (is_tenant as fn(&str) -> bool, "", 128),
+            (is_log_name, "", 190),
+            (is_origin, "/1234567890", 200),
+            (is_kid, "", 128),
+            (is_class, "", 63),
+            (is_topic, "", 200),
+        ] {
+            let of_length = |bytes: usize| "a".repeat(bytes - end.len()) + end;
+            assert!(rule(&of_length(most)), "{most}");
+            assert!(!rule(&of_length(most + 1)), "{most} and one");
+        }
+    }
+
+    #[test]
+    fn decimals_have_one_spelling_and_a_largest_value() {
+        for (text, value) in [("0", 0), ("7", 7), ("10", 10), ("9007199254740991", INTEGER_MAX)] {
+            assert_eq!(parse_decimal(text), Some(value));
+        }
+        for bad in [
+            "",
+            "00",
+            "01",
+            "+1",
+            "-1",
+            " 1",
+            "1.0",
+            "1e3",
+            "9007199254740992",
+            "10000000000000000",
+            "99999999999999999999",
+        ] {
+            assert_eq!(parse_decimal(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_split_at_its_last_slash_and_its_last_at() {
+        let source = SourcePartition {
+            topic: "audit.events",
+            partition: 3,
+        };
+        assert_eq!(parse_source("audit.events/3"), Some(source.clone()));
+        assert_eq!(parse_source_position("audit.events/3@12"), Some((source, 12)));
+        for bad in ["", "a", "a/", "/1", "a/01", "a/b/1", "a/1@2"] {
+            assert_eq!(parse_source(bad), None, "{bad}");
+        }
+        for bad in ["a/1", "a/1@", "a/1@02", "@1", "a@1", "a/1@2@3"] {
+            assert_eq!(parse_source_position(bad), None, "{bad}");
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! The sealer continues this state, the notary and the verifier check against it: one rule, three users.
 
 use super::leaf::{Body, Leaf};
-use super::names::{parse_source, parse_source_position};
+use super::names::{parse_decimal, parse_source};
 use super::partition::partition_of;
 use crate::clock::UnixMicros;
 use std::collections::BTreeMap;
@@ -194,12 +194,13 @@ impl Order {
     }
 
     fn consume(&mut self, source: &str) -> Result<(), OrderError> {
-        let name = source.rsplit_once('@').map_or(source, |(name, _)| name);
+        let (name, offset) = source.rsplit_once('@').unwrap_or((source, ""));
         let undeclared = || OrderError::SourceUndeclared {
             source_partition: name.to_owned(),
         };
-        let (_, found) = parse_source_position(source).ok_or_else(undeclared)?;
+        // A name that was declared has the form of one: that was looked at then.
         let state = self.sources.get_mut(name).ok_or_else(undeclared)?;
+        let found = parse_decimal(offset).ok_or_else(undeclared)?;
         if found < state.next_offset {
             let due = state.next_offset;
             return Err(OrderError::SourceOffset {

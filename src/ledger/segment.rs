@@ -217,4 +217,33 @@ mod tests {
             assert!(parse_line(bad).is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }
+
+    #[test]
+    fn the_longest_leaf_is_found_beside_whatever_stands_there() {
+        let leaf = format!("{{\"a\":\"{}\"}}", "x".repeat(LEAF_BYTES_MAX - 8)).into_bytes();
+        assert_eq!(leaf.len(), LEAF_BYTES_MAX);
+        for (event, raw) in [(None, None), (Some(&b"{}"[..]), None), (None, Some(&b"x"[..]))] {
+            assert_eq!(parse_line(&line(&leaf, event, raw)).unwrap().leaf, leaf);
+        }
+        let longer = format!("{{\"a\":\"{}\"}}", "x".repeat(LEAF_BYTES_MAX - 7)).into_bytes();
+        for (event, raw) in [(None, None), (Some(&b"{}"[..]), None), (None, Some(&b"x"[..]))] {
+            let found = parse_line(&line(&longer, event, raw)).map(|parts| parts.leaf.len());
+            assert!(found.is_err() || found.is_ok_and(|length| length != longer.len()));
+        }
+    }
+
+    #[test]
+    fn a_segment_may_fill_its_limit_and_is_known_by_its_lines() {
+        let mut lines = vec![b'\n'; usize::try_from(SEGMENT_BYTES_MAX).unwrap()];
+        let frame = compress(&lines).unwrap();
+        assert_eq!(identity_of_frame(&frame), Some(identity(&lines)));
+        lines.push(b'\n');
+        let bytes = SEGMENT_BYTES_MAX + 1;
+        assert!(matches!(compress(&lines), Err(SegmentError::TooLarge { bytes: found }) if found == bytes));
+        assert_eq!(identity_of_frame(&zstd::bulk::compress(&lines, 1).unwrap()), None);
+        assert_eq!(identity_of_frame(b"no frame"), None);
+        assert_ne!(identity(b"a\n"), identity(b"b\n"));
+        // SHA-256 of "abc", FIPS 180.
+        assert_eq!(identity(b"abc")[..4], [0xba, 0x78, 0x16, 0xbf]);
+    }
 }

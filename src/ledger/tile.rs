@@ -83,9 +83,6 @@ impl TileName {
 fn parse_groups(groups: &str) -> Option<u64> {
     groups.split('/').try_fold(0_u64, |index, group| {
         let digits = group.strip_prefix('x').unwrap_or(group);
-        if digits.len() != 3 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
         index.checked_mul(1000)?.checked_add(digits.parse().ok()?)
     })
 }

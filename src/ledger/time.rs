@@ -22,15 +22,15 @@ pub fn write_sealed_at(at: UnixMicros, out: &mut Vec<u8>) {
 
 /// The inverse of [`write_sealed_at`]. Anything but that exact form is `None`.
 #[must_use]
-pub fn parse_sealed_at(text: &str) -> Option<UnixMicros> {
-    let bytes = text.as_bytes();
+pub fn parse_sealed_at(bytes: &[u8]) -> Option<UnixMicros> {
     if bytes.len() != 27 || bytes[19] != b'.' || bytes[26] != b'Z' {
         return None;
     }
-    let (days, second_of_day) = date_and_time(bytes)?;
-    if second_of_day >= 86_400 {
+    // Second 60 is another spelling of the minute after it, which a sealer never writes.
+    if bytes[17] == b'6' {
         return None;
     }
+    let (days, second_of_day) = date_and_time(bytes)?;
     let fraction = digits(&bytes[20..26])?;
     Some(days * MICROS_PER_DAY + second_of_day * 1_000_000 + fraction)
 }
@@ -174,9 +174,20 @@ mod tests {
             let at = day * MICROS_PER_DAY + 86_399_999_999;
             let mut text = Vec::new();
             write_sealed_at(at, &mut text);
-            assert_eq!(parse_sealed_at(std::str::from_utf8(&text).unwrap()), Some(at));
+            assert_eq!(parse_sealed_at(&text), Some(at));
         }
         assert_eq!(utc_day(1_795_374_000_000_000), "2026-11-22");
+        for other in [
+            "2026-11-22T10:00:60.000000Z",
+            "2026-11-22T23:59:60.000000Z",
+            "2026-11-22T24:00:00.000000Z",
+            "2026-11-22T10:00:00.00000Z",
+            "2026-11-22T10:00:00.000000z",
+            "2026-11-22 10:00:00.000000Z",
+            "",
+        ] {
+            assert_eq!(parse_sealed_at(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]
@@ -210,6 +221,112 @@ mod tests {
             "2026-11-22T10:00:00Zé",
         ] {
             assert!(!is_occurred_at(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_occurred_at_has_its_value() {
+        const DAY: i64 = 1_795_305_600;
+        for (text, seconds, micros) in [
+            ("2026-11-22T00:00:00Z", DAY, 0),
+            ("2026-11-22T10:59:59Z", DAY + 39_599, 0),
+            ("2026-11-22T00:00:00.5Z", DAY, 500_000),
+            ("2026-11-22T00:00:00.000001Z", DAY, 1),
+            ("2026-11-22T00:00:00.123456789Z", DAY, 123_456),
+            ("2026-11-22T00:00:00+23:59", DAY - 86_340, 0),
+            ("2026-11-22T00:00:00-01:30", DAY + 5_400, 0),
+            ("2026-11-21T23:59:60Z", DAY, 0),
+            ("2026-11-22T05:29:60+05:30", DAY, 0),
+            ("1970-01-01T00:00:00Z", 0, 0),
+            ("1969-12-31T23:59:59Z", -1, 0),
+        ] {
+            assert_eq!(
+                parse_occurred_at(text),
+                Some(seconds * 1_000_000 + micros),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_month_ends_on_its_last_day_and_every_field_has_its_range() {
+        for (good, bad) in [
+            ("2026-01-31", "2026-01-32"),
+            ("2026-02-28", "2026-02-29"),
+            ("2024-02-29", "2024-02-30"),
+            ("2000-02-29", "2000-02-30"),
+            ("1900-02-28", "1900-02-29"),
+            ("2026-04-30", "2026-04-31"),
+            ("2026-06-30", "2026-06-31"),
+            ("2026-09-30", "2026-09-31"),
+            ("2026-11-30", "2026-11-31"),
+            ("2026-12-31", "2026-12-00"),
+        ] {
+            assert!(is_occurred_at(&format!("{good}T00:00:00Z")), "{good}");
+            assert!(!is_occurred_at(&format!("{bad}T00:00:00Z")), "{bad}");
+        }
+        for bad in [
+            "T23:60:00Z",
+            "T23:59:61Z",
+            "T00:00:00+00:60",
+            "T00:00:00+24:00",
+            "T00:00:00?00:00",
+        ] {
+            assert!(!is_occurred_at(&format!("2026-11-22{bad}")), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_at_has_each_of_its_separators() {
+        let good = "2026-11-22T10:00:00.000000Z";
+        assert!(parse_sealed_at(good.as_bytes()).is_some());
+        for (at, _) in good.char_indices().filter(|(_, c)| !c.is_ascii_digit()) {
+            for other in ["/", "0", "9"] {
+                let mut bad = good.to_owned();
+                bad.replace_range(at..=at, other);
+                assert_eq!(parse_sealed_at(bad.as_bytes()), None, "{bad}");
+            }
+        }
+        for (at, _) in good.char_indices().filter(|(_, c)| c.is_ascii_digit()) {
+            for other in ["/", ":"] {
+                let mut bad = good.to_owned();
+                bad.replace_range(at..=at, other);
+                assert_eq!(parse_sealed_at(bad.as_bytes()), None, "{bad}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_days_around_leap_days_are_those_of_the_calendar() {
+        for (days, day) in [
+            (-135_140, "1600-01-01"),
+            (-135_082, "1600-02-28"),
+            (-135_081, "1600-02-29"),
+            (-135_080, "1600-03-01"),
+            (-134_775, "1600-12-31"),
+            (-25_567, "1900-01-01"),
+            (-25_509, "1900-02-28"),
+            (-25_508, "1900-03-01"),
+            (-25_203, "1900-12-31"),
+            (10_957, "2000-01-01"),
+            (11_015, "2000-02-28"),
+            (11_016, "2000-02-29"),
+            (11_017, "2000-03-01"),
+            (11_322, "2000-12-31"),
+            (47_482, "2100-01-01"),
+            (47_540, "2100-02-28"),
+            (47_541, "2100-03-01"),
+            (47_846, "2100-12-31"),
+            (157_054, "2400-01-01"),
+            (157_112, "2400-02-28"),
+            (157_113, "2400-02-29"),
+            (157_114, "2400-03-01"),
+            (157_419, "2400-12-31"),
+        ] {
+            assert_eq!(utc_day(days * MICROS_PER_DAY), day);
+            assert_eq!(utc_day((days + 1) * MICROS_PER_DAY - 1), day);
+            let text = format!("{day}T00:00:00.000000Z");
+            assert_eq!(parse_sealed_at(text.as_bytes()), Some(days * MICROS_PER_DAY));
         }
     }
 }

@@ -33,6 +33,9 @@ const HEADERS_BYTES_MAX: usize = 65_536;
 const METADATA_BYTES_MAX: usize = 4_096;
 /// How long a call waits for another process that is writing.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long opening waits for it. Longer: who opens the log has nothing to go on with, and meets the last one that closes it, who moves the
+/// whole WAL into the file under one lock.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Connections that read beside the one that writes.
 const READERS_MAX: u32 = 4;
 /// How long a read waits for one of them.
@@ -60,7 +63,7 @@ impl EmbeddedLog {
     /// process holds it locked.
     pub async fn open(path: &Path, partitions: u32) -> Result<Self, LogError> {
         layout::create_file(path)?;
-        Self::open_within(path, Expected::Partitions(partitions), BUSY_TIMEOUT).await
+        Self::open_within(path, Expected::Partitions(partitions), OPEN_TIMEOUT, BUSY_TIMEOUT).await
     }
 
     /// As [`Self::open`], but a log that is there may have any number of partitions: only a new one gets `partitions_of_new`.
@@ -69,21 +72,29 @@ impl EmbeddedLog {
     /// As [`Self::open`].
     pub async fn open_or_make(path: &Path, partitions_of_new: u32) -> Result<Self, LogError> {
         layout::create_file(path)?;
-        Self::open_within(path, Expected::PartitionsOfNew(partitions_of_new), BUSY_TIMEOUT).await
+        let expected = Expected::PartitionsOfNew(partitions_of_new);
+        Self::open_within(path, expected, OPEN_TIMEOUT, BUSY_TIMEOUT).await
     }
 
     /// Opens a log that is there, with as many partitions as it has.
     pub async fn open_existing(path: &Path) -> Result<Self, LogError> {
-        Self::open_within(path, Expected::Existing, BUSY_TIMEOUT).await
+        Self::open_within(path, Expected::Existing, OPEN_TIMEOUT, BUSY_TIMEOUT).await
     }
 
-    async fn open_within(path: &Path, expected: Expected, busy_timeout: Duration) -> Result<Self, LogError> {
+    async fn open_within(
+        path: &Path,
+        expected: Expected,
+        open_timeout: Duration,
+        busy_timeout: Duration,
+    ) -> Result<Self, LogError> {
         let options = layout::connect_options(path, busy_timeout);
-        let failure = Failure { file: path };
-        let mut writer = SqliteConnection::connect_with(&options)
-            .await
-            .map_err(|error| failure.of("opening it", error))?;
+        let failed = |error| Failure { file: path }.of("opening it", error);
+        let patient = options.clone().busy_timeout(open_timeout);
+        let mut writer = SqliteConnection::connect_with(&patient).await.map_err(failed)?;
         let streams = layout::prepare(&mut writer, path, expected).await?;
+        layout::set_busy_timeout(&mut writer, busy_timeout)
+            .await
+            .map_err(failed)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .acquire_timeout(READER_TIMEOUT)
@@ -96,22 +107,6 @@ impl EmbeddedLog {
             writer: Mutex::new(Some(writer)),
             readers,
         })
-    }
-
-    /// Moves what the WAL holds into the database file and closes it. Not needed for durability. Later calls are refused.
-    pub async fn close(&self) -> Result<(), LogError> {
-        self.readers.close().await;
-        let Some(mut writer) = self.writer.lock().await.take() else {
-            return Ok(());
-        };
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-            .execute(&mut writer)
-            .await
-            .map_err(|error| self.failure().of("checkpointing it", error))?;
-        writer
-            .close()
-            .await
-            .map_err(|error| self.failure().of("closing it", error))
     }
 
     fn failure(&self) -> Failure<'_> {
@@ -334,5 +329,17 @@ impl Log for EmbeddedLog {
 
     fn record_bytes_max(&self) -> usize {
         RECORD_BYTES_MAX
+    }
+
+    /// Whoever closes the file last moves what its WAL holds into it and removes the WAL.
+    async fn close(&self) -> Result<(), LogError> {
+        self.readers.close().await;
+        match self.writer.lock().await.take() {
+            Some(writer) => writer
+                .close()
+                .await
+                .map_err(|error| self.failure().of("closing it", error)),
+            None => Ok(()),
+        }
     }
 }

@@ -20,7 +20,7 @@ pub type Offset = u64;
 /// What a record of `ledger.entries` adds to its event or input, at most.
 pub const ENTRY_OVERHEAD_BYTES: usize = LEAF_BYTES_MAX + record::OVERHEAD_BYTES_MAX + 512;
 
-/// Topics of DESIGN section 3 that exist in this version.
+/// The topics. docs/ARCHITECTURE.md shows who writes and who reads each.
 pub mod topic {
     pub const AUDIT_EVENTS: &str = "audit.events";
     /// Events that a sealer found in the wrong partition, each with the position that it was found at. Only sealers may write it (ACL): who
@@ -38,7 +38,7 @@ pub mod topic {
     ];
 }
 
-/// A record to append. `headers` are few and short (correlation id, forwarding position).
+/// A record to append. `headers` are few and short (a forwarding position).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewRecord {
     pub key: Vec<u8>,
@@ -186,4 +186,11 @@ pub trait Log: Send + Sync {
     /// The largest value, in bytes, that `append` takes. `ledger.entries` takes [`ENTRY_OVERHEAD_BYTES`] more: a rejected input of this size is sealed
     /// whole, beside its leaf.
     fn record_bytes_max(&self) -> usize;
+
+    /// Lets go of what it holds, at an orderly end. Later calls MAY be refused.
+    ///
+    /// Callers MUST NOT need it: a process that is killed does without, and loses nothing.
+    async fn close(&self) -> Result<(), LogError> {
+        Ok(())
+    }
 }

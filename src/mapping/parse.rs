@@ -20,7 +20,7 @@ pub(super) fn mapping(text: &str) -> Result<Mapping, MappingError> {
         return Err(faults.into_error());
     }
     let table: Table = text.parse().map_err(|e: toml::de::Error| {
-        faults.add(format!("this is no TOML: {}", e.to_string().trim_end()));
+        faults.add(describe(text, &e));
         std::mem::take(&mut faults).into_error()
     })?;
     let mapping = read(&table, &mut faults);
@@ -28,6 +28,22 @@ pub(super) fn mapping(text: &str) -> Result<Mapping, MappingError> {
         Some(mapping) if faults.found.is_empty() => Ok(mapping),
         Some(_) | None => Err(faults.into_error()),
     }
+}
+
+/// Where and why, without the line itself: it may be an event that was given in the mapping's place.
+fn describe(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .chars()
+        .rev()
+        .take_while(|character| *character != '\n')
+        .count()
+        + 1;
+    format!(
+        "this is no TOML: line {line}, column {column}: {}",
+        error.message()
+    )
 }
 
 #[derive(Debug, Default)]
@@ -294,9 +310,7 @@ fn constant(path: &str, value: &Value, rule: Rule, faults: &mut Faults) -> Optio
             return Some(n.to_string().into_bytes());
         }
         (Rule::Name, _) => "a string of 1 to 256 bytes without control characters",
-        (Rule::Tenant, _) => {
-            "a string of 1 to 128 characters of A-Z a-z 0-9 . _ : @ -, the first a letter or digit"
-        }
+        (Rule::Tenant, _) => names::TENANT_FORM,
         (Rule::Time, _) => "a string in the form of RFC 3339, for example \"2026-11-22T10:00:00Z\"",
         (Rule::Any, _) => "a string without U+0000, a boolean, or an integer between -2^53 and 2^53",
         (Rule::FromRecord, _) => "left out: this member can only come from the record",

@@ -1,6 +1,7 @@
 //! How the work is doing, for readiness and for progress.
 
 use crate::config::StageName;
+use crate::ledger::key::PublicKey;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +26,8 @@ struct Known {
     by_task: BTreeMap<(StageName, u32), (Doing, u64)>,
     /// What the process as a whole waits for, before it has any task.
     waits_for: Option<String>,
+    /// Every key that a leaf was seen to declare, in that order.
+    declared_keys: Vec<PublicKey>,
 }
 
 impl Status {
@@ -47,6 +50,22 @@ impl Status {
 
     pub(super) fn is_waiting(&self) -> bool {
         self.known().waits_for.is_some()
+    }
+
+    pub(super) fn note_declared(&self, keys: &[PublicKey]) {
+        let mut known = self.known();
+        for key in keys {
+            if !known.declared_keys.iter().any(|other| other.is_same_key(key)) {
+                known.declared_keys.push(key.clone());
+            }
+        }
+    }
+
+    /// The keys that the ledger's leaves declare, as far as this process has seen: what it ever signed by stays here when its private half is
+    /// gone.
+    #[must_use]
+    pub fn declared_keys(&self) -> Vec<PublicKey> {
+        self.known().declared_keys.clone()
     }
 
     /// Why the process is not ready; empty where it is.

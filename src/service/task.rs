@@ -2,6 +2,7 @@
 
 use super::status::{Doing, Status};
 use crate::config::StageName;
+use crate::ledger::key::PublicKey;
 use crate::stages::archive::Archiver;
 use crate::stages::notarize::Notary;
 use crate::stages::seal::Sealer;
@@ -28,6 +29,14 @@ impl Runner {
             Self::Seal(sealer) => sealer.step().await,
             Self::Notarize(notary) => notary.step().await,
             Self::Archive(archiver) => archiver.step().await,
+        }
+    }
+
+    fn declared_keys(&self) -> &[PublicKey] {
+        match self {
+            Self::Seal(sealer) => sealer.declared_keys(),
+            Self::Notarize(notary) => notary.declared_keys(),
+            Self::Archive(_) => &[],
         }
     }
 
@@ -94,6 +103,8 @@ pub(super) struct Task {
     pub upstream_ended: watch::Receiver<bool>,
     pub retry_for: Duration,
     pub counted: Counted,
+    /// How many declared keys were noted.
+    pub declared_seen: usize,
     pub ended: watch::Sender<bool>,
 }
 
@@ -119,6 +130,7 @@ impl Task {
                 Ok(step) => {
                     (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
                     self.report(Doing::Working);
+                    self.note_declared();
                     match step {
                         Step::Progress => {
                             idle_pause = IDLE_PAUSE_MIN;
@@ -169,6 +181,15 @@ impl Task {
         metrics::gauge!("ledgerline_stage_index", "stage" => self.stage.as_str(), "partition" => partition)
             .set(index as f64);
         self.status.set(self.stage, self.partition, doing, index);
+    }
+
+    /// Looks only where there are more keys than before: this is asked after every step.
+    fn note_declared(&mut self) {
+        let declared = self.runner.declared_keys();
+        if declared.len() > self.declared_seen {
+            self.declared_seen = declared.len();
+            self.status.note_declared(declared);
+        }
     }
 
     /// Waits, but no longer than until something happens (where there is nothing to do) or the task is to end.

@@ -146,6 +146,7 @@ impl Work {
                 upstream_ended: std::mem::replace(&mut upstream, next_upstream),
                 retry_for: self.config.retry_for,
                 counted,
+                declared_seen: 0,
                 ended,
             };
             tasks.spawn(task.run());

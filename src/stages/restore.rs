@@ -1,7 +1,7 @@
 //! From the log to a partition's state: the newest whole snapshot, then the tail, through the acceptance rule. Owners and notaries start
 //! here, first time or after a crash, and go on by the same [`Follower`].
 //!
-//! On the way the log is held against the last signed checkpoint (DESIGN section 1, rule 8): a log that is shorter than, or different from, what was
+//! On the way the log is held against the last signed checkpoint (docs/PROTOCOL.md, rule 8): a log that is shorter than, or different from, what was
 //! signed has lost records that somebody may hold proofs of. Its partition stops.
 
 use super::StageError;
@@ -179,6 +179,40 @@ impl Follower {
             position: self.reader.position(),
             state: self.state.clone(),
             tree: self.tree.clone(),
+        }
+    }
+}
+
+/// The name of the log's ledger, as the first leaf that is accepted in it has it, or the snapshot that stands for it. `None`: there is no
+/// leaf yet.
+pub async fn ledger_name(log: &dyn Log) -> Result<Option<String>, StageError> {
+    for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await? {
+        if let Some(origin) = first_origin(log, partition).await? {
+            let name = origin.rsplit_once('/').map(|(name, _)| name.to_owned());
+            return Ok(name);
+        }
+    }
+    Ok(None)
+}
+
+async fn first_origin(log: &dyn Log, partition: u32) -> Result<Option<String>, StageError> {
+    if log.start(topic::LEDGER_ENTRIES, partition).await? > 0 {
+        let newest = snapshot::newest(log, partition).await?;
+        return Ok(newest.map(|(snapshot, _)| snapshot.state.order.origin));
+    }
+    let failed = |error| reader_error(partition, error);
+    let mut reader = Reader::open(log, partition, Position::BEGIN)
+        .await
+        .map_err(failed)?;
+    loop {
+        let records = reader.fetch(log).await.map_err(failed)?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        for record in &records {
+            if let Seen::Leaf(accepted) = reader.offer(record).map_err(failed)? {
+                return Ok(Some(accepted.leaf.origin.to_owned()));
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Snapshots in `ledger.heads`: one generation is a partition's whole state as of one cut, in chunks, closed by a marker (DESIGN section 1,
+//! Snapshots in `ledger.heads`: one generation is a partition's whole state as of one cut, in chunks, closed by a marker (docs/PROTOCOL.md,
 //! rule 5). A generation without its marker, or whose digest does not fit, does not exist.
 //!
 //! Two notaries that write the same generation write the same bytes: the encoding is a function of the state.

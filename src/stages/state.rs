@@ -165,9 +165,10 @@ impl PartitionState {
             | Body::Hold { .. } => {}
         }
         self.note_forwarded(record);
-        self.segment_bytes = match leaf.body {
-            Body::Cut { .. } => 0,
-            _ => self.segment_bytes + line_bytes(record),
+        self.segment_bytes = if matches!(leaf.body, Body::Cut { .. }) {
+            0
+        } else {
+            self.segment_bytes + line_bytes(record)
         };
         Ok(())
     }

@@ -55,7 +55,17 @@ impl DirectoryVault {
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, VaultError> {
         let root = root.into();
         make_directories(&root).map_err(|error| explain("making the archive's directory", &root, error))?;
-        Self::open(root)
+        let vault = Self::open(root)?;
+        vault.try_writing()?;
+        Ok(vault)
+    }
+
+    /// Now, and not at the first cut, which may be minutes away.
+    fn try_writing(&self) -> Result<(), VaultError> {
+        let probe = self.incoming_path()?;
+        fs::File::create_new(&probe)
+            .and_then(|_file| fs::remove_file(&probe))
+            .map_err(|error| explain("writing to the archive, at", &probe, error))
     }
 
     #[must_use]

@@ -121,6 +121,9 @@ fn each_fault_of_the_json_has_its_code() {
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert_eq!(canonical(&deep(64)), deep(64));
     assert_eq!(refused(deep(65).as_bytes()), RejectCode::TooDeep);
+    let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+    assert_eq!(canonical(&nested(64)), nested(64));
+    assert_eq!(refused(nested(65).as_bytes()), RejectCode::TooDeep);
     for (input, code) in [
         (&b""[..], RejectCode::Empty),
         (b" \t\r\n", RejectCode::Empty),
@@ -195,6 +198,25 @@ fn a_value_may_fill_the_limit_and_not_pass_it() {
         ] {
             assert_eq!(refusal.code, RejectCode::TooLarge);
         }
+    }
+    // A reader is told what is wrong with other spellings: their length, or where they differ.
+    for (bytes, code) in [(100, RejectCode::InvalidJson), (101, RejectCode::TooLarge)] {
+        let spaced = format!("[1{}]", " ".repeat(bytes - 3));
+        let refusal = check_canonical(spaced.as_bytes(), &limits).unwrap_err();
+        assert_eq!(refusal.code, code, "{bytes} bytes");
+        assert_eq!(refusal.detail.contains("at byte 2 "), bytes == 100, "{refusal}");
+    }
+    let event = EventParser::new(LIMITS)
+        .parse(EVENT.as_bytes())
+        .unwrap()
+        .canonical;
+    for (event_bytes_max, code) in [(event.len(), None), (event.len() - 1, Some(RejectCode::TooLarge))] {
+        let limits = Limits {
+            event_bytes_max,
+            ..LIMITS
+        };
+        let found = check_event(&event, &limits).err().map(|refusal| refusal.code);
+        assert_eq!(found, code);
     }
     // The input may be longer than the canonical form.
     let spaced = format!("{}1", " ".repeat(1_000));

@@ -99,17 +99,15 @@ fn every_bad_line_is_refused_with_its_reason_and_kept_and_the_rest_goes_on() {
 
 #[test]
 fn bad_records_in_the_log_become_rejected_leaves_with_their_bytes() {
-    let dir = tempfile::tempdir().unwrap();
-    let before: BTreeSet<_> = fs::read_dir(dir.path().parent().unwrap())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
+    let place = tempfile::tempdir().unwrap();
+    let dir = place.path().join("work");
+    fs::create_dir(&dir).unwrap();
     let conflict = event("twice", "acme").replace("a.b", "a.c");
     let mut inputs = bad_inputs();
     inputs.push(("conflict", conflict.clone().into_bytes()));
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let log = EmbeddedLog::open(&dir.path().join("ledger.db"), 1).await.unwrap();
+        let log = EmbeddedLog::open(&dir.join("ledger.db"), 1).await.unwrap();
         let mut values: Vec<Vec<u8>> = bad_inputs().into_iter().map(|(_, input)| input).collect();
         values.extend(
             [event("twice", "acme"), event("twice", "acme"), conflict.clone()].map(String::into_bytes),
@@ -123,8 +121,8 @@ fn bad_records_in_the_log_become_rejected_leaves_with_their_bytes() {
             .collect();
         log.append(topic::AUDIT_EVENTS, 0, records).await.unwrap();
     });
-    drain(&settings(dir.path()));
-    let sealed = read_archive(&dir.path().join("archive"));
+    drain(&settings(&dir));
+    let sealed = read_archive(&dir.join("archive"));
     assert_eq!((sealed.count("entry"), sealed.count("duplicate")), (1, 1));
     assert_eq!(sealed.rejected, inputs);
     let all: BTreeSet<&str> = RejectCode::ALL.into_iter().map(RejectCode::as_str).collect();
@@ -137,25 +135,21 @@ fn bad_records_in_the_log_become_rejected_leaves_with_their_bytes() {
         all
     );
     // Nothing that an event held, a tenant with dots and slashes least of all, became a path.
-    let after: BTreeSet<_> = fs::read_dir(dir.path().parent().unwrap())
-        .unwrap()
-        .map(|e| e.unwrap().file_name())
-        .collect();
-    assert!(
-        after
-            .difference(&before)
-            .all(|name| !name.to_string_lossy().contains("etc"))
-    );
-    let inside: BTreeSet<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    assert_eq!(names_in(place.path()), ["work".to_owned()].into());
+    let inside = names_in(&dir);
     assert!(
         inside
             .iter()
             .all(|name| name.starts_with("ledger.") || name == "archive" || name == "keys"),
         "{inside:?}"
     );
+}
+
+fn names_in(dir: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 #[test]
@@ -230,6 +224,8 @@ fn run_serves_health_metrics_and_keys_and_ends_well_on_sigterm() {
         serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
     }
     assert!(!logs.contains("a.b") && !logs.contains("PRIVATE"));
+    // An orderly end leaves the log in one file.
+    assert!(!dir.path().join("ledger.db-wal").exists());
     drain(&settings(dir.path()));
     assert_eq!(read_archive(&dir.path().join("archive")).count("entry"), 50);
 }
@@ -251,11 +247,8 @@ fn keys_rotate_as_leaves_and_old_checkpoints_still_verify() {
     let signer = format!("--signer=file:{}", text(&dir.path().join("keys")));
     let ingest = |id: &str| {
         let line = event(id, "acme") + "\n";
-        assert!(
-            ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes())
-                .status
-                .success()
-        );
+        let ingested = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes());
+        assert!(ingested.status.success(), "{}", stderr(&ingested));
         drain(&settings(dir.path()));
     };
     ingest("before");
@@ -281,6 +274,32 @@ fn keys_rotate_as_leaves_and_old_checkpoints_still_verify() {
 }
 
 #[test]
+fn keys_that_were_all_replaced_before_the_next_start_are_declared_before_they_are_retired() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = format!("--signer=file:{}", text(&dir.path().join("keys")));
+    let ingest = |id: &str| {
+        let line = event(id, "acme") + "\n";
+        let output = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes());
+        assert!(output.status.success(), "{}", stderr(&output));
+        drain(&settings(dir.path()));
+    };
+    ingest("before");
+    let listed = ledgerline(&["keys", "list", &signer, "--json"]);
+    let old: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let added = ledgerline(&["keys", "add", &signer]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    for key in old.as_array().or_else(|| old["keys"].as_array()).expect("keys") {
+        let retired = ledgerline(&["keys", "retire", key["kid"].as_str().unwrap(), &signer]);
+        assert!(retired.status.success(), "{}", stderr(&retired));
+    }
+    ingest("after");
+    let sealed = read_archive(&dir.path().join("archive"));
+    assert_eq!(sealed.events["acme"].len(), 2);
+    // Two added and two retired, in each of four partitions.
+    assert_eq!(sealed.count("key"), 16);
+}
+
+#[test]
 fn a_changed_partition_count_is_refused_with_the_reason() {
     let dir = tempfile::tempdir().unwrap();
     drop(Service::start(dir.path(), &["--partitions=2"]).unwrap());
@@ -288,7 +307,7 @@ fn a_changed_partition_count_is_refused_with_the_reason() {
         .err()
         .expect("it does not start");
     assert!(
-        logs.contains("partition") && logs.contains('2') && logs.contains('3'),
+        logs.contains("--partitions") && logs.contains("must be 2"),
         "{logs}"
     );
 }
@@ -656,11 +675,13 @@ fn a_service_that_is_stopped_everywhere_ends_and_says_why() {
     );
     assert!(ingested.status.success(), "{}", stderr(&ingested));
     drain(&settings(dir.path()));
-    let mut arguments = places(dir.path());
-    arguments[3] = "--log-name=other.example/audit".to_owned();
+    // The log is lost, and the archive knows what was signed.
+    for name in ["ledger.db", "ledger.db-wal", "ledger.db-shm"] {
+        drop(fs::remove_file(dir.path().join(name)));
+    }
     let output = program()
         .arg("run")
-        .args(&arguments)
+        .args(places(dir.path()))
         .arg("--listen=127.0.0.1:0")
         .output()
         .unwrap();
@@ -671,6 +692,256 @@ fn a_service_that_is_stopped_everywhere_ends_and_says_why() {
         last.starts_with("ledgerline: ") && last.contains("is stopped in every partition"),
         "{said}"
     );
+}
+
+/// The exit status and standard error of a `run` that does not get as far as listening.
+fn run_refused(arguments: &[String]) -> (Option<i32>, String) {
+    let output = program()
+        .arg("run")
+        .args(arguments)
+        .arg("--listen=127.0.0.1:0")
+        .output()
+        .unwrap();
+    let said = stderr(&output);
+    assert!(!said.contains("listening"), "{said}");
+    (output.status.code(), said)
+}
+
+#[test]
+fn a_log_name_that_is_not_the_ledgers_is_one_message_before_anything_listens() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = event("x", "acme");
+    let ingested = ledgerline_with_input(&["ingest", &log_url(dir.path()), "-"], line.as_bytes());
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    drain(&settings(dir.path()));
+    let mut arguments = places(dir.path());
+    arguments[3] = "--log-name=other.example/audit".to_owned();
+    let (status, said) = run_refused(&arguments);
+    assert_eq!(status, Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    for wanted in [
+        "--log-name (or LEDGERLINE_LOG_NAME)",
+        LOG_NAME,
+        "other.example/audit",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+    // The demo has another name, and no such flag.
+    let demo = ledgerline(&["demo", "--dir", &text(dir.path())]);
+    assert_eq!(demo.status.code(), Some(2), "{}", stderr(&demo));
+    assert!(
+        stderr(&demo).contains("--dir") && !stderr(&demo).contains("log-name"),
+        "{}",
+        stderr(&demo)
+    );
+}
+
+#[test]
+fn another_number_of_partitions_than_the_log_has_is_a_matter_of_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = log_url(dir.path());
+    let line = event("x", "acme");
+    let made = ledgerline_with_input(&["ingest", &log, "--partitions=2", "-"], line.as_bytes());
+    assert!(made.status.success(), "{}", stderr(&made));
+    let other = ledgerline_with_input(&["ingest", &log, "--partitions=3", "-"], line.as_bytes());
+    let mut arguments = places(dir.path());
+    arguments.push("--partitions=3".to_owned());
+    for (status, said) in [(other.status.code(), stderr(&other)), run_refused(&arguments)] {
+        assert_eq!(status, Some(2), "{said}");
+        assert!(
+            said.contains("--partitions (or LEDGERLINE_PARTITIONS): must be 2"),
+            "{said}"
+        );
+    }
+    let demo = ledgerline(&["demo", "--dir", &text(dir.path()), "--partitions=3"]);
+    assert_eq!(demo.status.code(), Some(2), "{}", stderr(&demo));
+    assert!(
+        stderr(&demo).contains("--partitions must be 2") && !stderr(&demo).contains("LEDGERLINE_"),
+        "{}",
+        stderr(&demo)
+    );
+}
+
+#[test]
+fn keys_open_to_others_are_a_matter_of_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    drain(&settings(dir.path()));
+    let key = dir.path().join("keys/key-0001.pem");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (status, said) = run_refused(&places(dir.path()));
+    assert_eq!(status, Some(2), "{said}");
+    assert!(
+        said.contains("--signer (or LEDGERLINE_SIGNER)") && said.contains("chmod 600"),
+        "{said}"
+    );
+    let signer = format!("--signer=file:{}", text(&dir.path().join("keys")));
+    assert_eq!(ledgerline(&["keys", "list", &signer]).status.code(), Some(2));
+}
+
+#[test]
+fn ingest_reports_all_wrong_settings_at_once_with_flag_and_variable() {
+    let output = program()
+        .args(["ingest", "--from-line=0", "-"])
+        .env("LEDGERLINE_PARTITIONS", "x")
+        .env("LEDGERLINE_EVENT_BYTES_MAX", "7")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    for wanted in [
+        "--log (or LEDGERLINE_LOG): is required",
+        "--partitions (or LEDGERLINE_PARTITIONS): must be a whole number from 1 to 4096",
+        "--event-bytes-max (or LEDGERLINE_EVENT_BYTES_MAX): must be a whole number",
+        "--from-line: must be a whole number",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_set_to_nothing_counts_as_unset() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("events.ndjson");
+    fs::write(&file, event("x", "acme") + "\n").unwrap();
+    let ingested = program()
+        .args(["ingest", &log_url(dir.path()), &text(&file)])
+        .env("LEDGERLINE_PARTITIONS", "")
+        .env("LEDGERLINE_EVENT_BYTES_MAX", "")
+        .output()
+        .unwrap();
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    let mut run = program();
+    run.args(["run", "--log=elsewhere:x"]);
+    let names = "ISSUER_KID SIGNING_KEY_PROVIDER SIGNING_KEY_PATH LEDGERLINE_LOG LEDGERLINE_ARCHIVE LEDGERLINE_SIGNER \
+                 LEDGERLINE_LOG_NAME LEDGERLINE_PARTITIONS LEDGERLINE_STAGES LEDGERLINE_LISTEN LEDGERLINE_RSA_BITS \
+                 LEDGERLINE_ARCHIVE_CLASS LEDGERLINE_ACCEPT_CLOCK_JUMP LEDGERLINE_LOG_LEVEL LEDGERLINE_RETRY_FOR_MS";
+    run.envs(names.split_whitespace().map(|name| (name, "")));
+    let output = run.output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("4 settings are wrong"), "{said}");
+    assert_eq!(said.matches(": is required").count(), 3, "{said}");
+    let keys = program()
+        .args(["keys", "list"])
+        .env("LEDGERLINE_SIGNER", "")
+        .output()
+        .unwrap();
+    assert_eq!(keys.status.code(), Some(2));
+    assert!(stderr(&keys).contains("is required"), "{}", stderr(&keys));
+}
+
+#[test]
+fn proof_reports_all_wrong_arguments_at_once() {
+    let wrong = ledgerline(&[
+        "proof",
+        "s3://bucket",
+        "--tenant=a b",
+        "--sequence=0",
+        "--out=/dev/null",
+    ]);
+    assert_eq!(wrong.status.code(), Some(2));
+    for wanted in [
+        "must begin with file:",
+        "--tenant \"a b\" must be",
+        "--sequence: must be",
+        "--out /dev/null",
+    ] {
+        assert!(
+            stderr(&wrong).contains(wanted),
+            "{wanted} is missing in\n{}",
+            stderr(&wrong)
+        );
+    }
+}
+
+#[test]
+fn the_demo_names_its_own_flags_and_says_what_an_empty_input_means() {
+    let wrong = ledgerline(&["demo", "--partitions=0", "--events=0", "--tenants=x"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = stderr(&wrong);
+    for wanted in ["--partitions: must", "--events: must", "--tenants: must"] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+    assert!(!said.contains("LEDGERLINE_"), "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("empty"), "").unwrap();
+    let (input, work) = (text(&dir.path().join("empty")), text(&dir.path().join("work")));
+    let empty = ledgerline(&["demo", "--input", &input, "--dir", &work]);
+    assert_eq!(empty.status.code(), Some(1), "{}", stderr(&empty));
+    assert!(
+        stderr(&empty).contains("holds no line") && !stderr(&empty).contains("every line"),
+        "{}",
+        stderr(&empty)
+    );
+}
+
+#[test]
+fn the_demo_shows_the_roots_that_verify_shows_and_names_the_newest_key_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let work = text(dir.path());
+    let demo = |due: &str| {
+        let demo = ledgerline(&["demo", "--dir", &work]);
+        assert!(demo.status.success(), "{}", stderr(&demo));
+        let told = String::from_utf8_lossy(&demo.stdout).into_owned();
+        assert!(told.contains(due), "{due} is missing in\n{told}");
+        told
+    };
+    let told = demo("/keys/jwks-2.json ");
+    let verified = ledgerline(&["verify", &format!("{work}/archive"), "--json"]);
+    let report: serde_json::Value = serde_json::from_slice(&verified.stdout).unwrap();
+    let (head, _) = told.split_once("Verified, offline").unwrap();
+    for partition in report["heads"].as_array().unwrap() {
+        assert!(head.contains(partition["root"].as_str().unwrap()), "{head}");
+    }
+    let added = ledgerline(&["keys", "add", &format!("--signer=file:{work}/keys")]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    demo("/keys/jwks-4.json ");
+}
+
+#[test]
+fn refused_lines_go_to_a_device_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let ingest = |refused: &str| {
+        let output = ledgerline_with_input(
+            &["ingest", &log_url(dir.path()), "--refused", refused, "-"],
+            b"bad\n",
+        );
+        (output.status.code(), stderr(&output))
+    };
+    let (status, said) = ingest("/dev/full");
+    assert_eq!(status, Some(3), "{said}");
+    assert!(!Path::new("/dev/full.1").exists());
+    assert!(!said.contains("line 0"), "{said}");
+    // Written whole, and yet no line was accepted.
+    let (status, said) = ingest("/dev/null");
+    assert_eq!(status, Some(1), "{said}");
+    assert!(!Path::new("/dev/null.1").exists());
+}
+
+#[test]
+fn help_is_in_one_mood_and_says_the_same_of_the_same() {
+    let help = |arguments: &[&str]| {
+        let output = ledgerline(arguments);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let commands = help(&["--help"]);
+    let listed: Vec<&str> = commands
+        .lines()
+        .skip_while(|line| !line.starts_with("Commands:"))
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
+        .filter_map(|line| line.split_whitespace().nth(1))
+        .collect();
+    assert!(listed.contains(&"Verify"), "{commands}");
+    let first = commands.split_whitespace().next().unwrap();
+    for word in listed.into_iter().chain([first]) {
+        assert!(!word.trim_end_matches(',').ends_with('s'), "{word} in {commands}");
+    }
+    let archive = |command: &str| {
+        let said = help(&[command, "-h"]);
+        let line = said.lines().find(|line| line.starts_with("  <ARCHIVE>"));
+        line.unwrap_or_else(|| panic!("{said}")).trim().to_owned()
+    };
+    assert_eq!(archive("verify"), archive("proof"));
 }
 
 fn mode(path: &Path) -> u32 {

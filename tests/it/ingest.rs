@@ -297,11 +297,13 @@ async fn an_append_that_is_put_off_is_made_again_and_one_of_unknown_outcome_is_n
             error,
             IngestError::Log {
                 done: 0,
+                nothing_appended: false,
                 source: LogError::Unknown { .. }
             }
         ),
         "{error:?}"
     );
+    assert!(error.advice().contains("may be in the log"), "{}", error.advice());
     assert_eq!(*log.appends.lock().unwrap(), 1);
 
     let log = MemoryLog::answering((0..100).map(|_| Some(retry())).collect());
@@ -311,11 +313,18 @@ async fn an_append_that_is_put_off_is_made_again_and_one_of_unknown_outcome_is_n
             error,
             IngestError::Log {
                 done: 0,
+                nothing_appended: true,
                 source: LogError::Retry { .. }
             }
         ),
         "{error:?}"
     );
+    assert!(
+        error.advice().starts_with("Nothing was appended."),
+        "{}",
+        error.advice()
+    );
+    assert!(!error.to_string().contains("line 0"), "{error}");
     assert_eq!(*log.appends.lock().unwrap(), 3);
 }
 
@@ -342,7 +351,12 @@ async fn after_a_failure_the_run_from_the_named_line_loses_nothing() {
         let IngestError::Log { done, .. } = error else {
             panic!("{error:?}")
         };
-        assert!(error.advice().contains(&format!("--from-line {}", done + 1)));
+        if done == 0 {
+            // The very first append: what became of it is unknown, so it is not said that nothing was appended.
+            assert!(error.advice().contains("may be in the log"), "{}", error.advice());
+        } else {
+            assert!(error.advice().contains(&format!("--from-line {}", done + 1)));
+        }
         let surely = |line: usize| line < usize::try_from(done).unwrap();
         let there = log.values();
         let kept = if done >= 10 {
@@ -430,4 +444,16 @@ async fn with_a_mapping_the_mapped_event_is_appended_and_the_line_refused() {
             ),
         ]
     );
+}
+
+#[test]
+fn a_file_of_which_no_line_is_accepted_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = format!("--log=sqlite:{}", dir.path().join("ledger.db").display());
+    let refused = format!("--refused={}", dir.path().join("refused.ndjson").display());
+    let run = |input: &[u8]| crate::process::ledgerline_with_input(&["ingest", &log, &refused, "-"], input);
+    let output = run(b"\x1f\x8b\x08binary\nlines\n");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(crate::process::stderr(&output).contains("--mapping"));
+    assert_eq!(run(b"").status.code(), Some(0));
 }

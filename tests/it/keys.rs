@@ -16,7 +16,7 @@ use ledgerline::ledger::key::{Alg, PublicKey, SpkiError};
 use ledgerline::ledger::keyring::{KeyFault, KeyRing};
 use ledgerline::ledger::leaf::{KeyAction, key_proof_message};
 use ledgerline::ledger::merkle::EMPTY_ROOT;
-use ledgerline::ledger::note::{Note, NoteError};
+use ledgerline::ledger::note::{NOTE_BYTES_MAX, Note, NoteError};
 use ledgerline::ledger::tile::TileName;
 use ledgerline::signing::Signer as _;
 use ledgerline::signing::local::{LocalKeysError, LocalSigner, LocalSignerOptions, RsaBits};

@@ -238,6 +238,7 @@ async fn appends_at_once_stand_each_in_one_piece(log: &dyn Log) {
 macro_rules! conformance {
     ($($test:ident),* $(,)?) => {
         mod embedded_log {
+            use ledgerline::log::Log as _;
             use ledgerline::log::embedded::EmbeddedLog;
             $(
                 #[tokio::test]

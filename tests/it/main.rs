@@ -15,6 +15,7 @@ mod keys;
 mod kill;
 mod log_conformance;
 mod log_reader;
+mod logs;
 mod mapping;
 mod merkle;
 mod model;

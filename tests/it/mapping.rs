@@ -390,3 +390,16 @@ fn all_faults_are_told_at_once() {
     assert!(faults("not toml")[0].contains("no TOML"));
     assert!(faults(&"#".repeat(MAPPING_BYTES_MAX + 1))[0].contains("bytes"));
 }
+
+#[test]
+fn an_event_given_in_the_place_of_a_mapping_is_not_shown() {
+    let event = "{\"event_id\":\"e\",\n \"data\":\"a secret\"}";
+    let error = ledgerline::mapping::Mapping::from_toml(event)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("line 1, column"), "{error}");
+    assert!(
+        !error.contains("secret") && !error.contains("event_id"),
+        "{error}"
+    );
+}

@@ -261,6 +261,8 @@ fn there_is_no_proof_beyond_the_tree() {
     assert!(!verify_inclusion(&leaves[0], u64::MAX, u64::MAX, &[], &leaves[0]));
     assert_eq!(consistency(6, &leaves), Vec::<Digest>::new());
     assert!(!verify_consistency(0, 0, &leaves[0], &leaves[0], &[]));
+    // A larger tree is no beginning of a smaller one, though a walk from its last leaf would find nothing to compare.
+    assert!(!verify_consistency(4, 3, &leaves[0], &leaves[0], &[]));
 }
 
 /// All tiles of a tree, by the definition: hash i of tile level l is MTH(D[i * 256^l : (i + 1) * 256^l]).

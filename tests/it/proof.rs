@@ -8,7 +8,7 @@ use ledgerline::ledger::key::PublicKey;
 use ledgerline::ledger::leaf::{Body, Leaf};
 use ledgerline::ledger::merkle::leaf_hash;
 use ledgerline::ledger::partition::partition_of;
-use ledgerline::ledger::proof::{ProofError, TlogProof, check_proof};
+use ledgerline::ledger::proof::{PROOF_BYTES_MAX, ProofError, TlogProof, check_proof};
 use ledgerline::ledger::tile::TileBuilder;
 use ledgerline::ledger::{jwks, names, segment};
 use ledgerline::signing::Signer as _;
@@ -550,6 +550,15 @@ fn limits_hold_for_what_is_read() {
         TlogProof::parse(&large.format()),
         Err(ProofError::Syntax(_))
     ));
+    let longest = TlogProof {
+        extra: vec![b'x'; 4_096],
+        ..good.clone()
+    };
+    assert!(TlogProof::parse(&longest.format()).is_ok());
+    for (bytes, too_large) in [(PROOF_BYTES_MAX, false), (PROOF_BYTES_MAX + 1, true)] {
+        let found = TlogProof::parse(&vec![b'x'; bytes]);
+        assert_eq!(found == Err(ProofError::TooLarge), too_large, "{bytes}");
+    }
     let none = TlogProof {
         extra: Vec::new(),
         ..good

@@ -46,9 +46,10 @@ pub fn try_drain(settings: &Settings) -> Result<(), String> {
             shutdown,
             input_ended,
         };
-        service::run(&config, &seams, Arc::new(Status::default()), ending)
-            .await
-            .map_err(|error| error.to_string())
+        let outcome = service::run(&config, &seams, Arc::new(Status::default()), ending).await;
+        // Dropped alone, its connections would close at some later moment, and the log's files change under the test.
+        seams.close().await;
+        outcome.map_err(|error| error.to_string())
     })
 }
 

@@ -1,6 +1,6 @@
 //! The stages over a simulated log, archive, signer and clock, two owners of each stage of each partition at once, with faults at
 //! their calls. Whatever happens on the way: nothing lost, doubled, reordered, altered or forked, and all comes to its end once the
-//! faults do (DESIGN section 7).
+//! faults do.
 //!
 //! What is covered, in numbers that each test prints:
 //! - every single fault at every call of the whole main job on two partitions, forwarding included;

@@ -91,8 +91,18 @@ fn every_source_file_says_what_it_is() {
 
 #[test]
 fn every_metric_is_described_has_a_unit_in_its_name_and_no_tenant() {
-    let described = fs::read_to_string(root().join("src/telemetry.rs")).unwrap();
-    let units = ["_total", "_seconds", "_index", "_partitions", "_bytes"];
+    let describing = ["src/telemetry.rs", "src/log/kafka/statistics.rs"];
+    let described = describing
+        .map(|file| fs::read_to_string(root().join(file)).unwrap())
+        .concat();
+    let units = [
+        "_total",
+        "_seconds",
+        "_index",
+        "_partitions",
+        "_bytes",
+        "_records",
+    ];
     let mut found = 0;
     for file in rust_files(&root().join("src")) {
         let text = fs::read_to_string(&file).unwrap();
@@ -102,7 +112,7 @@ fn every_metric_is_described_has_a_unit_in_its_name_and_no_tenant() {
                 let name = call.split('"').nth(1).unwrap();
                 assert!(
                     described.contains(&format!("\"{name}\"")),
-                    "{name} is not described in telemetry.rs"
+                    "{name} is not described in {describing:?}"
                 );
                 assert!(
                     units.iter().any(|unit| name.ends_with(unit)),
@@ -128,4 +138,31 @@ fn every_settings_flag_has_an_environment_variable() {
     for attribute in attributes {
         assert!(attribute.contains("env = \""), "{attribute}");
     }
+}
+
+/// What one place says cannot be said otherwise in another.
+#[test]
+fn the_form_of_a_tenant_and_the_scheme_of_a_directory_are_in_one_place_each() {
+    let holding = |word: &str| -> Vec<PathBuf> {
+        let mut files = rust_files(&root().join("src"));
+        files.retain(|file| code(file).contains(word));
+        files
+    };
+    assert_eq!(
+        holding("A-Z a-z 0-9 . _ : @ -, the first a letter or digit"),
+        [root().join("src/ledger/names.rs")]
+    );
+    assert_eq!(holding("strip_prefix(\"file:"), Vec::<PathBuf>::new());
+    assert_eq!(holding("fn read_limited"), [root().join("src/cli/arguments.rs")]);
+}
+
+#[test]
+fn files_of_refused_lines_are_ignored_by_git() {
+    let ignored = fs::read_to_string(root().join(".gitignore")).unwrap();
+    let refused = ["*.refused.ndjson", "*.refused.ndjson.*"];
+    assert!(
+        refused
+            .iter()
+            .all(|name| ignored.lines().any(|line| line == *name))
+    );
 }

@@ -76,12 +76,24 @@ fn a_tenant_is_looked_at_alone() {
     let report = json(&verify(dir.path(), &["archive", "--json", "--tenant", &tenant]));
     assert_eq!((&report["tenants"], &report["entries"]), (&1.into(), &2.into()));
     assert_eq!(report["partitions"], 1);
-    let absent = json(&verify(dir.path(), &["archive", "--json", "--tenant", "absent"]));
+    let found = verify(dir.path(), &["archive", "--json", "--tenant", "absent"]);
+    assert_eq!(found.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&found.stderr).contains("--tenant absent: the archive has no entry"));
+    let absent = json(&found);
     assert_eq!(
         (&absent["verdict"], &absent["entries"]),
         (&"consistent".into(), &0.into())
     );
     assert!(absent["not_established"].to_string().contains("tenant_absent"));
+    let shown = text(&verify(dir.path(), &["archive", "--tenant", "absent"]));
+    let second = shown.lines().nth(1).unwrap_or_default();
+    assert!(
+        second.contains("No entry of the tenant asked for was found"),
+        "{shown}"
+    );
+    let there = verify(dir.path(), &["archive", "--tenant", &tenant]);
+    assert_eq!(there.status.code(), Some(0));
+    assert!(!text(&there).contains("No entry"));
 }
 
 #[test]
@@ -130,7 +142,11 @@ fn a_missing_tail_is_found_by_head_and_by_time() {
     let late = ["archive", "--not-before", "2026-11-23T12:00:00Z", "--json"];
     let found = verify(dir.path(), &late);
     assert_eq!(found.status.code(), Some(1));
-    assert_eq!(json(&found)["first_bad"]["reason"], "not_before");
+    let report = json(&found);
+    assert_eq!(report["first_bad"]["reason"], "not_before");
+    // What is there was checked, and is counted and shown.
+    assert_ne!(report["tenants"], 0, "{report}");
+    assert_eq!(report["heads"].as_array().map(Vec::len), Some(1), "{report}");
 }
 
 #[test]
@@ -145,6 +161,10 @@ fn wrong_arguments_are_2_and_what_cannot_be_read_is_3() {
         &["archive", "--jwks", "empty"],
         &["archive", "--expect-head", "broken"],
         &["archive", "--threads", "0"],
+        &["s3://bucket"],
+        &["s3:bucket"],
+        &["file:"],
+        &[""],
         &["archive", "--unknown"],
         &[],
     ] {
@@ -157,4 +177,44 @@ fn wrong_arguments_are_2_and_what_cannot_be_read_is_3() {
         assert_eq!(found.status.code(), Some(3), "{arguments:?}");
         assert!(!found.stderr.is_empty() && found.stdout.is_empty());
     }
+}
+
+#[test]
+fn all_wrong_arguments_are_said_at_once() {
+    let dir = stored(&Ledger::small().write());
+    let found = verify(
+        dir.path(),
+        &[
+            "s3://bucket",
+            "--tenant",
+            "a b",
+            "--threads",
+            "none",
+            "--not-before",
+            "soon",
+            "--jwks",
+            "absent",
+        ],
+    );
+    assert_eq!(found.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&found.stderr).into_owned();
+    for wanted in [
+        "5 arguments are wrong",
+        "the archive \"s3://bucket\" must begin with file:",
+        "--tenant \"a b\" must be a string of 1 to 128",
+        "--threads: must be a whole number",
+        "--not-before \"soon\"",
+        "--jwks: cannot read absent",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
+}
+
+#[test]
+fn a_directory_with_a_colon_in_its_name_is_reached_as_a_path() {
+    let dir = stored(&Ledger::small().write());
+    fs::rename(dir.path().join("archive"), dir.path().join("s3:copy")).unwrap();
+    assert_eq!(verify(dir.path(), &["./s3:copy"]).status.code(), Some(0));
+    assert_eq!(verify(dir.path(), &["file:s3:copy"]).status.code(), Some(0));
+    assert_eq!(verify(dir.path(), &["s3:copy"]).status.code(), Some(2));
 }

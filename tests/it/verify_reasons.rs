@@ -560,6 +560,16 @@ const ROWS: &[Row] = &[
         let signer = &keys().foreign_ed25519.public;
         with_head(sign(head, &[signer], &|key| keys().holder_of(key)))
     }),
+    (
+        "a head of another tree that no known key signed",
+        Reason::HeadSignature,
+        || {
+            let mut head = checkpoint(&Ledger::small().write(), 7).checkpoint;
+            head.root[0] ^= 1;
+            let signer = &keys().foreign_ed25519.public;
+            with_head(sign(head, &[signer], &|key| keys().holder_of(key)))
+        },
+    ),
     ("a last cut too old", Reason::NotBefore, || {
         held_against(Options {
             not_before: Some(i64::MAX),

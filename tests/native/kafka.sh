@@ -44,11 +44,11 @@ kafka_jars() {
         -DincludeScope=runtime -DoutputDirectory="$kafka/lib.new" >"$kafka/maven.log" 2>&1 ||
         fail_with_log "Maven could not fetch Kafka" "$kafka/maven.log" "see that Maven reaches its central repository, then run this again"
     cp "$pom" "$kafka/lib.new/pom.xml"
-    rm -rf "$kafka/lib" && mv "$kafka/lib.new" "$kafka/lib"
+    rm -rf "${kafka:?}/lib" && mv "$kafka/lib.new" "$kafka/lib"
 }
 
 kafka_certificates() {
-    [ ! -e "$kafka/tls/done" ] || return 0
+    [ ! -e "$kafka/tls/made" ] || return 0
     rm -rf "$kafka/tls" && mkdir -m 700 "$kafka/tls"
     (cd "$kafka/tls" && kafka_make_certificates) >"$kafka/tls.log" 2>&1 ||
         fail_with_log "openssl made no certificates" "$kafka/tls.log" "see what it says above"
@@ -58,7 +58,7 @@ kafka_make_certificates() {
     local config=$native/kafka/tls.cnf
     openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -config "$config" -extensions ca -keyout ca.key -out ca.pem &&
         kafka_certificate broker 127.0.0.1 && kafka_certificate client "$kafka_user" &&
-        cat broker.key broker.crt >broker.pem && touch done
+        cat broker.key broker.crt >broker.pem && touch made
 }
 
 # kafka_certificate KIND COMMON_NAME
@@ -100,7 +100,7 @@ kafka_java() {
 }
 
 kafka_start() {
-    start kafka java "$kafka_word" -Xms128m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
+    start kafka "$kafka_word" java "$kafka_word" -Xms128m -Xmx512m -XX:+UseSerialGC -XX:+ExitOnOutOfMemoryError \
         -Dlog4j2.configurationFile="$native/kafka/log4j2.yaml" -Djava.io.tmpdir="$kafka/tmp" \
         -cp "$kafka/lib/*" kafka.Kafka "$kafka/server.properties"
     wait_until kafka "$kafka_word" 120 kafka_ready

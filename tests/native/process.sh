@@ -3,27 +3,25 @@
 # A process is known by a pid file and by a word on its command line that only this directory's stack has: a pid that another
 # process got since is never taken for ours, and so never stopped. A zombie has no command line, so it counts as gone.
 
-# pid_of NAME WORD: prints the pid if that process still runs and is ours; a stale file is forgotten.
+# pid_of NAME WORD: prints the pid if that process runs and is ours.
 pid_of() {
-    local file=$stack/$1/pid pid
-    [ -s "$file" ] || return 1
-    pid=$(<"$file")
-    if [ -r "/proc/$pid/cmdline" ] && tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qxF -e "$2"; then
-        printf '%s' "$pid"
-    else
-        rm -f "$file"
-        return 1
-    fi
+    local pid
+    [ -s "$stack/$1/pid" ] || return 1
+    pid=$(<"$stack/$1/pid")
+    [ -r "/proc/$pid/cmdline" ] && tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -xF -e "$2" >/dev/null || return 1
+    printf '%s' "$pid"
 }
 
-# start NAME COMMAND..: in a session of its own, so that ^C at the terminal does not reach it; the log of the start before is kept.
+# start NAME WORD COMMAND..: in a session of its own, so that ^C at the terminal does not reach it; the log of the start before is kept.
 start() {
-    local name=$1 log=$stack/$1/log
-    shift
-    [ ! -e "$log" ] || mv -f "$log" "$log.before"
-    # The lock (9) must not live on in the child.
-    setsid "$@" >"$log" 2>&1 </dev/null 9>&- &
-    printf '%s\n' "$!" >"$stack/$name/pid"
+    local dir=$stack/$1 name=$1 word=$2
+    shift 2
+    rm -f "$dir/pid"
+    [ ! -e "$dir/log" ] || mv -f "$dir/log" "$dir/log.before"
+    # It writes its pid itself: whatever happens to this script, `down` finds it. The lock (9) must not live on in it.
+    # shellcheck disable=SC2016
+    setsid bash -c 'printf "%s\n" "$$" >"$0" && exec "$@"' "$dir/pid" "$@" >"$dir/log" 2>&1 </dev/null 9>&- &
+    while kill -0 "$!" 2>/dev/null && ! pid_of "$name" "$word" >/dev/null; do sleep 0.01; done
 }
 
 # wait_until NAME WORD SECONDS TEST..: until TEST succeeds. Fails when the process ends before, or after that time.
@@ -45,7 +43,8 @@ wait_until() {
 stop() {
     local pid end=$((SECONDS + 30))
     pid=$(pid_of "$1" "$2") || return 0
-    kill -TERM "$pid" 2>/dev/null && kill -CONT "$pid" 2>/dev/null || true
+    kill -TERM "$pid" 2>/dev/null || true
+    kill -CONT "$pid" 2>/dev/null || true
     while pid_of "$1" "$2" >/dev/null; do
         if [ "$SECONDS" -ge "$end" ]; then
             printf '  %s did not end in 30 s: killed\n' "$1"

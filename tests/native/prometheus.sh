@@ -47,7 +47,7 @@ prometheus_configure() {
 }
 
 prometheus_start() {
-    start prometheus "$(prometheus_bin)/prometheus" "$prometheus_word" --storage.tsdb.retention.time=1d --web.enable-lifecycle \
+    start prometheus "$prometheus_word" "$(prometheus_bin)/prometheus" "$prometheus_word" --storage.tsdb.retention.time=1d --web.enable-lifecycle \
         --config.file="$prometheus/prometheus.yml" --web.listen-address="127.0.0.1:$prometheus_port"
     wait_until prometheus "$prometheus_word" 60 prometheus_ready
 }

@@ -6,9 +6,11 @@ use crate::cli::Failure;
 use crate::cli::ingest::Summary;
 use crate::cli::verify::{Colour, describe, to_json};
 use crate::config::StageName;
+use crate::ledger::names;
 use crate::ledger::verify::{Report, Verdict};
 use crate::service::Status;
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use data_encoding::BASE64;
+use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -42,13 +44,18 @@ impl Bars {
         let bar = |name: &'static str, total: Option<u64>| {
             let bar = total.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
             let template = if total.is_some() {
-                "{prefix:>9} {bar:32} {human_pos:>11} of {human_len} ({per_sec})"
+                "{prefix:>9} {bar:32} {human_pos:>11} of {human_len} ({rate})"
             } else {
-                "{prefix:>9} {spinner} {human_pos:>11} ({per_sec})"
+                "{prefix:>9} {spinner} {human_pos:>11} ({rate})"
             };
             // The templates are constants; the default style stands in for one that could not be read.
             bar.set_style(
-                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+                ProgressStyle::with_template(template)
+                    .unwrap_or_else(|_| ProgressStyle::default_bar())
+                    .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                        // Only a terminal is written to, and it takes what it can.
+                        out.write_str(&rate(state.per_sec())).unwrap_or(());
+                    }),
             );
             bars.add(bar.with_prefix(name))
         };
@@ -79,6 +86,11 @@ impl Bars {
     }
 }
 
+/// Whole ones in a second.
+fn rate(per_second: f64) -> String {
+    format!("{}/s", HumanCount(per_second.round() as u64))
+}
+
 pub(super) fn opening(json: bool, dir: &Path) -> Result<(), Failure> {
     if json {
         return Ok(());
@@ -103,7 +115,7 @@ impl Story<'_> {
             [
                 describe_sealed(sealed, report, self.archive),
                 self.describe_verified(report, tampered),
-                self.closing(),
+                self.closing(report),
             ]
             .concat()
         };
@@ -138,12 +150,13 @@ impl Story<'_> {
         )
     }
 
-    fn closing(&self) -> String {
+    fn closing(&self, report: &Report) -> String {
+        let jwks = names::jwks(usize::try_from(report.keys).unwrap_or(usize::MAX));
         let (dir, archive) = (self.dir.display(), self.archive.display());
         format!(
             "\nTry it yourself:\n  \
              ledgerline verify {archive}\n  \
-             ledgerline verify {archive} --jwks {archive}/keys/jwks-2.json   # keys from elsewhere pin the origin\n  \
+             ledgerline verify {archive} --jwks {archive}/{jwks}   # keys from elsewhere pin the origin\n  \
              ledgerline keys list --signer file:{dir}/keys\n"
         )
     }
@@ -208,12 +221,8 @@ fn describe_refused(summary: &Summary) -> String {
 
 /// Tree heads of the partitions, then chain heads of the first tenants.
 fn describe_heads(sealed: &Sealed, report: &Report) -> String {
-    let line = |name: &str, count: u64, hash: &[u8]| {
-        format!(
-            "  {name:<44} {count:>9}  {}\n",
-            data_encoding::HEXLOWER.encode(hash)
-        )
-    };
+    let line =
+        |name: &str, count: u64, hash: &[u8]| format!("  {name:<44} {count:>9}  {}\n", BASE64.encode(hash));
     let trees: String = report
         .heads
         .iter()
@@ -232,4 +241,15 @@ fn describe_heads(sealed: &Sealed, report: &Report) -> String {
         "\n  {:<44} {:>9}  root\n{trees}\n  {:<44} {:>9}  chain head\n{chains}{more}",
         "tree heads", "leaves", "tenants", "entries"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_whole_number() {
+        assert_eq!(rate(83_464.873_5), "83,465/s");
+        assert_eq!(rate(0.2), "0/s");
+    }
 }

@@ -15,6 +15,8 @@ pub(super) struct Batches<'l> {
     records_max: usize,
     bytes_max: usize,
     attempts_max: u32,
+    /// Whether any append was made that may have been applied.
+    appended: bool,
 }
 
 /// Of one partition.
@@ -34,6 +36,7 @@ impl<'l> Batches<'l> {
             records_max: options.batch_records_max.max(1),
             bytes_max: options.batch_bytes_max,
             attempts_max: options.append_attempts_max,
+            appended: false,
         })
     }
 
@@ -84,9 +87,13 @@ impl<'l> Batches<'l> {
         }
         if let Err(source) = append_patiently(self.log, partition, &waiting.records, self.attempts_max).await
         {
-            let done = self.done(0);
-            return Err(IngestError::Log { done, source });
+            return Err(IngestError::Log {
+                done: self.done(0),
+                nothing_appended: !self.appended && !matches!(source, LogError::Unknown { .. }),
+                source,
+            });
         }
+        self.appended = true;
         self.bytes -= waiting
             .records
             .iter()

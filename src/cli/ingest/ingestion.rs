@@ -76,26 +76,36 @@ impl Summary {
     }
 }
 
+/// Where it stopped, for a person.
+fn after(done: u64) -> String {
+    match done {
+        0 => String::new(),
+        done => format!(" after line {done}"),
+    }
+}
+
 /// Why it stopped before the end. `done` is the line up to which each line is surely in the log or in the refused file; lines
 /// after it may be there as well.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    #[error("the input cannot be read after line {done}")]
+    #[error("the input cannot be read{}", after(*done))]
     Input {
         done: u64,
         #[source]
         source: io::Error,
     },
-    #[error("refused lines cannot be written to {} after line {done}", file.display())]
+    #[error("refused lines cannot be written to {}{}", file.display(), after(*done))]
     Refused {
         done: u64,
         file: PathBuf,
         #[source]
         source: io::Error,
     },
-    #[error("the log cannot be appended to after line {done}")]
+    #[error("the log cannot be appended to{}", after(*done))]
     Log {
         done: u64,
+        /// Whether nothing was appended by this run, for certain.
+        nothing_appended: bool,
         #[source]
         source: LogError,
     },
@@ -105,7 +115,22 @@ impl IngestError {
     /// What is safe, and what to do, for a person.
     #[must_use]
     pub fn advice(&self) -> String {
-        let (Self::Input { done, .. } | Self::Refused { done, .. } | Self::Log { done, .. }) = self;
+        let done = match self {
+            Self::Log {
+                done: 0,
+                nothing_appended: true,
+                ..
+            } => {
+                return "Nothing was appended. When the cause is removed, run the same command again"
+                    .to_owned();
+            }
+            Self::Input { done: 0, .. } | Self::Refused { done: 0, .. } | Self::Log { done: 0, .. } => {
+                return "Some lines may be in the log already. When the cause is removed, run the same command again: lines that are \
+                        then appended twice are sealed once, as their event ids are recognised"
+                    .to_owned();
+            }
+            Self::Input { done, .. } | Self::Refused { done, .. } | Self::Log { done, .. } => done,
+        };
         format!(
             "Every line up to line {done} is surely in the log or among the refused lines. When the cause is removed, run the \
              same command with --from-line {}: lines that are then appended twice are sealed once, as their event ids are \
@@ -132,7 +157,11 @@ pub async fn ingest_lines(
     let before = options.from_line.saturating_sub(1);
     let batches = Batches::open(log, options)
         .await
-        .map_err(|source| IngestError::Log { done: before, source })?;
+        .map_err(|source| IngestError::Log {
+            done: before,
+            nothing_appended: true,
+            source,
+        })?;
     let mut ingestion = Ingestion {
         lines: Lines::new(input, log.record_bytes_max()),
         judge: Judge::new(options, log.record_bytes_max()),

@@ -55,7 +55,10 @@ impl RefusedFile {
             return Ok(None);
         };
         file.flush()?;
-        file.get_ref().sync_all()?;
+        // A device or a pipe keeps nothing that could be made durable.
+        if file.get_ref().metadata()?.is_file() {
+            file.get_ref().sync_all()?;
+        }
         Ok(Some(path.clone()))
     }
 
@@ -82,8 +85,12 @@ fn write_base64(file: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
         .try_for_each(|piece| file.write_all(BASE64.encode(piece).as_bytes()))
 }
 
-/// A new file: what an earlier run refused is never overwritten.
+/// A new file: what an earlier run refused is never overwritten. A device or a pipe is no earlier run's, and written to as it is.
 fn create(wanted: &Path) -> io::Result<(PathBuf, File)> {
+    if std::fs::metadata(wanted).is_ok_and(|there| !there.is_file()) {
+        let file = OpenOptions::new().write(true).open(wanted)?;
+        return Ok((wanted.to_owned(), file));
+    }
     for n in 0..NAMES_MAX {
         let mut name = wanted.as_os_str().to_owned();
         if n > 0 {

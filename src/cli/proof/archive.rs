@@ -2,6 +2,7 @@
 //! proof is checked as a whole afterwards.
 
 use crate::cli::Failure;
+use crate::cli::arguments::{read_at_most, unreadable};
 use crate::ledger::Digest;
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::jwks::JWKS_BYTES_MAX;
@@ -14,8 +15,8 @@ use crate::ledger::tile::{TileError, TileName};
 use crate::ledger::verify::{ArchiveSource as _, ObjectReader, SourceError};
 use crate::vault::source::DirectorySource;
 use sha2::{Digest as _, Sha256};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Deeper than any log name of an archive.
@@ -239,28 +240,6 @@ fn entry_of<'l>(line: &'l [u8], tenant: &str, sequence: u64) -> Option<(Leaf<'l>
 
 fn file_name(name: &str) -> &str {
     name.rsplit_once('/').map_or(name, |(_, file)| file)
-}
-
-/// Reads a file of at most `bytes_max` bytes.
-pub(in crate::cli) fn read_limited(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    read_at_most(path, File::open(path), bytes_max)
-}
-
-fn read_at_most(path: &Path, file: io::Result<impl Read>, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    file.and_then(|file| file.take(bytes_max as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable(path, &error))?;
-    if bytes.len() > bytes_max {
-        let path = path.display();
-        return Err(Failure::invalid(format!(
-            "{path} is larger than {bytes_max} bytes"
-        )));
-    }
-    Ok(bytes)
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
-    Failure::unreadable(format!("cannot read {}: {error}", path.display()))
 }
 
 fn unreadable_object(error: &SourceError) -> Failure {

@@ -1,7 +1,7 @@
 //! The report of a verification, for people and as JSON.
 
 use crate::ledger::time::write_sealed_at;
-use crate::ledger::verify::{FirstBad, PartitionHead, Report, Verdict};
+use crate::ledger::verify::{FirstBad, NotEstablished, PartitionHead, Report, Verdict};
 use data_encoding::BASE64;
 use serde_json::{Value, json};
 use std::io::IsTerminal;
@@ -48,6 +48,13 @@ pub fn describe(report: &Report, archive: &str, colour: Colour) -> String {
         Verdict::Invalid => colour.paint("1;31", "INVALID"),
     };
     line(&mut text, &format!("Archive {} is {verdict}", printable(archive)));
+    if report.not_established.contains(&NotEstablished::TenantAbsent) {
+        let absent = colour.paint("1;33", "No entry of the tenant asked for was found");
+        line(
+            &mut text,
+            &format!("{absent}: nothing was verified of that tenant"),
+        );
+    }
     if let Some(bad) = &report.first_bad {
         describe_first_bad(&mut text, bad, colour);
     }

@@ -6,6 +6,9 @@ use crate::ledger::leaf::RejectCode;
 use crate::ledger::number;
 use std::cmp::Ordering;
 
+/// Objects nested deeper than this are checked, but their members are not shown to a visitor.
+const VISITED_DEPTH_MAX: usize = 2;
+
 /// Steps over canonical JSON. `None` means: not canonical. [`explain`] then says why.
 pub(crate) struct Checker<'a> {
     bytes: &'a [u8],
@@ -24,12 +27,17 @@ impl<'a> Checker<'a> {
 
     /// One value of any kind, and nothing else.
     pub fn document(mut self) -> Option<()> {
-        self.value(1)?;
+        self.value(1, &mut |_, _, _| ())?;
         self.end()
     }
 
-    /// One object at `depth`, and nothing else. `visit` is given the name, without quotes, and the value of each member.
-    pub fn object_document(mut self, depth: usize, mut visit: impl FnMut(&'a [u8], &'a [u8])) -> Option<()> {
+    /// One object at `depth`, and nothing else. `visit` is given the depth, the name, without quotes, and the value of each member down to
+    /// depth 2, those of an inner object before the member that it is the value of.
+    pub fn object_document(
+        mut self,
+        depth: usize,
+        mut visit: impl FnMut(usize, &'a [u8], &'a [u8]),
+    ) -> Option<()> {
         self.object(depth, &mut visit)?;
         self.end()
     }
@@ -38,12 +46,12 @@ impl<'a> Checker<'a> {
         (self.at == self.bytes.len()).then_some(())
     }
 
-    fn value(&mut self, depth: usize) -> Option<()> {
+    fn value<V: FnMut(usize, &'a [u8], &'a [u8])>(&mut self, depth: usize, visit: &mut V) -> Option<()> {
         match *self.bytes.get(self.at)? {
             b'"' => self.string(),
             b'-' | b'0'..=b'9' => self.number(),
-            b'{' => self.object(depth, &mut |_, _| ()),
-            b'[' => self.array(depth),
+            b'{' => self.object(depth, visit),
+            b'[' => self.array(depth, visit),
             _ => {
                 self.at = scan::literal_end(self.bytes, self.at)?;
                 Some(())
@@ -51,7 +59,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn object<V: FnMut(&'a [u8], &'a [u8])>(&mut self, depth: usize, visit: &mut V) -> Option<()> {
+    fn object<V: FnMut(usize, &'a [u8], &'a [u8])>(&mut self, depth: usize, visit: &mut V) -> Option<()> {
         self.open(b'{', depth)?;
         if self.take(b'}') {
             return Some(());
@@ -69,21 +77,23 @@ impl<'a> Checker<'a> {
                 return None;
             }
             let value_at = self.at;
-            self.value(depth + 1)?;
-            visit(name, &self.bytes[value_at..self.at]);
+            self.value(depth + 1, visit)?;
+            if depth <= VISITED_DEPTH_MAX {
+                visit(depth, name, &self.bytes[value_at..self.at]);
+            }
             if !self.take(b',') {
                 return self.take(b'}').then_some(());
             }
         }
     }
 
-    fn array(&mut self, depth: usize) -> Option<()> {
+    fn array<V: FnMut(usize, &'a [u8], &'a [u8])>(&mut self, depth: usize, visit: &mut V) -> Option<()> {
         self.open(b'[', depth)?;
         if self.take(b']') {
             return Some(());
         }
         loop {
-            self.value(depth + 1)?;
+            self.value(depth + 1, visit)?;
             if !self.take(b',') {
                 return self.take(b']').then_some(());
             }
@@ -94,6 +104,11 @@ impl<'a> Checker<'a> {
         (depth <= self.depth_max && self.take(bracket)).then_some(())
     }
 
+    #[inline(always)]
+    #[expect(
+        clippy::inline_always,
+        reason = "most calls of a checker are this one, for a dozen bytes each"
+    )]
     fn string(&mut self) -> Option<()> {
         if !self.take(b'"') {
             return None;

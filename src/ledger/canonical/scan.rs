@@ -1,5 +1,7 @@
 //! Steps over bytes: white space, plain runs of strings, number tokens, literals. Offsets in, offsets out; nothing is decoded.
 
+use wide::u8x16;
+
 /// White space of RFC 8259.
 pub(super) const fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
@@ -14,34 +16,38 @@ pub(super) fn skip_white_space(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
+/// Bytes that are looked at together.
+const STRIDE: usize = 16;
 
 /// The first offset from `at` on of a quote, a backslash or a control character; the end where there is none.
-///
-/// Eight bytes at a time. Of the bytes that a subtraction marks by its borrow, none lies before the first true one.
 #[inline]
 pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = word ^ (ONES * 0x22);
-        let backslash = word ^ (ONES * 0x5C);
-        let found = (quote.wrapping_sub(ONES) & !quote
-            | backslash.wrapping_sub(ONES) & !backslash
-            | word.wrapping_sub(ONES * 0x20) & !word)
-            & HIGHS;
+    while let Some(stride) = bytes.get(at..).and_then(|rest| rest.first_chunk::<STRIDE>()) {
+        let found = special_lanes(*stride);
         if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+            return at + found.trailing_zeros() as usize;
         }
-        at += 8;
+        at += STRIDE;
     }
-    while bytes
-        .get(at)
-        .is_some_and(|b| !matches!(b, 0..0x20 | b'"' | b'\\'))
-    {
+    while bytes.get(at).is_some_and(|byte| !is_special(*byte)) {
         at += 1;
     }
     at
+}
+
+/// [`is_special`] of each byte, the first in the lowest bit.
+#[inline]
+fn special_lanes(stride: [u8; STRIDE]) -> u32 {
+    let lanes = u8x16::new(stride);
+    let control = lanes.simd_eq(lanes.min(u8x16::splat(0x1F)));
+    let special = control | lanes.simd_eq(u8x16::splat(b'"')) | lanes.simd_eq(u8x16::splat(b'\\'));
+    special.to_bitmask()
+}
+
+/// What cannot stand for itself within a string.
+#[inline]
+const fn is_special(byte: u8) -> bool {
+    matches!(byte, 0..0x20 | b'"' | b'\\')
 }
 
 /// The end of the number token at `at`, by RFC 8259; `Err` holds the offset where the grammar breaks.
@@ -94,11 +100,11 @@ mod tests {
     #[test]
     fn a_plain_run_ends_at_each_special_byte_at_every_place() {
         for special in 0..=255_u8 {
-            for place in 0..20 {
-                let mut bytes = [b'a'; 20];
+            for place in 0..40 {
+                let mut bytes = [b'a'; 40];
                 bytes[place] = special;
                 let is_special = special < 0x20 || special == b'"' || special == b'\\';
-                assert_eq!(plain_end(&bytes, 0), if is_special { place } else { 20 });
+                assert_eq!(plain_end(&bytes, 0), if is_special { place } else { 40 });
             }
         }
     }
@@ -109,11 +115,12 @@ mod tests {
             0x1F, 0x20, 0x21, 0x22, 0x23, 0x5B, 0x5C, 0x5D, 0x80, 0xA2, 0xDC, 0xFF_u8,
         ] {
             for second in 0..=255_u8 {
-                let bytes = [first, second, b'a', b'a', b'a', b'a', b'a', b'a'];
+                let mut bytes = [b'a'; STRIDE];
+                bytes[..2].copy_from_slice(&[first, second]);
                 let expected = bytes
                     .iter()
                     .position(|b| *b < 0x20 || *b == b'"' || *b == b'\\')
-                    .unwrap_or(8);
+                    .unwrap_or(STRIDE);
                 assert_eq!(plain_end(&bytes, 0), expected, "{bytes:?}");
             }
         }

@@ -258,6 +258,7 @@ impl<'i, 's> Writer<'i, 's> {
     }
 
     /// A string: runs without escapes are copied whole.
+    #[inline]
     fn string(&mut self) -> Result<(), Fault> {
         let mut run = self.at;
         self.at += 1;

@@ -1,6 +1,9 @@
-//! Reading a leaf: loosely, then written again and compared, so that there is no strict parser to trust.
+//! Reading a leaf: loosely, then written again and compared, so that there is no strict parser to trust. Where the origin is known, entries are
+//! read by [`entry`] first.
 
-use super::{Body, GENESIS_KEYS_MAX, KeyAction, LEAF_BYTES_MAX, Leaf, LeafError, PARTITIONS_MAX, RejectCode};
+use super::{
+    Body, GENESIS_KEYS_MAX, KeyAction, LEAF_BYTES_MAX, Leaf, LeafError, PARTITIONS_MAX, RejectCode, entry,
+};
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::names::{self, INTEGER_MAX};
 use crate::ledger::time::parse_sealed_at;
@@ -22,9 +25,18 @@ impl<'a> Leaf<'a> {
     ///
     /// # Errors
     /// The same.
-    pub fn parse_of(known_origin: &str, bytes: &'a [u8], canonical: &mut Vec<u8>) -> Result<Self, LeafError> {
+    pub fn parse_of(
+        known_origin: &'a str,
+        bytes: &'a [u8],
+        canonical: &mut Vec<u8>,
+    ) -> Result<Self, LeafError> {
         if bytes.len() > LEAF_BYTES_MAX {
             return Err(LeafError::TooLarge);
+        }
+        if !known_origin.is_empty()
+            && let Some(entry) = entry::parse(known_origin, bytes)
+        {
+            return Ok(entry);
         }
         let members = Members::parse(bytes).ok_or(LeafError::Syntax)?;
         if members.number("v")? != 1 {
@@ -35,7 +47,8 @@ impl<'a> Leaf<'a> {
             origin: members.text_where("origin", |origin| {
                 (!origin.is_empty() && origin == known_origin) || names::is_origin(origin)
             })?,
-            sealed_at: parse_sealed_at(members.text("sealed_at")?).ok_or(LeafError::Member("sealed_at"))?,
+            sealed_at: parse_sealed_at(members.text("sealed_at")?.as_bytes())
+                .ok_or(LeafError::Member("sealed_at"))?,
             body: Body::parse(&members)?,
         };
         // Whatever the loose parser let through (white space, order, unknown or repeated members) differs here.
@@ -263,8 +276,8 @@ impl<'a> Members<'a> {
             keys.push(members.key()?);
             match after.strip_prefix(',') {
                 Some(next) => rest = next,
-                None if after.is_empty() => return Ok(keys),
-                None => break,
+                // Something else than the array's end is not written again, so the comparison refuses it.
+                None => return Ok(keys),
             }
         }
         Err(LeafError::Member(name))

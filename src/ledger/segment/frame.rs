@@ -323,4 +323,94 @@ mod tests {
             Err(FrameError::LineTooLong)
         ));
     }
+
+    /// A reader that is interrupted before every byte, and gives one at a time.
+    struct Drip<'a>(&'a [u8], bool);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 {
+                return Err(std::io::ErrorKind::Interrupted.into());
+            }
+            let one = into.len().min(1);
+            self.0.read(&mut into[..one])
+        }
+    }
+
+    struct Broken;
+
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+    }
+
+    #[test]
+    fn a_source_may_drip_and_may_not_fail() {
+        let good = compress(b"one\ntwo\n").unwrap();
+        let mut reader = LineReader::open(Drip(&good, false)).unwrap();
+        assert_eq!(reader.content_bytes(), 8);
+        assert_eq!(reader.next_line().unwrap(), Some(&b"one"[..]));
+        assert_eq!(reader.next_line().unwrap(), Some(&b"two"[..]));
+        assert_eq!(reader.next_line().unwrap(), None);
+        let followed = [&good[..], b"x"].concat();
+        let mut reader = LineReader::open(Drip(&followed, false)).unwrap();
+        assert_eq!(reader.next_line().unwrap(), Some(&b"one"[..]));
+        assert_eq!(reader.next_line().unwrap(), Some(&b"two"[..]));
+        assert!(matches!(reader.next_line(), Err(FrameError::Trailing)));
+        assert!(matches!(LineReader::open(Broken), Err(FrameError::Read(_))));
+    }
+
+    #[test]
+    fn a_header_is_judged_field_by_field() {
+        let judge =
+            |fields: &[u8]| judge_header(&[&MAGIC[..], fields].concat()).map_err(|error| error.to_string());
+        let window = |bytes| Err(FrameError::Window { bytes }.to_string());
+        // One segment: the content is the window. Sizes of one, two, four and eight bytes.
+        assert_eq!(judge(&[0x24, 7]), Ok(7));
+        assert_eq!(judge(&[0x64, 7, 1]), Ok(256 + 0x107));
+        assert_eq!(judge(&[0xA4, 1, 2, 3, 0]), Ok(0x0003_0201));
+        assert_eq!(judge(&[0xE4, 1, 2, 3, 0, 0, 0, 0, 0]), Ok(0x0003_0201));
+        assert_eq!(judge(&[0xA4, 0, 0, 0x80, 0]), Ok(WINDOW_BYTES_MAX));
+        assert_eq!(judge(&[0xA4, 1, 0, 0x80, 0]), window(WINDOW_BYTES_MAX + 1));
+        // A window of its own: exponent 13 is 8 MiB, and every eighth more is too much.
+        assert_eq!(judge(&[0x84, 13 << 3, 0, 0, 0, 4]), Ok(SEGMENT_BYTES_MAX));
+        assert_eq!(judge(&[0x84, 13 << 3 | 1, 0, 0, 0, 4]), window(9 << 20));
+        assert_eq!(judge(&[0x84, 12 << 3 | 7, 9, 0, 0, 0]), Ok(9));
+        assert_eq!(judge(&[0x84, 14 << 3 | 2, 9, 0, 0, 0]), window(20 << 20));
+        let too_large = |bytes| Err(FrameError::TooLarge { bytes }.to_string());
+        assert_eq!(judge(&[0x84, 0, 1, 0, 0, 4]), too_large(SEGMENT_BYTES_MAX + 1));
+        assert_eq!(judge(&[&[0xE4][..], &[0xFF; 8]].concat()), too_large(u64::MAX));
+        for (fields, due) in [
+            (&[][..], FrameError::NotAFrame),
+            (&[0x2C, 7], FrameError::NotAFrame),
+            (&[0x20, 7], FrameError::NoChecksum),
+            (&[0x25, 7, 7], FrameError::Dictionary),
+            (&[0x26, 7, 7], FrameError::Dictionary),
+            (&[0x04, 0], FrameError::NoContentSize),
+            (&[0x04], FrameError::Truncated),
+            (&[0x24], FrameError::Truncated),
+            (&[0x64, 7], FrameError::Truncated),
+            (&[0xA4, 1, 2, 3], FrameError::Truncated),
+            (&[0xE4, 1, 2, 3, 4, 5, 6, 7], FrameError::Truncated),
+        ] {
+            assert_eq!(judge(fields), Err(due.to_string()), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_may_fill_its_limit_and_not_pass_it() {
+        let mut longest = vec![b'a'; LINE_BYTES_MAX];
+        longest.push(b'\n');
+        assert_eq!(
+            read_all(&compress(&longest).unwrap()).unwrap()[0].len(),
+            LINE_BYTES_MAX
+        );
+        longest.insert(0, b'a');
+        assert!(matches!(
+            read_all(&compress(&longest).unwrap()),
+            Err(FrameError::LineTooLong)
+        ));
+    }
 }

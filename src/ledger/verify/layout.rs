@@ -49,7 +49,7 @@ fn parse_segment(name: &str) -> Option<(&str, Part<'_>)> {
     let (origin, class) = rest.rsplit_once("/class=")?;
     let (first, last) = file.strip_suffix(".ndjson.zst")?.split_once('-')?;
     let (first, last) = (parse_20_digits(first)?, parse_20_digits(last)?);
-    let day = parse_sealed_at(&format!("{day}T00:00:00.000000Z"))?;
+    let day = parse_sealed_at(format!("{day}T00:00:00.000000Z").as_bytes())?;
     let part = Part::Segment {
         class,
         day,
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_name_of_an_object_is_read_back() {
-        let day = parse_sealed_at("2026-11-22T00:00:00.000000Z").unwrap();
+        let day = parse_sealed_at(b"2026-11-22T00:00:00.000000Z").unwrap();
         let segment = names::segment("a/tile/0", "eu-1", day, 0, 41);
         assert_eq!(
             ObjectName::parse(&segment),

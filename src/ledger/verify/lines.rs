@@ -126,19 +126,16 @@ impl LineCheck<'_> {
         let leaf = Leaf::parse_of(&self.job.origin, parts.leaf, &mut self.canonical)
             .map_err(|error| fault(R::LeafForm, error.to_string()))?;
         self.check(&leaf, &parts).map_err(|(reason, detail)| {
-            let sequence = match leaf.body {
-                Body::Entry { sequence, .. } => Some(sequence),
-                _ => None,
-            };
             Box::new(Fault {
                 tenant: leaf.body.tenant().map(str::to_owned),
-                sequence,
+                sequence: leaf.body.sequence(),
                 ..Fault::at(leaf.index, reason, detail)
             })
         })?;
-        let entry_hash = match leaf.body {
-            Body::Entry { .. } => entry_hash(parts.leaf),
-            _ => NO_ENTRY,
+        let entry_hash = if matches!(leaf.body, Body::Entry { .. }) {
+            entry_hash(parts.leaf)
+        } else {
+            NO_ENTRY
         };
         chunk.push(&leaf, parts.leaf, leaf_hash(parts.leaf), &entry_hash);
         self.next_index = leaf.index.saturating_add(1);

@@ -109,7 +109,7 @@ pub struct Progress {
 pub fn verify(
     source: &dyn ArchiveSource,
     options: &Options,
-    on_progress: &mut dyn FnMut(&Progress),
+    on_progress: &mut (dyn FnMut(&Progress) + Send),
 ) -> Result<Report, SourceError> {
     let census = Census::take(source)?;
     let only = match &options.tenant {
@@ -181,11 +181,15 @@ fn partition_of_tenant(
     let Ok(Some(line)) = lines.next_line() else {
         return Ok(None);
     };
-    let leaf = parse_line(line)
+    let partitions = parse_line(line)
         .ok()
-        .and_then(|parts| Leaf::parse(parts.leaf).ok());
-    Ok(leaf.and_then(|leaf| match leaf.body {
-        Body::Genesis { partitions, .. } => Some(partition_of(tenant, u32::try_from(partitions).ok()?)),
-        _ => None,
-    }))
+        .and_then(|parts| genesis_partitions(parts.leaf));
+    Ok(partitions.map(|partitions| partition_of(tenant, partitions)))
+}
+
+fn genesis_partitions(leaf: &[u8]) -> Option<u32> {
+    let Body::Genesis { partitions, .. } = Leaf::parse(leaf).ok()?.body else {
+        return None;
+    };
+    u32::try_from(partitions).ok()
 }

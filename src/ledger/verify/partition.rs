@@ -32,6 +32,7 @@ pub struct PartitionFold<'v> {
     /// Expected heads of this partition by size, and how many of them were met.
     heads: Vec<&'v SignedCheckpoint>,
     heads_met: usize,
+    trusted: Option<&'v [PublicKey]>,
 }
 
 impl<'v> PartitionFold<'v> {
@@ -52,6 +53,7 @@ impl<'v> PartitionFold<'v> {
             partials: Vec::new(),
             heads,
             heads_met: 0,
+            trusted: options.trusted.as_deref(),
         }
     }
 
@@ -141,6 +143,8 @@ impl<'v> PartitionFold<'v> {
             && head.checkpoint.size == self.tree.size()
         {
             if head.checkpoint.root != self.tree.root() {
+                // A head that nobody signed accuses no archive.
+                self.check_head_signature(head)?;
                 let detail = format!("at size {} the archive's root is another one", self.tree.size());
                 let bad = FirstBad::new(Reason::HeadRoot, detail).partition(self.plan.partition);
                 return Err(bad.into());
@@ -148,6 +152,18 @@ impl<'v> PartitionFold<'v> {
             self.heads_met += 1;
         }
         Ok(())
+    }
+
+    fn check_head_signature(&self, head: &SignedCheckpoint) -> Result<(), FirstBad> {
+        let known = self.trusted.unwrap_or(self.keys.declared());
+        if known.is_empty() {
+            // Before genesis nobody is known yet; the signature is looked at with all others at the end.
+            return Ok(());
+        }
+        head.verify_by_known(known).map(drop).map_err(|error| {
+            let detail = format!("the head of {}: {error}", self.plan.origin);
+            FirstBad::new(Reason::HeadSignature, detail).partition(self.plan.partition)
+        })
     }
 
     /// After the last leaf of a cut: its day, partial tiles and checkpoint.
@@ -227,32 +243,39 @@ impl<'v> PartitionFold<'v> {
         self.expect_heads()?;
         let bad = |reason, detail: String| FirstBad::new(reason, detail).partition(self.plan.partition);
         let size = self.tree.size();
+        let short = self.missing_tail(size, whole.options);
+        // What is there was checked, and is counted, although more was demanded.
+        let ended = whole.end_partition(self.keys.declared(), &self.chains);
+        whole.report.heads.push(PartitionHead {
+            origin: self.plan.origin.to_string(),
+            size,
+            root: self.tree.root(),
+            cut_at: self.order.last_sealed_at,
+        });
+        if let Some(bad) = short {
+            return Err(bad.into());
+        }
+        Ok(ended.map_err(|detail| bad(Reason::KeysDiffer, detail))?)
+    }
+
+    /// What is demanded of the partition's end, and not there.
+    fn missing_tail(&self, size: u64, options: &Options) -> Option<FirstBad> {
+        let bad = |reason, detail: String| FirstBad::new(reason, detail).partition(self.plan.partition);
         if let Some(head) = self.heads.get(self.heads_met) {
             let detail = format!(
                 "the archive holds {size} leaves, the head {}",
                 head.checkpoint.size
             );
-            return Err(bad(Reason::HeadBeyond, detail).index(size).into());
+            return Some(bad(Reason::HeadBeyond, detail).index(size));
         }
         let cut_at = self.order.last_sealed_at;
-        if whole.options.not_before.is_some_and(|demanded| cut_at < demanded) {
-            let mut detail = b"the last cut was sealed at ".to_vec();
-            super::super::time::write_sealed_at(cut_at, &mut detail);
-            let detail = String::from_utf8_lossy(&detail).into_owned();
-            return Err(bad(Reason::NotBefore, detail)
-                .index(size.saturating_sub(1))
-                .into());
+        if options.not_before.is_none_or(|demanded| cut_at >= demanded) {
+            return None;
         }
-        whole
-            .end_partition(self.keys.declared(), &self.chains)
-            .map_err(|detail| bad(Reason::KeysDiffer, detail))?;
-        whole.report.heads.push(PartitionHead {
-            origin: self.plan.origin.to_string(),
-            size,
-            root: self.tree.root(),
-            cut_at,
-        });
-        Ok(())
+        let mut detail = b"the last cut was sealed at ".to_vec();
+        super::super::time::write_sealed_at(cut_at, &mut detail);
+        let detail = String::from_utf8_lossy(&detail).into_owned();
+        Some(bad(Reason::NotBefore, detail).index(size.saturating_sub(1)))
     }
 
     /// Every object that the cuts call for was read by now: where more were listed, one of them is too many.
@@ -286,13 +309,9 @@ impl<'v> PartitionFold<'v> {
     }
 
     fn bad_row(&self, job: &SegmentJob, leaf: &Leaf<'_>, reason: Reason, detail: String) -> FirstBad {
-        let sequence = match leaf.body {
-            Body::Entry { sequence, .. } => Some(sequence),
-            _ => None,
-        };
         FirstBad {
             tenant: leaf.body.tenant().map(str::to_owned),
-            sequence,
+            sequence: leaf.body.sequence(),
             ..FirstBad::new(reason, detail)
                 .object(job.object_name())
                 .partition(self.plan.partition)

@@ -1,22 +1,24 @@
 //! Spreads the reading of segments over threads and hands what they find to the fold in order.
 //!
-//! Each thread takes the next segment and sends its rows through a channel of its own, which holds a bounded number of chunks:
-//! a thread that is ahead of the fold waits. The channels stand in a queue in the order of the segments, so what the fold
-//! sees does not depend on the threads. At most `threads + 1` segments are in flight.
+//! There is no thread for the fold. Steps are numbered in the planner's order; the thread that reads the segment whose turn it is folds its rows as
+//! it finds them. Another one keeps a bounded number of chunks, and waits for its turn beyond that; a segment that was read to its end before its
+//! turn is left to whoever ends the one before. So what the fold sees does not depend on the threads.
 
 use super::fold::{Fold, Stop};
 use super::lines::{Ending, Enough, check_segment};
 use super::plan::{Plan, SegmentJob};
 use super::summary::Chunk;
 use super::{ArchiveSource, SourceError};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 /// More threads than this would not be faster: the fold, one thread, is then the slower one.
 pub const THREADS_MAX: usize = 8;
-/// Chunks that may wait for the fold, over all segments in flight: 96,000 leaves, 16 MiB of entries, at most 32 MiB.
-const CHUNKS_WAITING: usize = 192;
+/// Chunks that may wait for their turn, over all segments in flight: 180,000 leaves, 30 MiB of entries, at most 60 MiB.
+const CHUNKS_WAITING: usize = 352;
+/// With few threads, more segments than threads may wait for their turn: none has to wait for the slower one.
+const DONE_MIN: usize = 4;
 
 /// What the fold is given, in this order.
 pub enum Step {
@@ -90,101 +92,222 @@ pub fn run_inline(mut planner: Planner<'_>, fold: &mut Fold<'_>) -> Result<(), S
     Ok(())
 }
 
-enum Message {
-    Chunk(Chunk),
-    End(Ending),
+/// A segment, or a part of it, that was read before its turn.
+struct Waiting {
+    job: SegmentJob,
+    chunks: Vec<Chunk>,
 }
 
-enum Queued {
+/// A step that waits for its turn and needs its thread no longer.
+enum Done {
     Partition(Arc<Plan>),
-    Segment(SegmentJob, Receiver<Message>),
+    Segment(Waiting, Ending),
     Unreadable(SourceError),
 }
 
-/// As [`run_inline`], with `threads` threads, at most [`THREADS_MAX`], that read segments.
+/// The fold, and whose turn it is.
+struct Turn<'f, 'v> {
+    fold: &'f mut Fold<'v>,
+    /// The number of the step that is folded next.
+    next: u64,
+    done: BTreeMap<u64, Done>,
+    stop: Option<Stop>,
+}
+
+/// What the threads share.
+struct Turns<'f, 'v> {
+    turn: Mutex<Turn<'f, 'v>>,
+    changed: Condvar,
+    /// For each segment in flight.
+    chunks_max: usize,
+    /// Steps that may wait for their turn when they are done.
+    done_max: usize,
+}
+
+/// As [`run_inline`], with `threads` threads, at most [`THREADS_MAX`], of which the caller's is one.
 ///
 /// # Errors
 /// The same.
 pub fn run_threaded(planner: Planner<'_>, threads: usize, fold: &mut Fold<'_>) -> Result<(), Stop> {
     let source = planner.source;
     let threads = threads.clamp(1, THREADS_MAX);
-    let (queue, queued) = sync_channel(threads);
-    let planner = Mutex::new(planner);
-    thread::scope(|scope| {
-        for _ in 0..threads {
-            let (planner, queue) = (&planner, queue.clone());
-            scope.spawn(move || {
-                // In flight are the segments in the queue and the one that is folded.
-                let chunks_max = CHUNKS_WAITING / (threads + 1);
-                while let Some((job, out)) = take_job(planner, &queue, chunks_max) {
-                    read_segment(source, &job, &out);
-                }
-            });
-        }
-        // The queue ends when the threads have ended.
-        drop(queue);
-        // Dropped at a stop: threads that still send find nobody there, and end.
-        fold_queue(queued, fold)
-    })
-}
-
-/// The next segment and the channel for what it holds, after queueing its other end. The lock is held over both: the
-/// queue is in the planner's order.
-fn take_job(
-    planner: &Mutex<Planner<'_>>,
-    queue: &SyncSender<Queued>,
-    chunks_max: usize,
-) -> Option<(SegmentJob, SyncSender<Message>)> {
-    let mut planner = planner.lock().ok()?;
-    loop {
-        match planner.next() {
-            Ok(Some(Step::Segment(job))) => {
-                let (out, rows) = sync_channel(chunks_max);
-                queue.send(Queued::Segment(job.clone(), rows)).ok()?;
-                return Some((job, out));
-            }
-            Ok(Some(Step::Partition(plan))) => queue.send(Queued::Partition(plan)).ok()?,
-            Ok(None) => return None,
-            Err(error) => {
-                drop(queue.send(Queued::Unreadable(error)));
-                return None;
-            }
-        }
-    }
-}
-
-fn read_segment(source: &dyn ArchiveSource, job: &SegmentJob, out: &SyncSender<Message>) {
-    let ending = check_segment(source, job, &mut |chunk| {
-        out.send(Message::Chunk(chunk)).map_err(|_| Enough)
+    let planner = Mutex::new((planner, 0));
+    let done_max = threads.max(DONE_MIN);
+    let turns = Turns {
+        turn: Mutex::new(Turn {
+            fold,
+            next: 0,
+            done: BTreeMap::new(),
+            stop: None,
+        }),
+        changed: Condvar::new(),
+        chunks_max: CHUNKS_WAITING / (threads + done_max),
+        done_max,
+    };
+    let whole = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads)
+            .map(|_| scope.spawn(|| read_steps(source, &planner, &turns)))
+            .collect();
+        let mine = read_steps(source, &planner, &turns);
+        // A thread that is gone has read nothing to its end: that must not count as checked.
+        others
+            .into_iter()
+            .all(|other| other.join().is_ok_and(|read| read.is_some()))
+            && mine.is_some()
     });
-    if let Ok(ending) = ending {
-        // Nobody there: the fold has stopped, and says why.
-        drop(out.send(Message::End(ending)));
+    let turn = turns.turn.into_inner().map_err(|_| unfinished())?;
+    match turn.stop {
+        Some(stop) => Err(stop),
+        None if whole => Ok(()),
+        None => Err(unfinished()),
     }
 }
 
-fn fold_queue(queued: Receiver<Queued>, fold: &mut Fold<'_>) -> Result<(), Stop> {
-    for next in queued {
-        match next {
-            Queued::Partition(plan) => fold.begin(plan)?,
-            Queued::Unreadable(error) => return Err(error.into()),
-            Queued::Segment(job, rows) => {
-                let mut ended = false;
-                for message in rows {
-                    match message {
-                        Message::Chunk(chunk) => fold.chunk(&job, chunk)?,
-                        Message::End(ending) => {
-                            fold.end(&job, ending)?;
-                            ended = true;
-                        }
-                    }
-                }
-                if !ended {
-                    // Its thread is gone. A segment that was not read to its end must not count as checked.
-                    return Err(SourceError::new(job.object_name(), "it was not read to its end").into());
-                }
+fn unfinished() -> Stop {
+    SourceError::new("the archive", "it was not read to its end").into()
+}
+
+/// Takes steps until there are none, or the fold has stopped. `None`: another thread is gone.
+fn read_steps(
+    source: &dyn ArchiveSource,
+    planner: &Mutex<(Planner<'_>, u64)>,
+    turns: &Turns<'_, '_>,
+) -> Option<()> {
+    let _leaving = Leaving { turns };
+    loop {
+        let (step, number) = {
+            let mut planner = planner.lock().ok()?;
+            let step = planner.0.next();
+            let number = planner.1;
+            planner.1 += 1;
+            (step, number)
+        };
+        let going = match step {
+            Ok(None) => return Some(()),
+            Ok(Some(Step::Partition(plan))) => turns.done(number, Done::Partition(plan))?,
+            Err(error) => turns.done(number, Done::Unreadable(error))?,
+            Ok(Some(Step::Segment(job))) => read_segment(source, &job, number, turns)?,
+        };
+        if !going {
+            return Some(());
+        }
+    }
+}
+
+/// Wakes the others where a thread goes in a panic: what it was to read will never have its turn.
+struct Leaving<'t, 'f, 'v> {
+    turns: &'t Turns<'f, 'v>,
+}
+
+impl Drop for Leaving<'_, '_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            if let Ok(mut turn) = self.turns.turn.lock() {
+                turn.note(Err(unfinished()));
+            }
+            self.turns.changed.notify_all();
+        }
+    }
+}
+
+/// Answers whether the fold goes on.
+fn read_segment(
+    source: &dyn ArchiveSource,
+    job: &SegmentJob,
+    number: u64,
+    turns: &Turns<'_, '_>,
+) -> Option<bool> {
+    let mut waiting = Waiting {
+        job: job.clone(),
+        chunks: Vec::new(),
+    };
+    let mut gone = false;
+    let ending = check_segment(source, job, &mut |chunk| {
+        waiting.chunks.push(chunk);
+        match turns.offer(number, &mut waiting) {
+            Some(true) => Ok(()),
+            Some(false) => Err(Enough),
+            None => {
+                gone = true;
+                Err(Enough)
+            }
+        }
+    });
+    match ending {
+        _ if gone => None,
+        Err(Enough) => Some(false),
+        Ok(ending) => turns.done(number, Done::Segment(waiting, ending)),
+    }
+}
+
+/// All answer whether the fold goes on, and `None` where a thread that held the lock is gone.
+impl<'f, 'v> Turns<'f, 'v> {
+    /// Folds what waits where it is its turn. Where it is not, it may wait up to a limit.
+    fn offer(&self, number: u64, waiting: &mut Waiting) -> Option<bool> {
+        let full = waiting.chunks.len() >= self.chunks_max;
+        let mut turn = self.wait_until(|turn| !full || turn.next == number)?;
+        if turn.next == number {
+            turn.fold(waiting);
+        }
+        let going = turn.stop.is_none();
+        if !going {
+            // Others may wait for a turn that will not come.
+            self.changed.notify_all();
+        }
+        Some(going)
+    }
+
+    /// Folds the step in its turn, with all behind it that are done; before its turn, leaves it to the thread whose step comes before.
+    fn done(&self, number: u64, done: Done) -> Option<bool> {
+        let mut turn = self.wait_until(|turn| turn.next == number || turn.done.len() < self.done_max)?;
+        turn.done.insert(number, done);
+        while turn.pass() {}
+        self.changed.notify_all();
+        Some(turn.stop.is_none())
+    }
+
+    /// The lock, once `ready`, or once the fold has stopped.
+    fn wait_until(&self, ready: impl Fn(&Turn<'f, 'v>) -> bool) -> Option<MutexGuard<'_, Turn<'f, 'v>>> {
+        let turn = self.turn.lock().ok()?;
+        self.changed
+            .wait_while(turn, |turn| turn.stop.is_none() && !ready(turn))
+            .ok()
+    }
+}
+
+impl Turn<'_, '_> {
+    fn note(&mut self, outcome: Result<(), Stop>) {
+        self.stop = self.stop.take().or(outcome.err());
+    }
+
+    fn fold(&mut self, waiting: &mut Waiting) {
+        for chunk in waiting.chunks.drain(..) {
+            if self.stop.is_none() {
+                let outcome = self.fold.chunk(&waiting.job, chunk);
+                self.note(outcome);
             }
         }
     }
-    Ok(())
+
+    /// Folds the step whose turn it is, if it is done, and gives the turn to the next. Answers whether it did.
+    fn pass(&mut self) -> bool {
+        let Some(done) = self.done.remove(&self.next) else {
+            return false;
+        };
+        self.next += 1;
+        let outcome = match (done, &self.stop) {
+            (_, Some(_)) => Ok(()),
+            (Done::Partition(plan), None) => self.fold.begin(plan),
+            (Done::Unreadable(error), None) => Err(error.into()),
+            (Done::Segment(mut waiting, ending), None) => {
+                self.fold(&mut waiting);
+                match self.stop {
+                    None => self.fold.end(&waiting.job, ending),
+                    Some(_) => Ok(()),
+                }
+            }
+        };
+        self.note(outcome);
+        true
+    }
 }

@@ -1,6 +1,6 @@
 //! What remains of a line after its bytes were checked: enough for order, chains, keys and tree, and no more.
 //!
-//! A chunk is two allocations whatever the number of its rows, and about 160 bytes for an entry.
+//! A chunk is three allocations whatever the number of its rows, and about 160 bytes for an entry.
 
 use super::super::Digest;
 use super::super::leaf::{Body, Leaf, LeafError, RejectCode};
@@ -9,13 +9,16 @@ use super::report::FirstBad;
 use crate::clock::UnixMicros;
 
 const CHUNK_ROWS: usize = 512;
-const CHUNK_TEXT_BYTES: usize = 128 << 10;
+const CHUNK_BYTES: usize = 128 << 10;
 
 /// Consecutive rows of one segment.
 #[derive(Default)]
 pub struct Chunk {
     pub rows: Vec<Row>,
-    text: Vec<u8>,
+    /// Digests, and whole leaves of the rare kinds.
+    bytes: Vec<u8>,
+    /// Tenants and sources.
+    text: String,
 }
 
 /// One leaf.
@@ -25,15 +28,16 @@ pub struct Row {
     pub leaf_hash: Digest,
     sealed_at: UnixMicros,
     kind: Kind,
-    /// Where the row's bytes begin in the chunk's text: digests, then tenant, then source; or a whole leaf.
-    at: u32,
+    /// Where the row's part of the chunk's bytes begins: `prev` and the entry hash, or a whole leaf.
+    bytes_at: u32,
+    /// Where its part of the text begins: tenant, then source.
+    text_at: u32,
     tenant_bytes: u8,
     source_bytes: u16,
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Its text begins with `prev` and the entry hash.
     Entry {
         sequence: u64,
     },
@@ -46,7 +50,7 @@ enum Kind {
     Rerouted {
         partition: u64,
     },
-    /// A rare kind: its text is the leaf.
+    /// A rare kind, kept as its leaf.
     Whole {
         bytes: u16,
     },
@@ -54,23 +58,24 @@ enum Kind {
 
 impl Chunk {
     pub fn is_full(&self) -> bool {
-        self.rows.len() >= CHUNK_ROWS || self.text.len() >= CHUNK_TEXT_BYTES
+        self.rows.len() >= CHUNK_ROWS || self.bytes.len() + self.text.len() >= CHUNK_BYTES
     }
 
     pub fn with_capacity() -> Self {
         Self {
             rows: Vec::with_capacity(CHUNK_ROWS),
-            text: Vec::with_capacity(CHUNK_ROWS * 112),
+            bytes: Vec::with_capacity(CHUNK_ROWS * 64),
+            text: String::with_capacity(CHUNK_ROWS * 48),
         }
     }
 
     /// Appends a leaf that was parsed from `bytes`. `entry_hash` is used of an entry only.
     pub fn push(&mut self, leaf: &Leaf<'_>, bytes: &[u8], leaf_hash: Digest, entry_hash: &Digest) {
-        let at = self.text.len();
+        let (bytes_at, text_at) = (self.bytes.len(), self.text.len());
         let kind = match &leaf.body {
             Body::Entry { prev, sequence, .. } => {
-                self.text.extend_from_slice(prev);
-                self.text.extend_from_slice(entry_hash);
+                self.bytes.extend_from_slice(prev);
+                self.bytes.extend_from_slice(entry_hash);
                 Kind::Entry { sequence: *sequence }
             }
             Body::Duplicate { of, .. } => Kind::Duplicate { of: *of },
@@ -85,7 +90,7 @@ impl Chunk {
             | Body::Cut { .. }
             | Body::Key { .. }
             | Body::Hold { .. } => {
-                self.text.extend_from_slice(bytes);
+                self.bytes.extend_from_slice(bytes);
                 Kind::Whole {
                     bytes: narrow(bytes.len()),
                 }
@@ -97,14 +102,15 @@ impl Chunk {
                 (leaf.body.tenant().unwrap_or(""), leaf.body.source().unwrap_or(""))
             }
         };
-        self.text.extend_from_slice(tenant.as_bytes());
-        self.text.extend_from_slice(source.as_bytes());
+        self.text.push_str(tenant);
+        self.text.push_str(source);
         self.rows.push(Row {
             index: leaf.index,
             leaf_hash,
             sealed_at: leaf.sealed_at,
             kind,
-            at: narrow(at),
+            bytes_at: narrow(bytes_at),
+            text_at: narrow(text_at),
             tenant_bytes: narrow(tenant.len()),
             source_bytes: narrow(source.len()),
         });
@@ -115,17 +121,18 @@ impl Chunk {
     /// # Errors
     /// None for rows that [`Self::push`] made.
     pub fn leaf<'a>(&'a self, row: &Row, origin: &'a str) -> Result<(Leaf<'a>, Digest), LeafError> {
-        let mut rest = self.text.get(row.at as usize..).ok_or(LeafError::Syntax)?;
+        let mut bytes_from = self.bytes.get(row.bytes_at as usize..).ok_or(LeafError::Syntax)?;
         if let Kind::Whole { bytes } = row.kind {
-            return Ok((Leaf::parse(take(&mut rest, bytes.into())?)?, [0; 32]));
+            return Ok((Leaf::parse(take(&mut bytes_from, bytes.into())?)?, [0; 32]));
         }
         let (mut prev, mut entry_hash) = ([0; 32], [0; 32]);
         if let Kind::Entry { .. } = row.kind {
-            prev.copy_from_slice(take(&mut rest, 32)?);
-            entry_hash.copy_from_slice(take(&mut rest, 32)?);
+            prev.copy_from_slice(take(&mut bytes_from, 32)?);
+            entry_hash.copy_from_slice(take(&mut bytes_from, 32)?);
         }
-        let tenant = take_text(&mut rest, row.tenant_bytes.into())?;
-        let source = take_text(&mut rest, row.source_bytes.into())?;
+        let text = self.text.get(row.text_at as usize..).ok_or(LeafError::Syntax)?;
+        let (tenant, text) = split_text(text, row.tenant_bytes.into())?;
+        let (source, _) = split_text(text, row.source_bytes.into())?;
         let body = match row.kind {
             Kind::Entry { sequence } => Body::Entry {
                 event: [0; 32],
@@ -168,8 +175,8 @@ fn take<'a>(rest: &mut &'a [u8], bytes: usize) -> Result<&'a [u8], LeafError> {
     rest.split_off(..bytes).ok_or(LeafError::Syntax)
 }
 
-fn take_text<'a>(rest: &mut &'a [u8], bytes: usize) -> Result<&'a str, LeafError> {
-    std::str::from_utf8(take(rest, bytes)?).map_err(|_| LeafError::Syntax)
+fn split_text(text: &str, bytes: usize) -> Result<(&str, &str), LeafError> {
+    text.split_at_checked(bytes).ok_or(LeafError::Syntax)
 }
 
 /// The first thing wrong with the bytes of a segment, where its rows end.

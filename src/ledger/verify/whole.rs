@@ -26,7 +26,7 @@ pub struct Whole<'v> {
     /// The size of the last checkpoint of the partition that is read now, where it has any object.
     pub last_checkpoint: Option<u64>,
     census: &'v Census,
-    on_progress: &'v mut dyn FnMut(&Progress),
+    on_progress: &'v mut (dyn FnMut(&Progress) + Send),
     genesis: Option<Genesis>,
     /// The keys that every genesis leaf declares.
     genesis_keys: Vec<PublicKey>,
@@ -51,7 +51,7 @@ impl<'v> Whole<'v> {
         options: &'v Options,
         census: &'v Census,
         only: Option<u32>,
-        on_progress: &'v mut dyn FnMut(&Progress),
+        on_progress: &'v mut (dyn FnMut(&Progress) + Send),
     ) -> Self {
         Self {
             source,
@@ -294,7 +294,8 @@ impl<'v> Whole<'v> {
         };
         let absent = all_was_read && options.tenant.is_some() && self.report.entries == 0;
         let (tail, keys) = match reach {
-            HeadReach::Ends => (None, None),
+            // Up to the heads nothing is missing; whether there was more, they cannot say.
+            HeadReach::Ends => (Some(N::LaterTail), None),
             HeadReach::All => (Some(N::LaterTail), Some(N::LaterStolenKeys)),
             HeadReach::Some => (Some(N::MissingTail), Some(N::LaterStolenKeys)),
             HeadReach::None => (Some(N::MissingTail), Some(N::StolenKeys)),

@@ -16,6 +16,8 @@ mod code {
     pub const CORRUPT: i32 = 11;
     pub const FULL: i32 = 13;
     pub const CANTOPEN: i32 = 14;
+    /// Others held a lock of the WAL's index for so long that `SQLite` gave up waiting, about 10 s.
+    pub const PROTOCOL: i32 = 15;
     pub const NOTADB: i32 = 26;
 }
 
@@ -30,7 +32,7 @@ impl Failure<'_> {
     pub fn of(self, doing: &str, error: sqlx::Error) -> LogError {
         let file = self.file.display();
         let what = match primary_code(&error) {
-            Some(code::BUSY | code::LOCKED) => {
+            Some(code::BUSY | code::LOCKED | code::PROTOCOL) => {
                 return retry(
                     format!("another process holds the database {file} locked; wait for it or stop it"),
                     error,

@@ -111,6 +111,18 @@ pub fn connect_options(path: &Path, busy_timeout: Duration) -> SqliteConnectOpti
         .disable_statement_logging()
 }
 
+/// Changes how long an open connection waits.
+pub async fn set_busy_timeout(
+    connection: &mut SqliteConnection,
+    busy_timeout: Duration,
+) -> Result<(), sqlx::Error> {
+    let sql = format!("PRAGMA busy_timeout = {}", busy_timeout.as_millis());
+    sqlx::query(AssertSqlSafe(sql))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
 /// Makes the tables where there are none, and reads the streams.
 pub async fn prepare(
     connection: &mut SqliteConnection,

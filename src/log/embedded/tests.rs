@@ -18,7 +18,7 @@ fn batch(count: usize, value_bytes: usize) -> Vec<NewRecord> {
 
 async fn open_impatiently(file: &Path) -> EmbeddedLog {
     layout::create_file(file).unwrap();
-    EmbeddedLog::open_within(file, Expected::Partitions(2), SHORT)
+    EmbeddedLog::open_within(file, Expected::Partitions(2), SHORT, SHORT)
         .await
         .unwrap()
 }
@@ -118,6 +118,29 @@ async fn a_database_that_another_process_holds_locked_is_to_be_tried_again_and_t
     assert_eq!(log.end(AUDIT_EVENTS, 0).await.unwrap(), 0, "reading goes on");
     locking.close().await.unwrap();
     assert_eq!(log.append(AUDIT_EVENTS, 0, batch(1, 10)).await.unwrap().first, 0);
+}
+
+#[tokio::test]
+async fn opening_waits_longer_for_a_lock_than_later_calls_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("ledger.db");
+    let other = open_impatiently(&file).await;
+    let mut locking = other.writer.lock().await.take().unwrap();
+    let lock = async |connection: &mut SqliteConnection| {
+        sqlx::query("BEGIN IMMEDIATE").execute(connection).await.unwrap();
+    };
+    lock(&mut locking).await;
+    let opening = tokio::spawn({
+        let file = file.clone();
+        async move { EmbeddedLog::open_within(&file, Expected::Existing, Duration::from_mins(10), SHORT).await }
+    });
+    // However long this takes, it must not fail; if opening were as impatient as calls are, it would fail before the lock is gone.
+    tokio::time::sleep(SHORT * 10).await;
+    sqlx::query("ROLLBACK").execute(&mut locking).await.unwrap();
+    let log = opening.await.unwrap().unwrap();
+    lock(&mut locking).await;
+    let refused = log.append(AUDIT_EVENTS, 0, batch(1, 10)).await;
+    assert!(matches!(refused, Err(LogError::Retry { .. })), "{refused:?}");
 }
 
 #[tokio::test]

@@ -150,11 +150,9 @@ pub(super) fn consumer(
 
 /// A partition that is read no more lags behind nothing.
 pub(super) fn forget(topic: &'static str, partition: u32) {
-    for name in [
-        "ledgerline_kafka_fetch_queue_bytes",
-        "ledgerline_kafka_lag_records",
-        "ledgerline_kafka_unstable_records",
-    ] {
-        metrics::gauge!(name, "topic" => topic, "partition" => partition.to_string()).set(0.0);
-    }
+    let number = partition.to_string();
+    metrics::gauge!("ledgerline_kafka_fetch_queue_bytes", "topic" => topic, "partition" => number.clone())
+        .set(0.0);
+    metrics::gauge!("ledgerline_kafka_lag_records", "topic" => topic, "partition" => number.clone()).set(0.0);
+    metrics::gauge!("ledgerline_kafka_unstable_records", "topic" => topic, "partition" => number).set(0.0);
 }

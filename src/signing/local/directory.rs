@@ -192,7 +192,7 @@ impl KeyDirectory {
     fn read_index(&self) -> Result<Option<Index>, LocalKeysError> {
         let path = self.path.join("index.json");
         let bytes = match File::open(&path) {
-            Ok(file) => read_limited(&file).map_err(io_error("read", &path))?,
+            Ok(file) => read_in_place(&file).map_err(io_error("read", &path))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(io_error("read", &path)(error)),
         };
@@ -305,7 +305,7 @@ pub(super) fn read_private_key(path: &Path) -> Result<PrivateKey, LocalKeysError
         let (path, wanted) = (path.to_owned(), 0o600);
         return Err(LocalKeysError::Permissions { path, mode, wanted });
     }
-    let pem = Secret::new(read_limited(&file).map_err(io_error("read the private key", path))?);
+    let pem = Secret::new(read_in_place(&file).map_err(io_error("read the private key", path))?);
     PrivateKey::from_pem(&pem).map_err(|error| LocalKeysError::Damaged {
         path: path.to_owned(),
         what: error.to_string(),
@@ -328,13 +328,16 @@ fn is_key_file(name: &str) -> bool {
         .is_some_and(|number| number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn read_limited(file: &File) -> io::Result<Vec<u8>> {
+/// Into one allocation of the file's length: a buffer that grows leaves copies of a secret behind.
+fn read_in_place(file: &File) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > FILE_BYTES_MAX {
         return Err(io::Error::other("the file is larger than 1 MiB"));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
-    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
+    if file.take(length + 1).read_to_end(&mut bytes)? as u64 > length {
+        return Err(io::Error::other("the file grew while it was read"));
+    }
     Ok(bytes)
 }
 

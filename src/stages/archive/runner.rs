@@ -94,6 +94,9 @@ impl Archiver {
     async fn resume(&self) -> Result<Run, StageError> {
         let tree = self.archived_tree().await?;
         let archived_size = tree.size();
+        if archived_size == 0 {
+            self.refuse_archive_of_another().await?;
+        }
         let committed = self
             .log
             .committed(GROUP, topic::LEDGER_ENTRIES, self.partition.partition)
@@ -126,6 +129,27 @@ impl Archiver {
             archived_size,
             unarchived_since: None,
         })
+    }
+
+    /// Before the first object of a partition: an archive holds one ledger, and what is stored beside another's cannot be taken back.
+    async fn refuse_archive_of_another(&self) -> Result<(), StageError> {
+        let log_name = self
+            .partition
+            .origin
+            .rsplit_once('/')
+            .map_or("", |(name, _)| name);
+        let is_ours = |name: &String| {
+            name.starts_with("keys/")
+                || name
+                    .strip_prefix(log_name)
+                    .is_some_and(|rest| rest.starts_with('/'))
+        };
+        match self.vault.list("").await?.into_iter().find(|name| !is_ours(name)) {
+            None => Ok(()),
+            Some(other) => Err(self.stopped(format!(
+                "the archive holds {other}, which is not of {log_name}: an archive holds one ledger; give another --archive"
+            ))),
+        }
     }
 
     /// The tree of the last archived cut, from its tiles; its root must be the checkpoint's.
@@ -251,10 +275,34 @@ impl Archiver {
     }
 
     /// Stores a cut, its checkpoint last: a crash before that leaves objects that the next run finds equal; after it, the cut is done.
+    ///
+    /// Keys come first, and with them what the checkpoint is signed by: nothing of a cut that cannot be completed may get into the archive.
     async fn store(&self, finished: &Finished, checkpoint: &[u8]) -> Result<(), StageError> {
+        let keys = self.store_keys(finished).await?;
+        SignedCheckpoint::parse(checkpoint)
+            .and_then(|signed| signed.verify_by_known(&keys))
+            .map_err(|error| {
+                self.stopped(format!(
+                    "the checkpoint of size {} is not signed as it must be: {error}",
+                    finished.size
+                ))
+            })?;
         for (name, bytes) in &finished.tiles {
             self.put(name, bytes, |stored| stored == bytes).await?;
         }
+        self.store_segments(finished).await?;
+        let name = names::checkpoint(&self.partition.origin, finished.size);
+        self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint))
+            .await?;
+        tracing::info!(
+            partition = self.partition.partition,
+            size = finished.size,
+            "archived a cut"
+        );
+        Ok(())
+    }
+
+    async fn store_segments(&self, finished: &Finished) -> Result<(), StageError> {
         for (name, lines) in &finished.segments {
             let frame = segment::compress(lines).map_err(|error| StageError::Fatal {
                 what: format!("cannot compress {name}: {error}"),
@@ -266,23 +314,6 @@ impl Archiver {
             })
             .await?;
         }
-        let keys = self.store_keys(finished).await?;
-        SignedCheckpoint::parse(checkpoint)
-            .and_then(|signed| signed.verify_by_known(&keys))
-            .map_err(|error| {
-                self.stopped(format!(
-                    "the checkpoint of size {} is not signed as it must be: {error}",
-                    finished.size
-                ))
-            })?;
-        let name = names::checkpoint(&self.partition.origin, finished.size);
-        self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint))
-            .await?;
-        tracing::info!(
-            partition = self.partition.partition,
-            size = finished.size,
-            "archived a cut"
-        );
         Ok(())
     }
 
@@ -305,6 +336,17 @@ impl Archiver {
         if known.is_empty() {
             known.clone_from(&finished.genesis_keys);
             self.put_keys(&known).await?;
+        }
+        let begins_alike = known.len() >= finished.genesis_keys.len()
+            && known
+                .iter()
+                .zip(&finished.genesis_keys)
+                .all(|(stored, declared)| stored.is_same_key(declared));
+        if !begins_alike {
+            return Err(self.stopped(
+                "the archive's keys do not begin with those of this ledger's genesis: it is the archive of another ledger; give another --archive"
+                    .to_owned(),
+            ));
         }
         for key in &finished.added_keys {
             if !known.iter().any(|other| other.is_same_key(key)) {

@@ -60,6 +60,14 @@ impl Notary {
         self.run.as_ref().map_or(0, |run| run.policy.signed_size())
     }
 
+    /// The keys that the partition's leaves declare, as far as this notary has read.
+    #[must_use]
+    pub fn declared_keys(&self) -> &[PublicKey] {
+        self.run
+            .as_ref()
+            .map_or(&[], |run| run.follower.state.keys.declared())
+    }
+
     /// Takes one batch of records, or up to the next cut, and signs what is due.
     ///
     /// After `Retry` the next step goes on where this one failed: what it writes may stand twice, and says the same. Any other error drops what this
@@ -92,6 +100,8 @@ impl Notary {
     }
 
     async fn advance(&self, run: &mut Run) -> Result<Step, StageError> {
+        // Before anything that can fail: while the signer is down, the age is what tells.
+        self.observe(run, self.clock.now());
         if let Some(due) = run.at_cut {
             self.store_cut(run, due).await?;
             run.at_cut = None;
@@ -119,9 +129,7 @@ impl Notary {
                 return Ok(Step::Progress);
             }
         }
-        let now = self.clock.now();
-        self.observe(run, now);
-        if run.policy.after_batch(run.follower.tree.size(), now) {
+        if run.policy.after_batch(run.follower.tree.size(), self.clock.now()) {
             self.sign(run).await?;
         }
         Ok(if caught_up { Step::Idle } else { Step::Progress })

@@ -100,6 +100,9 @@ pub struct SealMachine {
     /// Beside the state, which changes while a leaf holds it.
     origin: Arc<str>,
     leaf_bytes: Vec<u8>,
+    /// What the clock said when the open segment began, as far as this session knows. Not the last cut's `sealed_at`, which a clock that was set
+    /// back may not reach for days.
+    segment_began: Option<UnixMicros>,
 }
 
 /// What goes beside a leaf into its record.
@@ -125,6 +128,7 @@ impl SealMachine {
             parser,
             origin,
             leaf_bytes: Vec::with_capacity(512),
+            segment_began: None,
         }
     }
 
@@ -328,13 +332,17 @@ impl SealMachine {
         } else {
             self.config.idle_cut_interval_micros
         };
-        let due = order.genesis.is_some() && now.saturating_sub(self.state.cut_at) >= interval;
+        // Whatever the clock did: never later than now.
+        let began = self.segment_began.unwrap_or(self.state.cut_at).min(now);
+        let due = order.genesis.is_some() && now.saturating_sub(began) >= interval;
+        self.segment_began = Some(began);
         if due { self.cut(now, out).map(drop) } else { Ok(()) }
     }
 
     /// Closes the segment. The archive's boundaries are decided here, in the log, so that every archiver cuts alike.
     pub fn cut(&mut self, now: UnixMicros, out: &mut Vec<NewRecord>) -> Result<Sealed, SealError> {
         let from = self.state.order.cut_from;
+        self.segment_began = Some(now);
         self.emit(Body::Cut { from }, &Payload::default(), now, out)
     }
 
@@ -383,14 +391,10 @@ impl SealMachine {
             headers: Vec::new(),
         });
         let full = self.state.segment_bytes >= self.config.segment_bytes_max.max(1);
-        let code = match leaf.body {
-            Body::Rejected { code, .. } => Some(code),
-            _ => None,
-        };
         let sealed = Sealed {
             index: leaf.index,
             kind: leaf.body.kind(),
-            code,
+            code: leaf.body.reject_code(),
         };
         self.leaf_bytes = leaf_bytes;
         if full {
@@ -411,5 +415,77 @@ impl SealMachine {
             });
         }
         Ok(now.max(order.last_sealed_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+    const NOW: i64 = 1_795_000_000 * SECOND;
+
+    fn machine() -> SealMachine {
+        let config = SealConfig {
+            cut_interval_micros: 10 * SECOND,
+            ..SealConfig::default()
+        };
+        let state = PartitionState::new("log.example/a/0", 0, 10);
+        SealMachine::new(state, 1, [7; 16], config)
+    }
+
+    fn genesis(machine: &mut SealMachine, at: UnixMicros) {
+        let key = PublicKey::from_ed25519("k", &[9; 32]);
+        machine
+            .genesis(&"0".repeat(32), 1, &[key], at, &mut Vec::new())
+            .unwrap();
+    }
+
+    /// How many cuts come at these times.
+    fn cuts(machine: &mut SealMachine, times: &[UnixMicros]) -> usize {
+        let mut out = Vec::new();
+        for time in times {
+            machine.tick(*time, &mut out).unwrap();
+        }
+        out.len()
+    }
+
+    #[test]
+    fn a_segment_with_anything_in_it_is_cut_after_its_interval() {
+        let mut machine = machine();
+        genesis(&mut machine, NOW);
+        assert_eq!(cuts(&mut machine, &[NOW, NOW + 10 * SECOND - 1]), 0);
+        assert_eq!(cuts(&mut machine, &[NOW + 10 * SECOND]), 1);
+        // Nothing in it now.
+        assert_eq!(cuts(&mut machine, &[NOW + 30 * SECOND]), 0);
+    }
+
+    #[test]
+    fn a_clock_behind_the_last_leaf_does_not_keep_cuts_from_coming() {
+        let mut machine = machine();
+        genesis(&mut machine, NOW + 3 * 86_400 * SECOND);
+        assert_eq!(cuts(&mut machine, &[NOW, NOW + 9 * SECOND]), 0);
+        assert_eq!(cuts(&mut machine, &[NOW + 10 * SECOND]), 1);
+        // Set back once more within the session.
+        put_something(&mut machine, NOW);
+        assert_eq!(
+            cuts(&mut machine, &[NOW - 3_600 * SECOND, NOW - 3_591 * SECOND]),
+            0
+        );
+        assert_eq!(cuts(&mut machine, &[NOW - 3_590 * SECOND]), 1);
+    }
+
+    /// Puts a leaf into the open segment.
+    fn put_something(machine: &mut SealMachine, at: UnixMicros) {
+        let input = Input {
+            source: "audit.events/0",
+            topic: "audit.events",
+            partition: 0,
+            offset: machine.next_offset("audit.events/0"),
+            value: b"not JSON",
+            via: None,
+        };
+        let judgement = machine.judge(&input);
+        machine.seal(&input, &judgement, at, &mut Vec::new()).unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! seal: the only writer of `ledger.entries`. Turns each input record into exactly one accepted record: `entry`,
 //! `duplicate`, `rejected` or `rerouted`.
 
+mod correlation;
 mod machine;
 mod runner;
 mod session;

@@ -1,5 +1,6 @@
 //! The sealer of one partition: reads its sources, has the machine judge and seal, appends. Thin.
 
+use super::correlation::correlation_id;
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
 use crate::clock::{Clock, UnixMicros};
@@ -25,7 +26,6 @@ const END_CHECK_INTERVAL_MICROS: i64 = 1_000_000;
 const GROUP: &str = "ledgerline-seal";
 /// Header of a forwarded record: the position that it was forwarded from.
 const VIA: &str = "ledgerline-via";
-const CORRELATION_ID: &str = "correlation_id";
 
 /// Gives 16 random bytes: a session, or a ledger's id.
 pub type Random = Box<dyn FnMut() -> Result<[u8; 16], StageError> + Send + Sync>;
@@ -95,6 +95,14 @@ impl Sealer {
         self.session
             .as_ref()
             .map_or(0, |session| session.machine.state().order.next_index)
+    }
+
+    /// The keys that the partition's leaves declare, as far as this sealer knows.
+    #[must_use]
+    pub fn declared_keys(&self) -> &[PublicKey] {
+        self.session
+            .as_ref()
+            .map_or(&[], |session| session.machine.state().keys.declared())
     }
 
     /// Opens a session, or seals one batch of each source.
@@ -264,18 +272,19 @@ impl Sealer {
             }
             for record in &records {
                 if let Seen::Leaf(accepted) = reader.offer(record).map_err(to_stage_error)? {
-                    return match accepted.leaf.body {
-                        Body::Genesis {
-                            ledger,
-                            keys,
-                            partitions,
-                        } => Ok(Some(Beginning {
-                            ledger: ledger.to_owned(),
-                            keys,
-                            partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
-                        })),
-                        _ => Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned())),
+                    let Body::Genesis {
+                        ledger,
+                        keys,
+                        partitions,
+                    } = accepted.leaf.body
+                    else {
+                        return Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned()));
                     };
+                    return Ok(Some(Beginning {
+                        ledger: ledger.to_owned(),
+                        keys,
+                        partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
+                    }));
                 }
             }
         }
@@ -301,22 +310,18 @@ impl Sealer {
                 declared.join(", ")
             )));
         }
-        for HeldKey { key, retired } in &held {
-            // By the key itself: a ledger keeps the kid under which it was declared, whatever the key is called now.
-            let known = |ring: &KeyRing| {
-                ring.declared()
-                    .iter()
-                    .find(|known| known.is_same_key(key))
-                    .cloned()
-            };
-            // A key that was retired before it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
-            if known(&machine.state().keys).is_none() {
+        // All that is new before anything is retired: the successor of the last key may have been added since this last ran. A key that was retired before
+        // it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
+        for HeldKey { key, .. } in &held {
+            if declared_as(&machine.state().keys, key).is_none() {
                 self.declare_key(machine, KeyAction::Add, key, out).await?;
             }
-            let Some(known) = known(&machine.state().keys) else {
+        }
+        for HeldKey { key, .. } in held.iter().filter(|held| held.retired) {
+            let Some(known) = declared_as(&machine.state().keys, key) else {
                 continue;
             };
-            if *retired && machine.state().keys.is_retired(&known.kid) == Some(false) {
+            if machine.state().keys.is_retired(&known.kid) == Some(false) {
                 self.declare_key(machine, KeyAction::Retire, &known, out).await?;
             }
         }
@@ -397,7 +402,7 @@ impl Sealer {
                 .seal(&input, judgement, now, out)
                 .map_err(|error| self.seal_error(error))?;
             if let Some(sealed) = sealed {
-                count(&input, judgement, record, sealed);
+                report(&input, judgement, sealed);
             }
         }
         Ok(())
@@ -498,28 +503,45 @@ fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {
     std::str::from_utf8(value).ok()
 }
 
-/// As the producer gave it, where it is short and plain enough for a log line.
-fn correlation_id(record: &Record) -> Option<&str> {
-    header(record, CORRELATION_ID).filter(|id| id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic()))
-}
-
-fn count(input: &Input<'_>, judgement: &Judgement, record: &Record, sealed: Sealed) {
+/// Counts an input and says in the log what it becomes. Before the append: where that fails, the next session may say it again, with another index.
+fn report(input: &Input<'_>, judgement: &Judgement, sealed: Sealed) {
     metrics::counter!("ledgerline_sealed_records_total", "kind" => sealed.kind).increment(1);
-    let Some(code) = sealed.code else { return };
-    metrics::counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(1);
     let tenant_id = match judgement {
         Judgement::Refused(refusal) => refusal.tenant.as_deref(),
         Judgement::Event(event) => Some(event.tenant_id.as_str()),
-        Judgement::AlreadySealed | Judgement::Misrouted { .. } => None,
+        Judgement::Misrouted { tenant, .. } => Some(tenant.as_str()),
+        Judgement::AlreadySealed => None,
     };
+    // Fields are made only where the line is written: a correlation id costs a pass over the input.
+    let Some(code) = sealed.code else {
+        tracing::debug!(
+            partition = input.partition,
+            index = sealed.index,
+            tenant_id,
+            correlation_id = correlation_id(input.value),
+            kind = sealed.kind,
+            topic = input.topic,
+            offset = input.offset,
+            "sealing an input"
+        );
+        return;
+    };
+    metrics::counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(1);
     tracing::warn!(
         partition = input.partition,
         index = sealed.index,
         tenant_id,
-        correlation_id = correlation_id(record),
+        correlation_id = correlation_id(input.value),
         code = code.as_str(),
         topic = input.topic,
         offset = input.offset,
         "rejected an input"
     );
+}
+/// The key as it was declared. By the key itself: a ledger keeps the kid under which it was declared, whatever the key is called now.
+fn declared_as(ring: &KeyRing, key: &PublicKey) -> Option<PublicKey> {
+    ring.declared()
+        .iter()
+        .find(|known| known.is_same_key(key))
+        .cloned()
 }

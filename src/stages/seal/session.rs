@@ -1,5 +1,5 @@
 //! One owner's session on one partition: fence, restore, append, read back. Nothing is sent again within a session, and
-//! every way out of it is the same: drop it, open another (DESIGN section 1, rules 1 to 4).
+//! every way out of it is the same: drop it, open another (docs/PROTOCOL.md, rules 1 to 4).
 
 use super::machine::{SealConfig, SealMachine};
 use crate::log::reader::{Candidate, Reader, Seen, Verdict};

@@ -67,15 +67,39 @@ fn the_last_key_stays_and_an_unknown_one_is_named() {
     let (_temp, dir, keys) = made();
     assert_eq!(run(&["retire", &keys[0].kid], &dir).status.code(), Some(0));
     let last = run(&["retire", &keys[1].kid], &dir);
-    assert_eq!(last.status.code(), Some(1));
+    assert_eq!(last.status.code(), Some(2));
     assert!(
         text(&last.stderr).contains("the last key"),
         "{}",
         text(&last.stderr)
     );
     let unknown = run(&["retire", "nobody"], &dir);
-    assert_eq!(unknown.status.code(), Some(1));
+    assert_eq!(unknown.status.code(), Some(2));
     assert!(text(&unknown.stderr).contains("nobody"));
+    let bad = run(&["add", "--alg", "PS256", "--kid", "bad kid"], &dir);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(text(&bad.stderr).contains("--kid \"bad kid\" must be 1 to 128"));
+}
+
+/// A thumbprint is base64url, so one in 64 begins with a hyphen.
+#[test]
+fn a_kid_may_begin_with_hyphens_like_a_flag() {
+    let (_temp, dir, _) = made();
+    for kid in ["-Zx7_", "--Zx7", "-h-7"] {
+        let added = run(&["add", "--alg", "PS256", "--kid", kid], &dir);
+        assert_eq!(added.status.code(), Some(0), "{}", text(&added.stderr));
+        let before = run(&["vkey", kid, "--origin", ORIGIN], &dir);
+        let behind = run(&["vkey", "--origin", ORIGIN, kid], &dir);
+        let newest = public(&LocalSigner::open(&dir).unwrap()).pop().unwrap();
+        assert_eq!(newest.kid, kid);
+        let vkey = newest.vkey(ORIGIN) + "\n";
+        assert_eq!((text(&before.stdout), text(&behind.stdout)), (vkey.clone(), vkey));
+        let retired = run(&["retire", kid, "--json"], &dir);
+        assert_eq!(retired.status.code(), Some(0), "{}", text(&retired.stderr));
+        let keys: serde_json::Value = serde_json::from_slice(&retired.stdout).unwrap();
+        let last = keys["keys"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["kid"], &last["state"]), (&kid.into(), &"retired".into()));
+    }
 }
 
 #[test]
@@ -90,7 +114,7 @@ fn verifier_keys_are_those_that_c2sp_tools_read() {
     assert!(signed_note::StandardVerifier::new(one.trim_end()).is_ok());
     assert_eq!(
         run(&["vkey", "--origin", ORIGIN, "nobody"], &dir).status.code(),
-        Some(1)
+        Some(2)
     );
     assert_eq!(
         run(&["vkey", "--origin", "no origin"], &dir).status.code(),
@@ -124,4 +148,33 @@ fn exit_statuses_tell_usage_from_what_cannot_be_read() {
     assert_eq!(signer("kms:alias/x").status.code(), Some(2));
     fs::set_permissions(dir.join("key-0001.pem"), Permissions::from_mode(0o600)).unwrap();
     assert_eq!(signer(&format!("file:{}", dir.display())).status.code(), Some(0));
+}
+
+#[test]
+fn all_faults_of_the_arguments_are_said_at_once() {
+    let output = Command::new(env!("CARGO_BIN_EXE_ledgerline"))
+        .args([
+            "keys",
+            "add",
+            "--kid",
+            "a b",
+            "--rsa-bits",
+            "1024",
+            "--alg",
+            "Ed25519",
+        ])
+        .env("LEDGERLINE_SIGNER", "kms:alias/x")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for wanted in [
+        "4 arguments are wrong",
+        "--signer (or LEDGERLINE_SIGNER): must begin with file:",
+        "--rsa-bits: must be 2048, 3072 or 4096",
+        "--kid is for a PS256 key",
+        "--kid \"a b\" must be 1 to 128",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is missing in\n{said}");
+    }
 }

@@ -67,6 +67,20 @@ fn a_damaged_or_private_or_useless_set_is_refused_with_the_reason() {
             format!("{{\"keys\":[{}]}}", vec!["{}"; 1_025].join(",")),
             "at most",
         ),
+        (
+            format!("{{\"keys\":[{}]}}", vec!["{}"; 1_024].join(",")),
+            "no key",
+        ),
+        (
+            r#"{"keys":[{},{"k":"AA"}]}"#.to_owned(),
+            "key 2 holds a private part",
+        ),
+        (" ".repeat(1 << 20), "not JSON"),
+        (" ".repeat((1 << 20) + 1), "at most"),
+        (
+            format!("{{\"keys\":[{}]}}", vec!["{}"; 1_025].join(",")),
+            "at most",
+        ),
         (" ".repeat(1_100_000), "at most"),
     ] {
         let error = jwks::parse(set.as_bytes()).unwrap_err().to_string();

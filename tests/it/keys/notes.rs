@@ -201,6 +201,16 @@ fn what_is_no_note_is_refused_with_the_reason() {
     );
     assert_eq!(note(format!("te\txt\n\n{line}")), Err(NoteError::Characters));
     assert_eq!(Note::parse(b"\xff\n\n"), Err(NoteError::Characters));
+    let of_size = |bytes: usize| "x".repeat(bytes - 2 - line.len()) + "\n\n" + line;
+    assert_eq!(NOTE_BYTES_MAX, 131_072);
+    assert_eq!(note(of_size(NOTE_BYTES_MAX)), Ok(()));
+    assert_eq!(note(of_size(NOTE_BYTES_MAX + 1)), Err(NoteError::TooLarge));
+    for control in ["\u{0}", "\u{1f}", "\r"] {
+        assert_eq!(
+            note(format!("te{control}xt\n\n{line}")),
+            Err(NoteError::Characters)
+        );
+    }
     assert_eq!(note("x".repeat(200_000)), Err(NoteError::TooLarge));
     for bad in [
         "\u{2014} a  AAAAAAE=",

@@ -75,6 +75,15 @@ fn an_spki_is_strict_der_of_an_allowed_key_and_nothing_else() {
         assert!(exchanged.check_spki().is_err());
         assert!(exchanged.thumbprint().is_none());
     }
+    let modulus = |first: u8, bytes: usize| [&[first][..], &vec![0xff; bytes - 1]].concat();
+    for (first, bytes) in [(0x80, 256), (0x01, 257), (0x7f, 511), (0xff, 512)] {
+        let key = PublicKey::from_rsa_modulus("", &modulus(first, bytes));
+        assert_eq!(key.check_spki(), Ok(()), "{first:#x}, {bytes} bytes");
+    }
+    for (first, bytes) in [(0x7f, 256), (0x01, 513)] {
+        let key = PublicKey::from_rsa_modulus("", &modulus(first, bytes));
+        assert_eq!(key.check_spki(), Err(SpkiError::Rsa), "{first:#x}, {bytes} bytes");
+    }
     for bytes in [128, 255, 513, 1024] {
         let key = PublicKey::from_rsa_modulus("", &vec![0xff; bytes]);
         assert_eq!(key.check_spki(), Err(SpkiError::Rsa), "{bytes} bytes");

@@ -121,3 +121,30 @@ fn a_genesis_declares_one_to_eight_different_keys() {
     assert_eq!(fault(&[a.clone(), broken]), KeyFault::Spki(SpkiError::Ed25519));
     assert!(KeyRing::default().signers().is_empty());
 }
+
+#[test]
+fn a_ring_is_restored_from_what_it_declared() {
+    let [a, b, c, _] = &keys().public[..] else {
+        panic!("four keys")
+    };
+    let mut ring = KeyRing::genesis(&[a.clone(), b.clone()]).unwrap();
+    apply(&mut ring, KeyAction::Add, c, c).unwrap();
+    apply(&mut ring, KeyAction::Retire, a, c).unwrap();
+    assert_eq!(ring.active().collect::<Vec<_>>(), [b, c]);
+    let declared = [(a.clone(), true), (b.clone(), false), (c.clone(), false)];
+    assert_eq!(KeyRing::from_declared(declared.to_vec()), ring);
+}
+
+#[test]
+fn a_genesis_may_declare_eight_keys() {
+    let keys: Vec<PublicKey> = (0..8_u8)
+        .map(|n| PublicKey::from_ed25519(format!("k{n}"), &ed25519_point(n)))
+        .collect();
+    assert_eq!(KeyRing::genesis(&keys).unwrap().declared(), keys);
+}
+
+fn ed25519_point(seed: u8) -> [u8; 32] {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+    pair.public_key().as_ref().try_into().unwrap()
+}
