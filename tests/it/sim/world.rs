@@ -132,6 +132,10 @@ impl World {
         self
     }
 
+    pub fn reads_are_late(&self) -> bool {
+        self.state().known_ends.is_some()
+    }
+
     #[must_use]
     pub fn with_defect(self, defect: Option<Defect>) -> Self {
         self.state().defect = defect;

@@ -217,6 +217,8 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
         run.scenario.partition(partition),
         run.scenario.seal_config(),
     );
+    // What the end of the inputs was when the sealer last found nothing to do.
+    let mut idle_at = None;
     while run.final_size[at].get().is_none() {
         if !keeper {
             match run.visits_left[at].get() {
@@ -228,7 +230,9 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
         let (seen, end) = (run.world.changes(), run.input_end(partition));
         let stepped = sealer.step().await;
         match stepped {
-            Ok(Step::Progress) | Err(StageError::Retry { .. }) => {}
+            Ok(Step::Progress) | Err(StageError::Retry { .. }) => idle_at = None,
+            // Where reads are late, the second look shows what the first did not.
+            Ok(Step::Idle) if run.world.reads_are_late() && idle_at != Some(end) => idle_at = Some(end),
             Ok(Step::Idle) if keeper && sealer.next_index() > 0 => {
                 run.drained[at].set(end);
                 if !run.all_sealed() {
