@@ -29,13 +29,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use task::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, given_up};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use work::Work;
 
 /// Partitions of a new embedded log.
 const PARTITIONS_DEFAULT: u32 = 4;
 /// How long the end waits for the log to be let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Somebody may change a topic's retention while the process runs.
+const RETENTION_INTERVAL: Duration = Duration::from_mins(10);
 
 /// The world that the stages work on.
 #[derive(Clone)]
@@ -191,6 +194,7 @@ pub async fn run(
     ));
     let mut settled = assignments.settled();
     let work = Arc::new(Work::new(config, seams, Arc::clone(&status), ending));
+    let _retention = AbortOnDrop(tokio::spawn(tell_retention(Arc::clone(&seams.log))));
     let mut partitions = JoinSet::new();
     // Held at some time and not worked to its end: where the input ends, they are waited for.
     let mut unfinished = BTreeSet::new();
@@ -242,6 +246,33 @@ pub async fn run(
     // Others take over now, not after the session's timeout.
     drop(tokio::task::spawn_blocking(|| assignments.leave()).await);
     outcome
+}
+
+/// How long the log keeps records: what the archiver's lag is compared with.
+async fn tell_retention(log: Arc<dyn Log>) {
+    let mut ticks = tokio::time::interval(RETENTION_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for topic in topic::ALL {
+            match log.retention(topic).await {
+                Ok(retention) => {
+                    let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
+                    metrics::gauge!("ledgerline_log_retention_seconds", "topic" => topic).set(seconds);
+                }
+                // The last value stays; the stages say what is wrong.
+                Err(error) => tracing::debug!(topic, %error, "how long it is kept is not known"),
+            }
+        }
+    }
+}
+
+/// A task that is not to outlive who began it.
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 fn ended_unexpectedly(error: JoinError) -> StageError {

@@ -127,9 +127,34 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         "Positions that the log did not take as a hint for lag tools"
     );
     describe_gauge!(
-        "ledgerline_unarchived_since_timestamp_seconds",
+        "ledgerline_unarchived_age_seconds",
         Unit::Seconds,
-        "When the oldest leaf was sealed that is not in the archive yet, in seconds since 1970, 0 for none, by partition"
+        "How long the oldest leaf that is not archived has waited, by partition"
+    );
+    describe_gauge!(
+        "ledgerline_source_lag_records",
+        Unit::Count,
+        "Input that waits to be sealed, by topic and partition"
+    );
+    describe_gauge!(
+        "ledgerline_ledger_partitions",
+        Unit::Count,
+        "Partitions of the ledger, as its genesis has it"
+    );
+    describe_counter!(
+        "ledgerline_fences_total",
+        Unit::Count,
+        "Sessions that this instance began as the owner of a partition, by partition"
+    );
+    describe_counter!(
+        "ledgerline_verification_failures_total",
+        Unit::Count,
+        "What the log holds and is wrong, by stage and partition"
+    );
+    describe_gauge!(
+        "ledgerline_log_retention_seconds",
+        Unit::Seconds,
+        "How long the log keeps the records of a topic, by topic"
     );
     describe_histogram!(
         "ledgerline_sealed_to_signed_seconds",

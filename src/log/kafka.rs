@@ -34,6 +34,7 @@ use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use reads::{Reads, Wanted};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::watch;
 use topics::cluster::Cluster;
 use url::KafkaConfig;
@@ -286,9 +287,7 @@ impl Log for KafkaLog {
             Arc::clone(&self.troubles),
             self.asking()?,
         )?;
-        let found = cluster.find().await?.topics;
-        statistics::retention(&found);
-        let faults = topics::faults(&found);
+        let faults = topics::faults(&cluster.find().await?.topics);
         if faults.is_empty() {
             return Ok(());
         }
@@ -296,6 +295,15 @@ impl Log for KafkaLog {
             what: format!("{}: {}", self.failure().cluster(), faults.join("; ")),
             source: None,
         })
+    }
+
+    async fn retention(&self, topic: &str) -> Result<Option<Duration>, LogError> {
+        let cluster = Cluster::with(
+            Arc::clone(&self.config),
+            Arc::clone(&self.troubles),
+            self.asking()?,
+        )?;
+        cluster.retention(self.topic(topic)?).await
     }
 
     async fn join(&self, role: &str) -> Result<Assignments, LogError> {

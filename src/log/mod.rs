@@ -12,6 +12,7 @@ pub mod record;
 use self::lease::Assignments;
 use crate::ledger::leaf::LEAF_BYTES_MAX;
 use async_trait::async_trait;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Position of a record in a partition, from 0.
@@ -152,6 +153,11 @@ pub trait Log: Send + Sync {
     /// Whether the log is there and fit for a ledger. Asked before the work begins; what is wrong for good, or what to wait for.
     async fn prepare(&self) -> Result<(), LogError> {
         Ok(())
+    }
+
+    /// How long records of `topic` are kept; `None` for ever.
+    async fn retention(&self, _topic: &str) -> Result<Option<Duration>, LogError> {
+        Ok(None)
     }
 
     /// Takes part in the work: processes of one `role` share the partitions out among them. The choice gives liveness only, never safety.

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 
 const IDLE_PAUSE_MIN: Duration = Duration::from_millis(5);
 const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
+const TOLD_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -112,6 +113,12 @@ impl Task {
     pub async fn run(mut self) -> Result<(), StageError> {
         match self.work().await {
             Err(StageError::Stopped { partition, what }) => self.stopped(partition, what).await,
+            Err(StageError::Violated { partition, what }) => {
+                let (stage, number) = (self.stage.as_str(), partition.to_string());
+                metrics::counter!("ledgerline_verification_failures_total", "stage" => stage, "partition" => number)
+                    .increment(1);
+                self.stopped(partition, what).await
+            }
             ended @ (Ok(()) | Err(StageError::Retry { .. } | StageError::Fatal { .. })) => ended,
         }
     }
@@ -145,7 +152,7 @@ impl Task {
                         }
                         Step::Idle => {
                             self.pause(idle_pause, true).await;
-                            idle_pause = (idle_pause * 2).min(IDLE_PAUSE_MAX);
+                            idle_pause = (idle_pause * 2).min(self.idle_pause_max());
                         }
                     }
                 }
@@ -161,10 +168,24 @@ impl Task {
                     self.pause(retry_pause, false).await;
                     retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
                 }
-                Err(error @ (StageError::Stopped { .. } | StageError::Fatal { .. })) => return Err(error),
+                Err(
+                    error @ (StageError::Stopped { .. }
+                    | StageError::Violated { .. }
+                    | StageError::Fatal { .. }),
+                ) => {
+                    return Err(error);
+                }
             }
         }
         Ok(())
+    }
+
+    /// A log that tells what has come need not be asked often; a sealer's look is a question to the brokers.
+    fn idle_pause_max(&self) -> Duration {
+        match (self.stage, &self.arrivals) {
+            (StageName::Seal, Some(_)) => TOLD_PAUSE_MAX,
+            (StageName::Seal | StageName::Notarize | StageName::Archive, _) => IDLE_PAUSE_MAX,
+        }
     }
 
     /// As [`Runner::finish`]; what is worth another try is tried by the next step.

@@ -7,6 +7,7 @@ use crate::config::{Config, StageName};
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::log::lease::Lease;
+use crate::log::topic;
 use crate::stages::StageError;
 use crate::stages::archive::{Archiver, newest_checkpoint};
 use crate::stages::notarize::Notary;
@@ -68,19 +69,14 @@ impl Work {
     /// Works on a partition for as long as it is held. Answers which it was, and whether all of its input was archived.
     pub async fn partition(
         self: Arc<Self>,
-        mut lease: Lease,
+        lease: Lease,
         stages: Vec<(StageName, Counted)>,
     ) -> Result<(u32, bool), StageError> {
         let partition = lease.partition();
-        let finished = tokio::select! {
-            finished = self.stages(lease.clone(), stages) => finished?,
-            () = lease.lost() => {
-                tracing::warn!(partition, "lost: what was under way is dropped");
-                false
-            }
-        };
+        let finished = self.stages(lease, stages).await?;
         if !finished && !self.is_aborted() {
             self.status.remove(partition);
+            forget(partition);
         }
         Ok((partition, finished))
     }
@@ -89,6 +85,8 @@ impl Work {
     async fn stages(&self, mut lease: Lease, stages: Vec<(StageName, Counted)>) -> Result<bool, StageError> {
         let partition = lease.partition();
         let mut aborted = self.aborted.subscribe();
+        let mut loser = lease.clone();
+        let mut lost = pin!(async move { loser.lost().await });
         let mut ending = pin!(async move {
             tokio::select! {
                 hold = lease.ending() => tracing::debug!(partition, ?hold, "asked back"),
@@ -98,6 +96,8 @@ impl Work {
         for stage in &self.config.stages {
             self.status.set(*stage, partition, Doing::Starting, 0);
         }
+        // From 0 on: an increase from nothing to 1 is none.
+        metrics::counter!("ledgerline_fences_total", "partition" => partition.to_string()).increment(0);
         let config = tokio::select! {
             config = self.partition_config(partition) => config?,
             () = &mut ending => return Ok(false),
@@ -109,6 +109,11 @@ impl Work {
             tokio::select! {
                 () = &mut ending, if !*stop.borrow() => {
                     stop.send_replace(true);
+                }
+                () = &mut lost => {
+                    tracing::warn!(partition, "lost: what was under way is dropped");
+                    tasks.shutdown().await;
+                    return Ok(false);
                 }
                 ended = tasks.join_next() => {
                     let Some(ended) = ended else { return outcome.map(|()| !*stop.borrow()) };
@@ -208,10 +213,26 @@ impl Work {
             StageName::Archive => Runner::Archive(Box::new(Archiver::new(
                 log,
                 vault,
+                clock,
                 partition,
                 self.config.classes.clone(),
             ))),
         }
+    }
+}
+
+/// What gauges said of this partition is up to another instance now: a value that stays would fire, or hide, an alert for ever.
+fn forget(partition: u32) {
+    let label = || partition.to_string();
+    for stage in StageName::ALL {
+        metrics::gauge!("ledgerline_stage_index", "stage" => stage.as_str(), "partition" => label())
+            .set(f64::NAN);
+    }
+    metrics::gauge!("ledgerline_unsigned_age_seconds", "partition" => label()).set(f64::NAN);
+    metrics::gauge!("ledgerline_unarchived_age_seconds", "partition" => label()).set(f64::NAN);
+    for topic in [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED] {
+        metrics::gauge!("ledgerline_source_lag_records", "topic" => topic, "partition" => label())
+            .set(f64::NAN);
     }
 }
 

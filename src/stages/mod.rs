@@ -39,6 +39,9 @@ pub enum StageError {
     /// This partition must not go on until a person has looked; the others may.
     #[error("partition {partition} is stopped: {what}")]
     Stopped { partition: u32, what: String },
+    /// As `Stopped`, because what the log holds is wrong: it does not follow from what came before, or is not what was signed.
+    #[error("partition {partition} is stopped: {what}")]
+    Violated { partition: u32, what: String },
     /// The process must end: what failed serves all partitions, and will not get better by itself.
     #[error("{what}")]
     Fatal {

@@ -78,6 +78,9 @@ impl Follower {
                 ),
             });
         }
+        if let Some(genesis) = &state.order.genesis {
+            metrics::gauge!("ledgerline_ledger_partitions").set(f64::from(genesis.partitions));
+        }
         let reader = Reader::open(log, config.partition, position)
             .await
             .map_err(|error| reader_error(config.partition, error))?;
@@ -135,20 +138,34 @@ impl Follower {
     fn apply(&mut self, record: &LeafRecord<'_>) -> Result<(), StageError> {
         self.state
             .verify_and_apply(record, &self.config.limits)
-            .map_err(|violation| self.stopped(&violation))?;
+            .map_err(|violation| self.violated(&violation))?;
         self.tree.push(leaf_hash(record.leaf_bytes));
+        self.tell_partitions();
         let size = self.tree.size();
         if self
             .signed
             .iter()
             .any(|signed| signed.size == size && signed.root != self.tree.root())
         {
-            return Err(self.stopped(&format!(
+            return Err(self.violated(&format!(
                 "at size {size} the log has another root than the checkpoint that was signed: the log was changed or restored from \
                  another copy; bring back the log that was signed"
             )));
         }
         Ok(())
+    }
+
+    /// How many partitions the ledger has, once that is known.
+    fn tell_partitions(&self) {
+        if let Some(genesis) = self
+            .state
+            .order
+            .genesis
+            .as_ref()
+            .filter(|_| self.tree.size() == 1)
+        {
+            metrics::gauge!("ledgerline_ledger_partitions").set(f64::from(genesis.partitions));
+        }
     }
 
     /// The largest size that was signed, as far as the log knows; 0 for none.
@@ -163,11 +180,18 @@ impl Follower {
         if signed <= size {
             return Ok(());
         }
-        Err(self.stopped(&log_is_shorter(size, signed)))
+        Err(self.violated(&log_is_shorter(size, signed)))
     }
 
     pub fn stopped(&self, what: &dyn std::fmt::Display) -> StageError {
         StageError::Stopped {
+            partition: self.config.partition,
+            what: what.to_string(),
+        }
+    }
+
+    fn violated(&self, what: &dyn std::fmt::Display) -> StageError {
+        StageError::Violated {
             partition: self.config.partition,
             what: what.to_string(),
         }
@@ -229,9 +253,11 @@ pub fn log_is_shorter(size: u64, signed: u64) -> String {
 pub fn reader_error(partition: u32, error: ReaderError) -> StageError {
     match error {
         ReaderError::Log(error) => error.into(),
-        ReaderError::NotRetained { .. }
-        | ReaderError::LogShorter { .. }
-        | ReaderError::OffsetsBackwards { .. } => StageError::Stopped {
+        ReaderError::NotRetained { .. } => StageError::Stopped {
+            partition,
+            what: error.to_string(),
+        },
+        ReaderError::LogShorter { .. } | ReaderError::OffsetsBackwards { .. } => StageError::Violated {
             partition,
             what: error.to_string(),
         },

@@ -1,11 +1,9 @@
 //! librdkafka's numbers as metrics. Labels are topic, partition and broker, nothing that grows with tenants.
 
-use super::topics::FoundTopic;
 use super::url::KafkaConfig;
 use crate::log::Offset;
 use metrics::{Unit, describe_counter, describe_gauge};
 use rdkafka::statistics::{Statistics, Window};
-use std::collections::BTreeMap;
 
 const MICROS_PER_SECOND: f64 = 1e6;
 
@@ -46,11 +44,6 @@ pub fn describe() {
         Unit::Seconds,
         "99th percentile of the time from a request to a broker to its answer, by broker"
     );
-    describe_gauge!(
-        "ledgerline_kafka_retention_seconds",
-        Unit::Seconds,
-        "How long a topic keeps records, by topic; not there where it keeps them for ever"
-    );
     describe_counter!(
         "ledgerline_kafka_errors_total",
         Unit::Count,
@@ -71,20 +64,6 @@ pub fn describe() {
         Unit::Count,
         "Partitions that the group gives to this process"
     );
-}
-
-/// How long topics keep records, as it was when the process began.
-pub(super) fn retention(topics: &BTreeMap<&'static str, FoundTopic>) {
-    for (topic, found) in topics {
-        let retention_ms = found
-            .settings
-            .as_ref()
-            .and_then(|settings| settings.get("retention.ms")?.parse::<u64>().ok());
-        if let Some(retention_ms) = retention_ms {
-            metrics::gauge!("ledgerline_kafka_retention_seconds", "topic" => *topic)
-                .set(retention_ms as f64 / 1e3);
-        }
-    }
 }
 
 /// The numbers of a producer. Round trips are taken here alone: those of consumers hold the broker's waiting for records.
@@ -148,11 +127,13 @@ pub(super) fn consumer(
     }
 }
 
-/// A partition that is read no more lags behind nothing.
+/// Of a partition that is read no more nothing is known.
 pub(super) fn forget(topic: &'static str, partition: u32) {
     let number = partition.to_string();
     metrics::gauge!("ledgerline_kafka_fetch_queue_bytes", "topic" => topic, "partition" => number.clone())
-        .set(0.0);
-    metrics::gauge!("ledgerline_kafka_lag_records", "topic" => topic, "partition" => number.clone()).set(0.0);
-    metrics::gauge!("ledgerline_kafka_unstable_records", "topic" => topic, "partition" => number).set(0.0);
+        .set(f64::NAN);
+    metrics::gauge!("ledgerline_kafka_lag_records", "topic" => topic, "partition" => number.clone())
+        .set(f64::NAN);
+    metrics::gauge!("ledgerline_kafka_unstable_records", "topic" => topic, "partition" => number)
+        .set(f64::NAN);
 }

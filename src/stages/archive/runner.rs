@@ -2,7 +2,7 @@
 //! stores its objects. Thin.
 
 use super::machine::{ArchiveMachine, Classes, Finished};
-use crate::clock::UnixMicros;
+use crate::clock::{Clock, UnixMicros};
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::key::PublicKey;
 use crate::ledger::tile::TileBuilder;
@@ -23,6 +23,7 @@ const CHECKPOINT_BYTES_READ_MAX: usize = 1 << 20;
 pub struct Archiver {
     log: Arc<dyn Log>,
     vault: Arc<dyn Vault>,
+    clock: Arc<dyn Clock>,
     partition: PartitionConfig,
     classes: Classes,
     run: Option<Run>,
@@ -47,12 +48,14 @@ impl Archiver {
     pub fn new(
         log: Arc<dyn Log>,
         vault: Arc<dyn Vault>,
+        clock: Arc<dyn Clock>,
         partition: PartitionConfig,
         classes: Classes,
     ) -> Self {
         Self {
             log,
             vault,
+            clock,
             partition,
             classes,
             run: None,
@@ -74,6 +77,8 @@ impl Archiver {
             Some(run) => run,
             None => self.resume().await?,
         };
+        // Before what may fail, and after it.
+        self.observe(&run);
         let outcome = self.advance(&mut run).await;
         self.observe(&run);
         if matches!(outcome, Ok(_) | Err(StageError::Retry { .. })) {
@@ -85,9 +90,11 @@ impl Archiver {
     /// The log must keep what is not archived yet: how old the oldest of it is, is for alerts to compare with the log's retention.
     fn observe(&self, run: &Run) {
         let partition = self.partition.partition.to_string();
-        let since = run.unarchived_since.unwrap_or(0);
-        metrics::gauge!("ledgerline_unarchived_since_timestamp_seconds", "partition" => partition)
-            .set(since as f64 / 1e6);
+        let now = self.clock.now();
+        let age = run
+            .unarchived_since
+            .map_or(0, |since| now.saturating_sub(since).max(0));
+        metrics::gauge!("ledgerline_unarchived_age_seconds", "partition" => partition).set(age as f64 / 1e6);
     }
 
     /// From the newest checkpoint in the archive: it was stored last, so all that it covers is there.
@@ -208,7 +215,7 @@ impl Archiver {
         if run.pending.is_empty() {
             let (read, archived) = (run.reader.position().index, run.machine.next_index());
             if read < archived {
-                return Err(self.stopped(log_is_shorter(read, archived)));
+                return Err(self.violated(log_is_shorter(read, archived)));
             }
             return Ok(Step::Idle);
         }
@@ -224,7 +231,7 @@ impl Archiver {
             let record = LeafRecord::from(&accepted);
             run.unarchived_since.get_or_insert(accepted.leaf.sealed_at);
             // What is stored cannot be taken back: an event that is not the leaf's must not get that far.
-            check_digests(&record).map_err(|violation| self.stopped(violation.to_string()))?;
+            check_digests(&record).map_err(|violation| self.violated(violation.to_string()))?;
             if let Some(finished) = run.machine.take(&record) {
                 run.finished = Some(finished);
                 break;
@@ -282,7 +289,7 @@ impl Archiver {
         SignedCheckpoint::parse(checkpoint)
             .and_then(|signed| signed.verify_by_known(&keys))
             .map_err(|error| {
-                self.stopped(format!(
+                self.violated(format!(
                     "the checkpoint of size {} is not signed as it must be: {error}",
                     finished.size
                 ))
@@ -414,6 +421,13 @@ impl Archiver {
         self.stopped(format!(
             "{what} is in the archive with other content: the log and the archive have parted"
         ))
+    }
+
+    fn violated(&self, what: String) -> StageError {
+        StageError::Violated {
+            partition: self.partition.partition,
+            what,
+        }
     }
 
     fn stopped(&self, what: String) -> StageError {

@@ -21,7 +21,7 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often the positions are committed for lag tools. Nothing is resumed from them.
 const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
-/// How often a source that gives nothing is asked for its end.
+/// How often the sources are asked for their ends.
 const END_CHECK_INTERVAL_MICROS: i64 = 1_000_000;
 const GROUP: &str = "ledgerline-seal";
 /// Header of a forwarded record: the position that it was forwarded from.
@@ -45,6 +45,8 @@ pub struct Sealer {
     committed: BTreeMap<String, u64>,
     /// When the ends of the sources were last held against what was sealed of them, in this session.
     ends_checked_at: Option<UnixMicros>,
+    /// What they were then, by topic.
+    ends: BTreeMap<String, u64>,
 }
 
 /// The genesis leaf of partition 0, which all share.
@@ -86,6 +88,7 @@ impl Sealer {
             committed_at: 0,
             committed: BTreeMap::new(),
             ends_checked_at: None,
+            ends: BTreeMap::new(),
         }
     }
 
@@ -143,6 +146,11 @@ impl Sealer {
             );
             return Ok(Step::Progress);
         }
+        for batch in &batches {
+            let next = session.machine.next_offset(&batch.source);
+            let end = self.ends.get(&batch.topic).copied().unwrap_or(0);
+            tell_lag(&batch.topic, self.partition.partition, end.saturating_sub(next));
+        }
         let committed = self.commit_positions(&session.machine, now).await;
         self.session = Some(session);
         match committed {
@@ -153,7 +161,9 @@ impl Sealer {
                 Ok(step)
             }
             Ok(()) => Ok(step),
-            Err(error @ (StageError::Stopped { .. } | StageError::Fatal { .. })) => Err(error),
+            Err(
+                error @ (StageError::Stopped { .. } | StageError::Violated { .. } | StageError::Fatal { .. }),
+            ) => Err(error),
         }
     }
 
@@ -278,7 +288,9 @@ impl Sealer {
                         partitions,
                     } = accepted.leaf.body
                     else {
-                        return Err(self.stopped("partition 0 does not begin with a genesis leaf".to_owned()));
+                        return Err(
+                            self.violated("partition 0 does not begin with a genesis leaf".to_owned())
+                        );
                     };
                     return Ok(Some(Beginning {
                         ledger: ledger.to_owned(),
@@ -356,19 +368,24 @@ impl Sealer {
         let check_ends = self
             .ends_checked_at
             .is_none_or(|at| now.saturating_sub(at).abs() >= END_CHECK_INTERVAL_MICROS);
-        for topic in &self.sources {
+        for topic in self.sources.clone().iter() {
             let source = format!("{topic}/{partition}");
             let from = machine.next_offset(&source);
             let records = self
                 .log
                 .read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
                 .await?;
-            if records.is_empty() {
-                if check_ends {
-                    self.check_source_end(topic, from).await?;
-                }
-                continue;
+            if check_ends {
+                let end = self.log.end(topic, partition).await?;
+                self.check_source_end(topic, from, end)?;
+                self.ends.insert(topic.clone(), end);
             }
+            let Some(last) = records.last() else {
+                tell_lag(topic, partition, 0);
+                continue;
+            };
+            let end = self.ends.get(topic).copied().unwrap_or(0).max(last.offset + 1);
+            tell_lag(topic, partition, end - from);
             let judged = records
                 .iter()
                 .map(|record| machine.judge(&input(&source, topic, partition, record)))
@@ -409,9 +426,8 @@ impl Sealer {
     }
 
     /// A source that ends before what was sealed of it was recreated or restored: its offsets mean other records now.
-    async fn check_source_end(&self, topic: &str, next_offset: u64) -> Result<(), StageError> {
+    fn check_source_end(&self, topic: &str, next_offset: u64, end: u64) -> Result<(), StageError> {
         let partition = self.partition.partition;
-        let end = self.log.end(topic, partition).await?;
         if end >= next_offset {
             return Ok(());
         }
@@ -471,13 +487,20 @@ impl Sealer {
         }
     }
 
+    fn violated(&self, what: String) -> StageError {
+        StageError::Violated {
+            partition: self.partition.partition,
+            what,
+        }
+    }
+
     fn seal_error(&self, error: SealError) -> StageError {
         match error {
             SealError::ClockAhead { .. } => StageError::Fatal {
                 what: error.to_string(),
                 source: Some(error.into()),
             },
-            SealError::Violation(_) | SealError::LeafTooLarge { .. } => self.stopped(error.to_string()),
+            SealError::Violation(_) | SealError::LeafTooLarge { .. } => self.violated(error.to_string()),
         }
     }
 }
@@ -496,6 +519,12 @@ fn input<'a>(source: &'a str, topic: &'a str, partition: u32, record: &'a Record
             None
         },
     }
+}
+
+/// What of a source waits to be sealed. Where a read gave nothing, nothing does: what lies before its end are markers of transactions.
+fn tell_lag(topic: &str, partition: u32, records: u64) {
+    metrics::gauge!("ledgerline_source_lag_records", "topic" => topic.to_owned(), "partition" => partition.to_string())
+        .set(records as f64);
 }
 
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {

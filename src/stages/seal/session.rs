@@ -49,6 +49,8 @@ impl OpenSession {
         if !follower.catch_up(log, Some(fenced.first)).await? {
             return Ok(None);
         }
+        metrics::counter!("ledgerline_fences_total", "partition" => partition.partition.to_string())
+            .increment(1);
         // What was read up to the own accepted fence is the state: no earlier owner can add to it any more.
         let machine = SealMachine::new(follower.state, epoch, id, config);
         Ok(Some(Self {

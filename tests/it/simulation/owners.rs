@@ -277,6 +277,7 @@ async fn archive(run: Rc<Run>, owner: usize, partition: u32) {
     let mut archiver = Archiver::new(
         run.log(owner),
         Arc::new(run.world.vault(owner)),
+        Arc::new(run.world.clock()),
         run.scenario.partition(partition),
         Scenario::classes(),
     );

@@ -15,9 +15,10 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How long a broker may take over a change.
-const CHANGE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// An administrator's connection.
 pub struct Cluster {
@@ -73,6 +74,14 @@ impl Cluster {
             });
         }
         Ok(found)
+    }
+
+    /// How long a topic keeps records; `None` for ever, or where this user may not ask.
+    pub async fn retention(&self, topic: &str) -> Result<Option<Duration>, LogError> {
+        let settings = self.settings(topic).await?;
+        let retention =
+            settings.and_then(|resource| resource.get("retention.ms")?.value.as_ref()?.parse().ok());
+        Ok(retention.map(Duration::from_millis))
     }
 
     /// `None` where this user may not ask.
