@@ -9,6 +9,7 @@ mod task;
 mod work;
 
 pub use status::{Doing, Status};
+pub use work::os_random;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Fault, LogConfig, SignerConfig, StageName};

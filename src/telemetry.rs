@@ -1,10 +1,12 @@
 //! Logs as JSON lines on standard error, metrics for Prometheus. Neither ever holds a payload, a secret, or, in metrics, a
 //! tenant: the number of series must not grow with tenants.
 
+mod described;
+
 use crate::config::StageName;
 use crate::ledger::leaf::RejectCode;
 use crate::log::reader::Skip;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
+use metrics::counter;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
@@ -66,102 +68,7 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         )
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| format!("cannot set up metrics: {error}"))?;
-    describe_counter!(
-        "ledgerline_sealed_records_total",
-        Unit::Count,
-        "Records sealed, by kind of leaf"
-    );
-    describe_counter!(
-        "ledgerline_rejected_records_total",
-        Unit::Count,
-        "Inputs rejected, by code"
-    );
-    describe_counter!(
-        "ledgerline_checkpoints_signed_total",
-        Unit::Count,
-        "Checkpoints signed and stored in the log"
-    );
-    describe_counter!(
-        "ledgerline_archived_objects_total",
-        Unit::Count,
-        "Objects created in the archive"
-    );
-    describe_counter!(
-        "ledgerline_archived_bytes_total",
-        Unit::Bytes,
-        "Bytes of objects created in the archive"
-    );
-    describe_counter!(
-        "ledgerline_archive_forks_total",
-        Unit::Count,
-        "Archive objects that exist with other content"
-    );
-    describe_counter!(
-        "ledgerline_stage_retries_total",
-        Unit::Count,
-        "Steps that failed and are tried again, by stage"
-    );
-    describe_gauge!(
-        "ledgerline_stage_index",
-        Unit::Count,
-        "Index that a stage has reached, by stage and partition"
-    );
-    describe_gauge!(
-        "ledgerline_stopped_partitions",
-        Unit::Count,
-        "Partitions that a stage will not go on with, by stage"
-    );
-    describe_counter!(
-        "ledgerline_skipped_records_total",
-        Unit::Count,
-        "Records that the acceptance rule skips, by reason"
-    );
-    describe_gauge!(
-        "ledgerline_unsigned_age_seconds",
-        Unit::Seconds,
-        "How long the oldest unsigned leaf has waited, by partition"
-    );
-    describe_counter!(
-        "ledgerline_commit_failures_total",
-        Unit::Count,
-        "Positions that the log did not take as a hint for lag tools"
-    );
-    describe_gauge!(
-        "ledgerline_unarchived_age_seconds",
-        Unit::Seconds,
-        "How long the oldest leaf that is not archived has waited, by partition"
-    );
-    describe_gauge!(
-        "ledgerline_source_lag_records",
-        Unit::Count,
-        "Input that waits to be sealed, by topic and partition"
-    );
-    describe_gauge!(
-        "ledgerline_ledger_partitions",
-        Unit::Count,
-        "Partitions of the ledger, as its genesis has it"
-    );
-    describe_counter!(
-        "ledgerline_fences_total",
-        Unit::Count,
-        "Sessions that this instance began as the owner of a partition, by partition"
-    );
-    describe_counter!(
-        "ledgerline_verification_failures_total",
-        Unit::Count,
-        "What the log holds and is wrong, by stage and partition"
-    );
-    describe_gauge!(
-        "ledgerline_log_retention_seconds",
-        Unit::Seconds,
-        "How long the log keeps the records of a topic, by topic"
-    );
-    describe_histogram!(
-        "ledgerline_sealed_to_signed_seconds",
-        Unit::Seconds,
-        "How long the oldest leaf of a checkpoint had waited when it was stored"
-    );
-    crate::log::kafka::statistics::describe();
+    described::describe();
     begin_counters();
     Ok(handle)
 }

@@ -7,6 +7,7 @@ pub mod ingest;
 pub mod keys;
 pub mod proof;
 pub mod run;
+pub mod sources;
 pub mod topics;
 pub mod verify;
 pub mod verify_proof;
@@ -37,6 +38,7 @@ enum Command {
     Canonical(canonical::Args),
     Keys(keys::Args),
     Topics(topics::Args),
+    Sources(sources::Args),
 }
 
 /// How a command ends when it did not do what it was asked. Success is exit status 0.
@@ -167,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Canonical(args) => canonical::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),
+        Command::Sources(args) => sources::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -59,6 +59,8 @@ pub enum Body<'a> {
         tenant: &'a str,
     },
     Source {
+        /// The smallest offset that the incarnation's records have; written only where it is not 0.
+        from: u64,
         incarnation: u64,
         source: &'a str,
     },

@@ -114,6 +114,29 @@ pub fn parse_source(text: &str) -> Option<SourcePartition<'_>> {
     })
 }
 
+/// The position that a record was forwarded from: `<topic>/<partition>@<offset>`, and behind the partition `~<incarnation>` where that is not the
+/// first, because an offset of a topic that was made anew is another one.
+#[must_use]
+pub fn forwarded_from(source: &str, incarnation: u64, offset: u64) -> String {
+    if incarnation <= 1 {
+        format!("{source}@{offset}")
+    } else {
+        format!("{source}~{incarnation}@{offset}")
+    }
+}
+
+/// The topic partition of what [`forwarded_from`] writes.
+#[must_use]
+pub fn parse_forwarded_from(text: &str) -> Option<SourcePartition<'_>> {
+    let (place, offset) = text.rsplit_once('@')?;
+    parse_decimal(offset)?;
+    let source = match place.split_once('~') {
+        None => place,
+        Some((source, incarnation)) => parse_decimal(incarnation).filter(|n| *n > 1).map(|_| source)?,
+    };
+    parse_source(source)
+}
+
 /// `<log name>/<partition>`.
 #[must_use]
 pub fn origin(log_name: &str, partition: u32) -> String {
@@ -239,6 +262,25 @@ mod tests {
         }
         for bad in ["a/1", "a/1@", "a/1@02", "@1", "a@1", "a/1@2@3"] {
             assert_eq!(parse_source_position(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_forwarded_position_names_the_incarnation_where_it_is_not_the_first() {
+        let source = parse_source("audit.events/3");
+        for (incarnation, text) in [(1, "audit.events/3@12"), (2, "audit.events/3~2@12")] {
+            assert_eq!(forwarded_from("audit.events/3", incarnation, 12), text);
+            assert_eq!(parse_forwarded_from(text), source);
+        }
+        for bad in [
+            "audit.events/3",
+            "audit.events/3~1@12",
+            "audit.events/3~02@12",
+            "audit.events/3~@12",
+            "audit.events/3~2@x",
+            "audit.events~2/3@1",
+        ] {
+            assert_eq!(parse_forwarded_from(bad), None, "{bad}");
         }
     }
 }

@@ -123,7 +123,11 @@ impl Order {
                 }
                 self.consume(source)?;
             }
-            Body::Source { incarnation, source } => self.declare_source(source, *incarnation)?,
+            Body::Source {
+                from,
+                incarnation,
+                source,
+            } => self.declare_source(source, *incarnation, *from)?,
             Body::Cut { from } => {
                 if *from != self.cut_from {
                     return Err(OrderError::CutFrom {
@@ -213,7 +217,7 @@ impl Order {
         Ok(())
     }
 
-    fn declare_source(&mut self, source: &str, found: u64) -> Result<(), OrderError> {
+    fn declare_source(&mut self, source: &str, found: u64, from: u64) -> Result<(), OrderError> {
         let expected = self.sources.get(source).map_or(1, |state| state.incarnation + 1);
         if found != expected || parse_source(source).is_none() {
             return Err(OrderError::Incarnation { expected, found });
@@ -222,7 +226,7 @@ impl Order {
             source.to_owned(),
             SourceState {
                 incarnation: found,
-                next_offset: 0,
+                next_offset: from,
             },
         );
         Ok(())

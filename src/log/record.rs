@@ -170,9 +170,9 @@ impl<'a> Fields<'a> {
             self.rest = rest;
             zigzag |= u64::from(byte & 0x7F) << shift;
             if byte < 0x80 {
-                // The tenth byte holds one bit; an odd zigzag is a negative number.
-                let fits = shift < 63 || byte <= 1;
-                return if fits && zigzag & 1 == 0 {
+                // The tenth byte holds one bit; an odd zigzag is a negative number; a last byte of nothing makes a number longer than it is.
+                let (fits, shortest) = (shift < 63 || byte <= 1, shift == 0 || byte > 0);
+                return if fits && shortest && zigzag & 1 == 0 {
                     Ok(zigzag >> 1)
                 } else {
                     Err(RecordError::Field(field))
@@ -344,6 +344,8 @@ mod tests {
         let mut over = vec![0x80; 9];
         over.push(2);
         assert_eq!(decode(&with(&over)), Err(RecordError::Field("epoch")));
+        let longer_than_it_is = with(&[0x82, 0]);
+        assert_eq!(decode(&longer_than_it_is), Err(RecordError::Field("epoch")));
         let branch_two = with(&[&[2], [0; 16].as_slice(), &[4]].concat());
         assert_eq!(decode(&branch_two), Err(RecordError::Field("leaf")));
     }

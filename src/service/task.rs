@@ -41,6 +41,14 @@ impl Runner {
         }
     }
 
+    /// Why part of the input is not worked on.
+    fn stopped_sources(&self) -> Option<String> {
+        match self {
+            Self::Seal(sealer) => sealer.stopped_sources(),
+            Self::Notarize(_) | Self::Archive(_) => None,
+        }
+    }
+
     fn reached(&self) -> u64 {
         match self {
             Self::Seal(sealer) => sealer.next_index(),
@@ -136,7 +144,11 @@ impl Task {
             match self.runner.step().await {
                 Ok(step) => {
                     (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
-                    self.report(Doing::Working);
+                    self.report(
+                        self.runner
+                            .stopped_sources()
+                            .map_or(Doing::Working, Doing::Stopped),
+                    );
                     self.note_declared();
                     match step {
                         Step::Progress => {

@@ -233,10 +233,11 @@ fn forget(partition: u32) {
     for topic in [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED] {
         metrics::gauge!("ledgerline_source_lag_records", "topic" => topic, "partition" => label())
             .set(f64::NAN);
+        metrics::gauge!("ledgerline_source_stopped", "topic" => topic, "partition" => label()).set(f64::NAN);
     }
 }
 
-fn os_random() -> Random {
+pub fn os_random() -> Random {
     Box::new(|| {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| StageError::Fatal {

@@ -207,6 +207,7 @@ impl PartitionRecords {
         let source = format!("audit.events/{}", self.partition);
         self.push(
             Body::Source {
+                from: 0,
                 incarnation,
                 source: &source,
             },

@@ -2,6 +2,7 @@
 
 mod end_to_end;
 mod faults;
+mod incarnations;
 mod reading;
 mod stock_producer;
 mod under_fire;

@@ -127,6 +127,7 @@ impl<'a> Partition<'a> {
         let source = format!("audit.events/{}", self.number);
         self.append(
             Body::Source {
+                from: 0,
                 incarnation: 1,
                 source: &source,
             },

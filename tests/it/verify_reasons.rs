@@ -387,6 +387,11 @@ const ROWS: &[Row] = &[
     ("a source offset again", Reason::SourceOffset, || {
         leaf(4, "audit.events/0@6", "audit.events/0@4")
     }),
+    (
+        "an offset below the incarnation's first",
+        Reason::SourceOffset,
+        || leaf(9, "{\"incarnation\":2", "{\"from\":1000,\"incarnation\":2"),
+    ),
     ("an incarnation passed over", Reason::SourceIncarnation, || {
         leaf(9, "\"incarnation\":2", "\"incarnation\":3")
     }),

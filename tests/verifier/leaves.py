@@ -123,6 +123,8 @@ def check_members(leaf):
     rules = MEMBERS | KINDS[leaf["kind"]]
     if leaf["kind"] == "rejected" and "tenant" in leaf:
         rules["tenant"] = is_tenant
+    if leaf["kind"] == "source" and "from" in leaf:
+        rules["from"] = lambda v: is_integer(v, 1)
     if leaf.keys() != rules.keys():
         raise Bad("the leaf has a missing or an extra member")
     for name, allowed in rules.items():
@@ -136,10 +138,10 @@ class Sources:
     def __init__(self):
         self.incarnation, self.last_offset = {}, {}
 
-    def declare(self, source, incarnation):
+    def declare(self, source, incarnation, first):
         if incarnation != self.incarnation.get(source, 0) + 1:
             raise Bad("incarnation does not follow the one before")
-        self.incarnation[source], self.last_offset[source] = incarnation, -1
+        self.incarnation[source], self.last_offset[source] = incarnation, first - 1
 
     def consume(self, position):
         source, offset = position.rsplit("@", 1)
@@ -208,7 +210,7 @@ class Partition:
             "genesis": self.begin,
             "duplicate": self.duplicate,
             "rerouted": self.rerouted,
-            "source": lambda leaf: self.sources.declare(leaf["source"], leaf["incarnation"]),
+            "source": lambda leaf: self.sources.declare(leaf["source"], leaf["incarnation"], leaf.get("from", 0)),
             "cut": self.cut,
             "key": self.keys.apply,
         }

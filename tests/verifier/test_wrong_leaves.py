@@ -100,6 +100,16 @@ class WrongLeaves(VerifierTest):
         self.wrong(lambda part, _: part.leaf("source", source="s/0", incarnation=3), "incarnation")
         self.wrong(lambda part, _: part.leaf("source", source="s/1", incarnation=2), "incarnation")
 
+    def test_an_offset_must_not_be_below_its_incarnations_first(self):
+        def change(part, tenants):
+            part.leaf("source", source="s/0", incarnation=2, **{"from": 7})
+            part.entry(event(tenants[0], 1), "s/0@7")
+            part.leaf("source", source="s/0", incarnation=3, **{"from": 7})
+            part.entry(event(tenants[0], 2), "s/0@6")
+
+        bad = self.wrong(change, "offset is not above")
+        self.assertEqual(bad["index"], 5)
+
     def test_a_duplicate_points_backward(self):
         self.wrong(
             lambda part, own: part.leaf("duplicate", of=2, source="s/0@1", tenant=own[0]), "of is not before"

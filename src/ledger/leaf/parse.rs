@@ -97,6 +97,7 @@ impl<'a> Body<'a> {
                 tenant: tenant()?,
             },
             "source" => Self::Source {
+                from: if m.has("from") { m.number("from")? } else { 0 },
                 incarnation: m.number_in("incarnation", 1, INTEGER_MAX)?,
                 source: m.text_where("source", |s| names::parse_source(s).is_some())?,
             },

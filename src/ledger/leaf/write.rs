@@ -87,7 +87,14 @@ impl Leaf<'_> {
                     .time("sealed_at", self.sealed_at);
                 o.text("source", source).text("tenant", tenant);
             }
-            Body::Source { incarnation, source } => {
+            Body::Source {
+                from,
+                incarnation,
+                source,
+            } => {
+                if *from > 0 {
+                    o.number("from", *from);
+                }
                 o.number("incarnation", *incarnation)
                     .number("index", index)
                     .text("kind", kind);

@@ -64,6 +64,11 @@ impl Reads {
         *known = end.max(*known);
     }
 
+    /// As [`Self::know_end`], also where the partition was known to reach further.
+    pub fn set_end(&self, topic: &'static str, partition: u32, end: Offset) {
+        self.ends().insert((topic, partition), end);
+    }
+
     pub async fn read(&self, clerk: &Clerk, wanted: Wanted) -> Result<Vec<Record>, LogError> {
         let Wanted {
             topic,

@@ -6,7 +6,7 @@ use crate::ledger::canonical::{Limits, Refusal};
 use crate::ledger::event::{AuditEvent, EventParser};
 use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction, Leaf, RejectCode};
-use crate::ledger::names::parse_source_position;
+use crate::ledger::names::parse_forwarded_from;
 use crate::log::record::{self, Session};
 use crate::log::{NewRecord, topic};
 use crate::stages::state::{LeafRecord, PartitionState, Violation, sha256, split_position};
@@ -49,7 +49,7 @@ pub struct Input<'a> {
     pub partition: u32,
     pub offset: u64,
     pub value: &'a [u8],
-    /// `<topic>/<partition>@<offset>` from which it was forwarded, where it was.
+    /// From where it was forwarded ([`crate::ledger::names::forwarded_from`]), where it was.
     pub via: Option<&'a str>,
 }
 
@@ -147,6 +147,16 @@ impl SealMachine {
             .map_or(0, |source| source.next_offset)
     }
 
+    /// Which incarnation of `<topic>/<partition>` its offsets are of.
+    #[must_use]
+    pub fn incarnation(&self, source: &str) -> u64 {
+        self.state
+            .order
+            .sources
+            .get(source)
+            .map_or(1, |source| source.incarnation)
+    }
+
     /// Looks at an input alone. Does not change what will be sealed.
     pub fn judge(&mut self, input: &Input<'_>) -> Judgement {
         if input.offset < self.next_offset(input.source) {
@@ -182,15 +192,7 @@ impl SealMachine {
         }
         let name = input.source;
         if !self.state.order.sources.contains_key(name) {
-            self.emit(
-                Body::Source {
-                    incarnation: 1,
-                    source: name,
-                },
-                &Payload::default(),
-                now,
-                out,
-            )?;
+            self.declare_source(name, 0, now, out)?;
         }
         let source = &format!("{name}@{}", input.offset);
         let sealed = match judgement {
@@ -254,7 +256,7 @@ impl SealMachine {
     /// The position that an input was forwarded from: one of another partition of this ledger, or none.
     fn via<'i>(&self, input: &Input<'i>) -> Option<&'i str> {
         let via = input.via?;
-        let (from, _) = parse_source_position(via)?;
+        let from = parse_forwarded_from(via)?;
         let partitions = u64::from(self.state.order.genesis.as_ref()?.partitions);
         let other = from.partition != u64::from(input.partition) && from.partition < partitions;
         (matches!(from.topic, topic::AUDIT_EVENTS | topic::AUDIT_REROUTED) && other).then_some(via)
@@ -308,6 +310,23 @@ impl SealMachine {
             keys: keys.to_vec(),
             ledger,
             partitions: u64::from(partitions),
+        };
+        self.emit(body, &Payload::default(), now, out)
+    }
+
+    /// The next incarnation of a source, the first on its first use: from now on its records count from offset `from` on.
+    pub fn declare_source(
+        &mut self,
+        source: &str,
+        from: u64,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        let known = self.state.order.sources.get(source);
+        let body = Body::Source {
+            from,
+            incarnation: known.map_or(1, |known| known.incarnation + 1),
+            source,
         };
         self.emit(body, &Payload::default(), now, out)
     }

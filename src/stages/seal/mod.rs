@@ -1,10 +1,13 @@
 //! seal: the only writer of `ledger.entries`. Turns each input record into exactly one accepted record: `entry`,
 //! `duplicate`, `rejected` or `rerouted`.
 
+mod adopt;
 mod correlation;
 mod machine;
 mod runner;
 mod session;
+pub mod sources;
 
+pub use adopt::{Adopted, Adoption, From, Refused, adopt};
 pub use machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 pub use runner::{Random, Sealer};

@@ -3,10 +3,12 @@
 use super::correlation::correlation_id;
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
+use super::sources::{Source, Sources};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::keyring::KeyRing;
 use crate::ledger::leaf::{Body, KeyAction, key_proof_message};
+use crate::ledger::names;
 use crate::log::reader::{Position, Reader, Seen};
 use crate::log::{Committed, Log, NewRecord, Record, topic};
 use crate::signing::{HeldKey, Signer, sign_by};
@@ -21,8 +23,6 @@ const BATCH_RECORDS_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often the positions are committed for lag tools. Nothing is resumed from them.
 const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
-/// How often the sources are asked for their ends.
-const END_CHECK_INTERVAL_MICROS: i64 = 1_000_000;
 const GROUP: &str = "ledgerline-seal";
 /// Header of a forwarded record: the position that it was forwarded from.
 const VIA: &str = "ledgerline-via";
@@ -36,17 +36,10 @@ pub struct Sealer {
     clock: Arc<dyn Clock>,
     random: Random,
     partition: PartitionConfig,
-    /// Topics whose partition of the same number is sealed here.
-    sources: Vec<String>,
+    sources: Sources,
     config: SealConfig,
     session: Option<OpenSession>,
     committed_at: UnixMicros,
-    /// What was committed last, by topic.
-    committed: BTreeMap<String, u64>,
-    /// When the ends of the sources were last held against what was sealed of them, in this session.
-    ends_checked_at: Option<UnixMicros>,
-    /// What they were then, by topic.
-    ends: BTreeMap<String, u64>,
 }
 
 /// The genesis leaf of partition 0, which all share.
@@ -58,9 +51,8 @@ struct Beginning {
 
 /// Records of one source, each with what it is.
 struct Batch {
-    /// `<topic>/<partition>`
-    source: String,
-    topic: String,
+    /// Which of the sources.
+    source: usize,
     records: Vec<Record>,
     judged: Vec<Judgement>,
 }
@@ -75,21 +67,24 @@ impl Sealer {
         partition: PartitionConfig,
         config: SealConfig,
     ) -> Self {
-        let sources = vec![topic::AUDIT_EVENTS.to_owned(), topic::AUDIT_REROUTED.to_owned()];
         Self {
             log,
             signer,
             clock,
             random,
+            sources: Sources::new(partition.partition),
             partition,
-            sources,
             config,
             session: None,
             committed_at: 0,
-            committed: BTreeMap::new(),
-            ends_checked_at: None,
-            ends: BTreeMap::new(),
         }
+    }
+
+    /// Why sources of this partition are not sealed, though the partition is.
+    #[must_use]
+    pub fn stopped_sources(&self) -> Option<String> {
+        let reasons: Vec<&str> = self.sources.stopped().collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     /// The index that the next leaf will have, as far as this sealer knows.
@@ -146,10 +141,12 @@ impl Sealer {
             );
             return Ok(Step::Progress);
         }
-        for batch in &batches {
-            let next = session.machine.next_offset(&batch.source);
-            let end = self.ends.get(&batch.topic).copied().unwrap_or(0);
-            tell_lag(&batch.topic, self.partition.partition, end.saturating_sub(next));
+        for (source, batch) in batches
+            .iter()
+            .filter_map(|batch| Some((self.sources.each.get(batch.source)?, batch)))
+        {
+            let (last, next) = (batch.records.last(), session.machine.next_offset(&source.name));
+            source.tell_lag(self.partition.partition, last.map(|record| record.offset), next);
         }
         let committed = self.commit_positions(&session.machine, now).await;
         self.session = Some(session);
@@ -205,7 +202,7 @@ impl Sealer {
             index = session.machine.state().order.next_index,
             "sealing"
         );
-        self.ends_checked_at = None;
+        self.sources.begin_session();
         self.session = Some(session);
         Ok(Step::Progress)
     }
@@ -364,43 +361,32 @@ impl Sealer {
         now: UnixMicros,
     ) -> Result<Vec<Batch>, StageError> {
         let partition = self.partition.partition;
+        self.sources.look(self.log.as_ref(), machine.state(), now).await?;
         let mut batches = Vec::new();
-        let check_ends = self
-            .ends_checked_at
-            .is_none_or(|at| now.saturating_sub(at).abs() >= END_CHECK_INTERVAL_MICROS);
-        for topic in self.sources.clone().iter() {
-            let source = format!("{topic}/{partition}");
-            let from = machine.next_offset(&source);
+        for (at, source) in self.sources.each.iter().enumerate() {
+            if source.is_stopped() {
+                continue;
+            }
+            let from = machine.next_offset(&source.name);
             let records = self
                 .log
-                .read(topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
+                .read(source.topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
                 .await?;
-            if check_ends {
-                let end = self.log.end(topic, partition).await?;
-                self.check_source_end(topic, from, end)?;
-                self.ends.insert(topic.clone(), end);
-            }
-            let Some(last) = records.last() else {
-                tell_lag(topic, partition, 0);
+            source.tell_lag(partition, records.last().map(|record| record.offset), from);
+            if records.is_empty() {
                 continue;
-            };
-            let end = self.ends.get(topic).copied().unwrap_or(0).max(last.offset + 1);
-            tell_lag(topic, partition, end - from);
+            }
             let judged = records
                 .iter()
-                .map(|record| machine.judge(&input(&source, topic, partition, record)))
+                .map(|record| machine.judge(&input(source, partition, record)))
                 .collect();
             let batch = Batch {
-                topic: topic.clone(),
-                source,
+                source: at,
                 records,
                 judged,
             };
-            self.forward(&batch).await?;
+            self.forward(machine, source, &batch).await?;
             batches.push(batch);
-        }
-        if check_ends {
-            self.ends_checked_at = Some(now);
         }
         Ok(batches)
     }
@@ -413,8 +399,11 @@ impl Sealer {
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
         let partition = self.partition.partition;
+        let Some(source) = self.sources.each.get(batch.source) else {
+            return Ok(());
+        };
         for (record, judgement) in batch.records.iter().zip(&batch.judged) {
-            let input = input(&batch.source, &batch.topic, partition, record);
+            let input = input(source, partition, record);
             let sealed = machine
                 .seal(&input, judgement, now, out)
                 .map_err(|error| self.seal_error(error))?;
@@ -425,24 +414,14 @@ impl Sealer {
         Ok(())
     }
 
-    /// A source that ends before what was sealed of it was recreated or restored: its offsets mean other records now.
-    fn check_source_end(&self, topic: &str, next_offset: u64, end: u64) -> Result<(), StageError> {
-        let partition = self.partition.partition;
-        if end >= next_offset {
-            return Ok(());
-        }
-        Err(self.stopped(format!(
-            "{topic}/{partition} ends at offset {end}, but was sealed up to {next_offset}: the topic was recreated or lost records"
-        )))
-    }
-
     /// Sends events of other partitions' tenants there: one batch a target, acknowledged in full before anything of it is sealed as `rerouted`. A crash in
     /// between sends them again; the target knows them by the position in their header.
-    async fn forward(&self, batch: &Batch) -> Result<(), StageError> {
+    async fn forward(&self, machine: &SealMachine, source: &Source, batch: &Batch) -> Result<(), StageError> {
+        let incarnation = machine.incarnation(&source.name);
         let mut by_target: BTreeMap<u32, Vec<NewRecord>> = BTreeMap::new();
         for (record, judgement) in batch.records.iter().zip(&batch.judged) {
             if let Judgement::Misrouted { partition, tenant } = judgement {
-                let via = format!("{}/{}@{}", batch.topic, self.partition.partition, record.offset);
+                let via = names::forwarded_from(&source.name, incarnation, record.offset);
                 let mut headers = record.headers.clone();
                 headers.retain(|(name, _)| name != VIA);
                 headers.push((VIA.to_owned(), via.into_bytes()));
@@ -465,17 +444,17 @@ impl Sealer {
         }
         self.committed_at = now;
         let partition = self.partition.partition;
-        for topic in &self.sources {
-            let offset = machine.next_offset(&format!("{topic}/{partition}"));
-            if self.committed.get(topic) == Some(&offset) {
+        for source in &mut self.sources.each {
+            let offset = machine.next_offset(&source.name);
+            if source.committed == Some(offset) {
                 continue;
             }
             let position = Committed {
                 offset,
                 metadata: String::new(),
             };
-            self.log.commit(GROUP, topic, partition, position).await?;
-            self.committed.insert(topic.clone(), offset);
+            self.log.commit(GROUP, source.topic, partition, position).await?;
+            source.committed = Some(offset);
         }
         Ok(())
     }
@@ -495,36 +474,37 @@ impl Sealer {
     }
 
     fn seal_error(&self, error: SealError) -> StageError {
-        match error {
-            SealError::ClockAhead { .. } => StageError::Fatal {
-                what: error.to_string(),
-                source: Some(error.into()),
-            },
-            SealError::Violation(_) | SealError::LeafTooLarge { .. } => self.violated(error.to_string()),
-        }
+        seal_error(self.partition.partition, error)
     }
 }
 
-fn input<'a>(source: &'a str, topic: &'a str, partition: u32, record: &'a Record) -> Input<'a> {
+pub(super) fn seal_error(partition: u32, error: SealError) -> StageError {
+    match error {
+        SealError::ClockAhead { .. } => StageError::Fatal {
+            what: error.to_string(),
+            source: Some(error.into()),
+        },
+        SealError::Violation(_) | SealError::LeafTooLarge { .. } => StageError::Violated {
+            partition,
+            what: error.to_string(),
+        },
+    }
+}
+
+fn input<'a>(source: &'a Source, partition: u32, record: &'a Record) -> Input<'a> {
     Input {
-        source,
-        topic,
+        source: &source.name,
+        topic: source.topic,
         partition,
         offset: record.offset,
         value: &record.value,
         // In any other topic the header is anybody's to write.
-        via: if topic == topic::AUDIT_REROUTED {
+        via: if source.topic == topic::AUDIT_REROUTED {
             header(record, VIA)
         } else {
             None
         },
     }
-}
-
-/// What of a source waits to be sealed. Where a read gave nothing, nothing does: what lies before its end are markers of transactions.
-fn tell_lag(topic: &str, partition: u32, records: u64) {
-    metrics::gauge!("ledgerline_source_lag_records", "topic" => topic.to_owned(), "partition" => partition.to_string())
-        .set(records as f64);
 }
 
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {

@@ -33,7 +33,7 @@ impl Oracle {
     }
 
     /// An event that is sent now, by whomever; its tenant.
-    fn remember(&mut self, event: &[u8]) -> String {
+    pub fn remember(&mut self, event: &[u8]) -> String {
         let canonical = String::from_utf8(canonicalize(event, &Limits::default()).unwrap()).unwrap();
         let value: serde_json::Value = serde_json::from_str(&canonical).unwrap();
         let tenant = value["tenant_id"].as_str().unwrap().to_owned();

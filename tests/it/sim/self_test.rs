@@ -223,6 +223,7 @@ fn leaf(index: u64) -> Vec<u8> {
         origin: "test/0",
         sealed_at: 0,
         body: Body::Source {
+            from: 0,
             incarnation: index + 1,
             source: "audit.events/0",
         },

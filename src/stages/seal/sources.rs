@@ -1,0 +1,186 @@
+//! The sources of one partition: topics whose partition of the same number is sealed here. Says which may be read, and how much of each waits.
+//!
+//! An offset means a record only within one incarnation of its topic. A source that ends before what was sealed of it was made anew, or lost records:
+//! nothing more of it is sealed until an operator has declared what its offsets mean now (`ledgerline sources adopt`). The partition's other sources go on.
+
+use crate::clock::UnixMicros;
+use crate::log::{Log, LogError, topic};
+use crate::stages::state::PartitionState;
+
+/// The topics that are sealed.
+pub const TOPICS: [&str; 2] = [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED];
+/// How often the sources are asked for their bounds.
+const LOOK_INTERVAL_MICROS: i64 = 1_000_000;
+
+pub(super) struct Sources {
+    partition: u32,
+    pub each: Vec<Source>,
+    /// When they were last asked for their bounds, in this session.
+    looked_at: Option<UnixMicros>,
+}
+
+pub(super) struct Source {
+    pub topic: &'static str,
+    /// `<topic>/<partition>`
+    pub name: String,
+    /// Where it ended when it was last asked.
+    end: u64,
+    /// Why it is not read.
+    stopped: Option<String>,
+    /// Up to where its loss was told.
+    lost_to: u64,
+    /// What was last committed of it for lag tools.
+    pub committed: Option<u64>,
+}
+
+/// What a source's bounds say of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bounds {
+    /// The next record to seal is there, or may yet come.
+    Whole,
+    /// It ends before what was sealed of it: its offsets mean other records now.
+    EndsBefore,
+    /// So many offsets were deleted before they were sealed. Perhaps only markers of transactions.
+    Deleted(u64),
+}
+
+/// Holds a source's bounds against the next offset to seal; `None` where nothing of it was sealed yet.
+#[must_use]
+pub fn judge(start: u64, end: u64, next_offset: Option<u64>) -> Bounds {
+    match next_offset {
+        Some(next) if end < next => Bounds::EndsBefore,
+        Some(next) if start > next => Bounds::Deleted(start - next),
+        Some(_) | None => Bounds::Whole,
+    }
+}
+
+impl Sources {
+    pub fn new(partition: u32) -> Self {
+        let each = TOPICS.into_iter().map(|topic| Source {
+            topic,
+            name: format!("{topic}/{partition}"),
+            end: 0,
+            stopped: None,
+            lost_to: 0,
+            committed: None,
+        });
+        Self {
+            partition,
+            each: each.collect(),
+            looked_at: None,
+        }
+    }
+
+    /// A new session looks first.
+    pub fn begin_session(&mut self) {
+        self.looked_at = None;
+    }
+
+    /// Why sources are not read; empty where all are.
+    pub fn stopped(&self) -> impl Iterator<Item = &str> {
+        self.each.iter().filter_map(|source| source.stopped.as_deref())
+    }
+
+    /// Asks for the bounds of all, where it is time to.
+    pub async fn look(
+        &mut self,
+        log: &dyn Log,
+        state: &PartitionState,
+        now: UnixMicros,
+    ) -> Result<(), LogError> {
+        let is_early = |at: UnixMicros| now.saturating_sub(at).abs() < LOOK_INTERVAL_MICROS;
+        if self.looked_at.is_some_and(is_early) {
+            return Ok(());
+        }
+        for source in &mut self.each {
+            let start = log.start(source.topic, self.partition).await?;
+            source.end = log.end(source.topic, self.partition).await?;
+            let next = state
+                .order
+                .sources
+                .get(&source.name)
+                .map(|known| known.next_offset);
+            source.heed(
+                judge(start, source.end, next),
+                start,
+                next.unwrap_or(0),
+                self.partition,
+            );
+        }
+        self.looked_at = Some(now);
+        Ok(())
+    }
+}
+
+impl Source {
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
+    fn heed(&mut self, bounds: Bounds, start: u64, next: u64, partition: u32) {
+        let was_stopped = self.stopped.take().is_some();
+        match bounds {
+            Bounds::Whole => {}
+            Bounds::EndsBefore => {
+                let what = ends_before(&self.name, self.end, next);
+                if !was_stopped {
+                    tracing::error!(
+                        partition,
+                        topic = self.topic,
+                        what,
+                        "a source is stopped: a person must look"
+                    );
+                }
+                self.stopped = Some(what);
+            }
+            Bounds::Deleted(_) if start <= self.lost_to => {}
+            Bounds::Deleted(offsets) => {
+                self.lost_to = start;
+                tracing::error!(
+                    partition,
+                    topic = self.topic,
+                    next_offset = next,
+                    start,
+                    "offsets of a source were deleted before they were sealed: its retention is shorter than sealing was behind"
+                );
+                metrics::counter!("ledgerline_source_deleted_offsets_total", "topic" => self.topic, "partition" => partition.to_string())
+                    .increment(offsets);
+            }
+        }
+        metrics::gauge!("ledgerline_source_stopped", "topic" => self.topic, "partition" => partition.to_string())
+            .set(if self.is_stopped() { 1.0 } else { 0.0 });
+    }
+
+    /// Says how much waits, once records up to `last` were read and those below `next` are sealed. Where a read gave nothing, nothing waits: what lies
+    /// before the end are markers of transactions.
+    pub fn tell_lag(&self, partition: u32, last: Option<u64>, next: u64) {
+        let end = last.map_or(0, |last| self.end.max(last + 1));
+        metrics::gauge!("ledgerline_source_lag_records", "topic" => self.topic, "partition" => partition.to_string())
+            .set(end.saturating_sub(next) as f64);
+    }
+}
+
+/// What is said of a source that ends before what was sealed of it.
+#[must_use]
+pub fn ends_before(source: &str, end: u64, next_offset: u64) -> String {
+    format!(
+        "{source} ends at offset {end}, but was sealed up to {next_offset}: the topic was made anew or lost records. Nothing more of it is sealed \
+         until `ledgerline sources adopt {source}` has declared from which offset it counts now"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_may_be_read_where_its_next_offset_is_there_or_may_yet_come() {
+        assert_eq!(judge(0, 0, None), Bounds::Whole);
+        assert_eq!(judge(50, 90, None), Bounds::Whole);
+        assert_eq!(judge(0, 10, Some(10)), Bounds::Whole);
+        assert_eq!(judge(10, 10, Some(10)), Bounds::Whole);
+        assert_eq!(judge(0, 9, Some(10)), Bounds::EndsBefore);
+        assert_eq!(judge(0, 0, Some(1)), Bounds::EndsBefore);
+        assert_eq!(judge(13, 20, Some(10)), Bounds::Deleted(3));
+    }
+}

@@ -1,0 +1,131 @@
+//! What each metric means, as `/metrics` says it. Those of Kafka's client are in [`crate::log::kafka::statistics`].
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+type Described = (&'static str, Unit, &'static str);
+
+const COUNTERS: [Described; 12] = [
+    (
+        "ledgerline_sealed_records_total",
+        Unit::Count,
+        "Records sealed, by kind of leaf",
+    ),
+    (
+        "ledgerline_rejected_records_total",
+        Unit::Count,
+        "Inputs rejected, by code",
+    ),
+    (
+        "ledgerline_checkpoints_signed_total",
+        Unit::Count,
+        "Checkpoints signed and stored in the log",
+    ),
+    (
+        "ledgerline_archived_objects_total",
+        Unit::Count,
+        "Objects created in the archive",
+    ),
+    (
+        "ledgerline_archived_bytes_total",
+        Unit::Bytes,
+        "Bytes of objects created in the archive",
+    ),
+    (
+        "ledgerline_archive_forks_total",
+        Unit::Count,
+        "Archive objects that exist with other content",
+    ),
+    (
+        "ledgerline_stage_retries_total",
+        Unit::Count,
+        "Steps that failed and are tried again, by stage",
+    ),
+    (
+        "ledgerline_skipped_records_total",
+        Unit::Count,
+        "Records that the acceptance rule skips, by reason",
+    ),
+    (
+        "ledgerline_commit_failures_total",
+        Unit::Count,
+        "Positions that the log did not take as a hint for lag tools",
+    ),
+    (
+        "ledgerline_source_deleted_offsets_total",
+        Unit::Count,
+        "Offsets of sources that were deleted before they were sealed, by topic and partition",
+    ),
+    (
+        "ledgerline_fences_total",
+        Unit::Count,
+        "Sessions that this instance began as the owner of a partition, by partition",
+    ),
+    (
+        "ledgerline_verification_failures_total",
+        Unit::Count,
+        "What the log holds and is wrong, by stage and partition",
+    ),
+];
+
+const GAUGES: [Described; 8] = [
+    (
+        "ledgerline_stage_index",
+        Unit::Count,
+        "Index that a stage has reached, by stage and partition",
+    ),
+    (
+        "ledgerline_stopped_partitions",
+        Unit::Count,
+        "Partitions that a stage will not go on with, by stage",
+    ),
+    (
+        "ledgerline_unsigned_age_seconds",
+        Unit::Seconds,
+        "How long the oldest unsigned leaf has waited, by partition",
+    ),
+    (
+        "ledgerline_unarchived_age_seconds",
+        Unit::Seconds,
+        "How long the oldest leaf that is not archived has waited, by partition",
+    ),
+    (
+        "ledgerline_source_lag_records",
+        Unit::Count,
+        "Input that waits to be sealed, by topic and partition",
+    ),
+    (
+        "ledgerline_source_stopped",
+        Unit::Count,
+        "1 where a source is not sealed, because it ends before what was sealed of it, by topic and partition",
+    ),
+    (
+        "ledgerline_ledger_partitions",
+        Unit::Count,
+        "Partitions of the ledger, as its genesis has it",
+    ),
+    (
+        "ledgerline_log_retention_seconds",
+        Unit::Seconds,
+        "How long the log keeps the records of a topic, by topic",
+    ),
+];
+
+const HISTOGRAMS: [Described; 1] = [(
+    "ledgerline_sealed_to_signed_seconds",
+    Unit::Seconds,
+    "How long the oldest leaf of a checkpoint had waited when it was stored",
+)];
+
+/// Gives every metric its description.
+pub(super) fn describe() {
+    for (name, unit, text) in COUNTERS {
+        describe_counter!(name, unit, text);
+    }
+    for (name, unit, text) in GAUGES {
+        describe_gauge!(name, unit, text);
+    }
+    for (name, unit, text) in HISTOGRAMS {
+        describe_histogram!(name, unit, text);
+    }
+    crate::log::kafka::statistics::describe();
+}
