@@ -88,6 +88,17 @@ pub async fn open_log(log: &LogConfig, partitions: Option<u32>) -> Result<Arc<dy
     }
 }
 
+/// As [`open_log`], for who only looks or changes: an embedded log that is not there is not made.
+pub async fn open_log_that_exists(log: &LogConfig) -> Result<Arc<dyn Log>, LogError> {
+    if let LogConfig::Embedded(path) = log
+        && !path.exists()
+    {
+        let what = format!("there is no log at {}", path.display());
+        return Err(LogError::Fatal { what, source: None });
+    }
+    open_log(log, None).await
+}
+
 async fn open_embedded(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
     let log = EmbeddedLog::open_or_make(path, partitions.unwrap_or(PARTITIONS_DEFAULT)).await?;
     let found = log.partitions(topic::AUDIT_EVENTS).await?;

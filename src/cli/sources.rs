@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
     let text = runtime.block_on(async {
-        let log = service::open_log(&config.log, None)
+        let log = service::open_log_that_exists(&config.log)
             .await
             .map_err(|error| super::failure(&error))?;
         let outcome = match adoption {

@@ -1,5 +1,6 @@
 //! `ledgerline verify`.
 
+mod completeness;
 mod print;
 
 pub use print::{Colour, describe, to_json};
@@ -7,6 +8,7 @@ pub use print::{Colour, describe, to_json};
 use super::arguments::{Faults, archive_directory, read_limited};
 use super::{Exit, Failure};
 use crate::clock::UnixMicros;
+use crate::config::LogConfig;
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::jwks::{self, JWKS_BYTES_MAX};
 use crate::ledger::key::PublicKey;
@@ -47,6 +49,13 @@ pub struct Args {
     /// Demand that every partition has a cut at or after this time (RFC 3339)
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
+    /// Say of every source partition which offsets were consumed, how each record ended, and which offsets no leaf names
+    #[arg(long)]
+    completeness: bool,
+    /// With --completeness: read the source topics again, and tell what was never a record from what was dropped, which is invalid.
+    /// sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..
+    #[arg(long, value_name = "URL", requires = "completeness")]
+    log: Option<String>,
     /// Threads that read the archive; no more than 8 are used [default: one for each processor, at most 8]
     #[arg(long, value_name = "N")]
     threads: Option<String>,
@@ -59,14 +68,36 @@ pub struct Args {
 /// By the exit status that the contract gives to what was found.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (root, options) = check(args)?;
+    let log = args.log.as_deref().map(log_config).transpose()?;
     let report = verify_directory(&root, &options, !args.json)?;
     check_heads_are_of_tenant(&options, &report)?;
+    let mut sources = report
+        .completeness
+        .as_ref()
+        .map(completeness::of_archive)
+        .unwrap_or_default();
+    if let Some(log) = log.filter(|_| report.verdict != Verdict::Invalid) {
+        reread_sources(&log, &mut sources, !args.json)?;
+    }
     let text = if args.json {
-        format!("{:#}\n", to_json(&report))
+        let mut json = to_json(&report);
+        if options.completeness {
+            json["completeness"] = completeness::to_json(&sources);
+        }
+        format!("{json:#}\n")
     } else {
-        describe(&report, &args.archive, Colour::of_terminal(&std::io::stdout()))
+        let mut text = describe(&report, &args.archive, Colour::of_terminal(&std::io::stdout()));
+        if options.completeness {
+            text.push_str(&completeness::describe(&sources));
+        }
+        text
     };
     super::print(text.as_bytes())?;
+    if completeness::is_any_dropped(&sources) {
+        return Err(Failure::invalid(
+            "records of a source topic are not in the ledger: see DROPPED above",
+        ));
+    }
     let tenant_absent = report.not_established.contains(&NotEstablished::TenantAbsent);
     match report.verdict {
         Verdict::Valid | Verdict::Consistent if tenant_absent => Err(Failure::usage(format!(
@@ -77,6 +108,35 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         // The report has said everything.
         Verdict::Invalid => Err(Failure::invalid("")),
     }
+}
+
+fn log_config(url: &str) -> Result<LogConfig, Failure> {
+    LogConfig::parse(Some(url)).map_err(|what| Failure::usage(format!("--log: {what}")))
+}
+
+/// Has the source topics read again.
+fn reread_sources(
+    config: &LogConfig,
+    sources: &mut [completeness::SourceReport<'_>],
+    show_progress: bool,
+) -> Result<(), Failure> {
+    let bar = if show_progress && std::io::stderr().is_terminal() {
+        ProgressBar::new(sources.len() as u64).with_message("sources read again")
+    } else {
+        ProgressBar::hidden()
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    let outcome = runtime.block_on(async {
+        let log = crate::service::open_log_that_exists(config).await?;
+        let outcome = completeness::reread(sources, log.as_ref(), || bar.inc(1)).await;
+        drop(log.close().await);
+        outcome
+    });
+    bar.finish_and_clear();
+    outcome.map_err(|error| super::failure(&error))
 }
 
 /// Verifies the archive in a directory; `show_progress` draws a bar where standard error is a terminal.
@@ -141,6 +201,7 @@ fn check(args: &Args) -> Result<(PathBuf, Options), Failure> {
             .collect(),
         not_before: faults.take(args.not_before.as_deref().map(not_before).transpose()),
         tenant: args.tenant.clone(),
+        completeness: args.completeness,
         threads: usize::try_from(threads).unwrap_or(THREADS_MAX),
     };
     faults.done()?;

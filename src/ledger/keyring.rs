@@ -10,6 +10,8 @@ pub struct KeyRing {
     keys: Vec<PublicKey>,
     /// Beside `keys`.
     retired: Vec<bool>,
+    /// How many of `keys` the genesis leaf declares.
+    genesis_count: usize,
 }
 
 /// Why a leaf's key cannot be declared or retired.
@@ -63,14 +65,26 @@ impl KeyRing {
                 fault,
             })?;
         }
+        ring.genesis_count = ring.keys.len();
         Ok(ring)
     }
 
-    /// The ring as a snapshot holds it: keys in order of declaration, each with whether it was retired.
+    /// The ring as a snapshot holds it: keys in order of declaration, each with whether it was retired; the first `genesis_count` of them are those of the
+    /// genesis leaf.
     #[must_use]
-    pub fn from_declared(declared: Vec<(PublicKey, bool)>) -> Self {
+    pub fn from_declared(declared: Vec<(PublicKey, bool)>, genesis_count: usize) -> Self {
         let (keys, retired) = declared.into_iter().unzip();
-        Self { keys, retired }
+        Self {
+            keys,
+            retired,
+            genesis_count,
+        }
+    }
+
+    /// The keys that the genesis leaf declares.
+    #[must_use]
+    pub fn at_genesis(&self) -> &[PublicKey] {
+        self.keys.get(..self.genesis_count).unwrap_or(&self.keys)
     }
 
     /// Applies the `key` leaf at `index`: checks its proof and the rules of docs/FORMAT.md section 4.

@@ -5,6 +5,7 @@
 //! signed has lost records that somebody may hold proofs of. Its partition stops.
 
 use super::StageError;
+use super::beginning::{Beginning, beginning};
 use super::snapshot::{self, Snapshot};
 use super::state::{LeafRecord, PartitionState};
 use crate::ledger::canonical::Limits;
@@ -211,34 +212,12 @@ impl Follower {
 /// leaf yet.
 pub async fn ledger_name(log: &dyn Log) -> Result<Option<String>, StageError> {
     for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await? {
-        if let Some(origin) = first_origin(log, partition).await? {
+        if let Some(Beginning { origin, .. }) = beginning(log, partition).await? {
             let name = origin.rsplit_once('/').map(|(name, _)| name.to_owned());
             return Ok(name);
         }
     }
     Ok(None)
-}
-
-async fn first_origin(log: &dyn Log, partition: u32) -> Result<Option<String>, StageError> {
-    if log.start(topic::LEDGER_ENTRIES, partition).await? > 0 {
-        let newest = snapshot::newest(log, partition).await?;
-        return Ok(newest.map(|(snapshot, _)| snapshot.state.order.origin));
-    }
-    let failed = |error| reader_error(partition, error);
-    let mut reader = Reader::open(log, partition, Position::BEGIN)
-        .await
-        .map_err(failed)?;
-    loop {
-        let records = reader.fetch(log).await.map_err(failed)?;
-        if records.is_empty() {
-            return Ok(None);
-        }
-        for record in &records {
-            if let Seen::Leaf(accepted) = reader.offer(record).map_err(failed)? {
-                return Ok(Some(accepted.leaf.origin.to_owned()));
-            }
-        }
-    }
 }
 
 /// What is said of a log that has lost what was signed.

@@ -14,7 +14,7 @@ use crate::log::reader::Position;
 use crate::log::{Log, LogError, NewRecord, Offset, topic};
 use std::collections::BTreeMap;
 
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 
 /// A partition as of one index: what a new owner or a new notary starts from.
@@ -159,6 +159,7 @@ fn encode(snapshot: &Snapshot) -> Vec<u8> {
             .bytes(&key.spki);
         w.number(u64::from(state.keys.is_retired(&key.kid) == Some(true)));
     });
+    w.number(state.keys.at_genesis().len() as u64);
     let forwarded: Vec<_> = state.forwarded.iter().collect();
     w.list(&forwarded, |w, (source, mark)| {
         w.bytes(source.as_bytes())
@@ -218,10 +219,11 @@ fn decode(bytes: &[u8]) -> Option<Snapshot> {
     })? {
         heads.restore(tenant, head);
     }
-    let keys = KeyRing::from_declared(r.list(|r| {
+    let declared = r.list(|r| {
         let (alg, kid, spki) = (Alg::parse(r.text()?)?, r.text()?.to_owned(), r.bytes()?.to_vec());
         Some((PublicKey { alg, kid, spki }, r.number()? != 0))
-    })?);
+    })?;
+    let keys = KeyRing::from_declared(declared, usize::try_from(r.number()?).ok()?);
     let forwarded = r.list(|r| {
         Some((
             r.text()?.to_owned(),

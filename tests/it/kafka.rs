@@ -1,5 +1,6 @@
 //! Tests that need a real Kafka: `tests/stack up kafka` starts one. Each makes topics of its own in it.
 
+mod completeness;
 mod end_to_end;
 mod faults;
 mod incarnations;
@@ -143,6 +144,10 @@ impl<'l> Running<'l> {
             "--segment-bytes-max=65536".to_owned(),
             "--snapshot-bytes=100000".to_owned(),
         ]
+    }
+
+    pub fn archive(&self) -> String {
+        self.dir.path().join("archive").display().to_string()
     }
 
     pub fn start(&self, more_of_url: &str) -> Service {

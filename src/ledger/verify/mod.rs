@@ -10,6 +10,7 @@
 //! [`THREADS_MAX`] threads as much again). It does no I/O of its own:
 //! an [`ArchiveSource`] reads. A fault in what was read is a [`Report`]; an object that could not be read is a [`SourceError`].
 
+mod completeness;
 mod fold;
 mod layout;
 mod lines;
@@ -21,6 +22,7 @@ mod report;
 mod summary;
 mod whole;
 
+pub use completeness::{Completeness, Consumed, Endings, GAPS_MAX};
 pub use reason::Reason;
 pub use report::{FirstBad, NotEstablished, PartitionHead, Report, Verdict};
 
@@ -88,6 +90,8 @@ pub struct Options {
     pub not_before: Option<UnixMicros>,
     /// Only the partition of this tenant is looked at, and entries are counted of it alone.
     pub tenant: Option<String>,
+    /// Whether the report says which offsets of each source were consumed.
+    pub completeness: bool,
     /// Threads that read segments, of which [`THREADS_MAX`] are used; with 0 or 1 everything happens on the caller's.
     pub threads: usize,
 }

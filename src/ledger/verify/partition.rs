@@ -105,6 +105,9 @@ impl<'v> PartitionFold<'v> {
             Body::Duplicate { .. } | Body::Rejected { .. } => whole.has_refusals = true,
             Body::Rerouted { .. } | Body::Source { .. } | Body::Cut { .. } | Body::Hold { .. } => {}
         }
+        if let Some(completeness) = &mut whole.report.completeness {
+            completeness.take(&leaf);
+        }
         whole.report.leaves += 1;
         self.tree.push(row.leaf_hash, &mut self.completed);
         self.check_completed_tiles(whole)?;

@@ -1,6 +1,7 @@
 //! What a verification found: the verdict, the first bad place, and what no look at the archive can establish.
 
 use super::super::Digest;
+use super::completeness::Completeness;
 use super::reason::Reason;
 use crate::clock::UnixMicros;
 
@@ -162,6 +163,8 @@ pub struct Report {
     pub keys: u64,
     pub partitions: u64,
     pub heads: Vec<PartitionHead>,
+    /// Where it was asked for.
+    pub completeness: Option<Completeness>,
 }
 
 impl Report {
@@ -180,6 +183,7 @@ impl Report {
             keys: 0,
             partitions: 0,
             heads: Vec::new(),
+            completeness: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::super::key::PublicKey;
 use super::super::names;
 use super::super::order::{Genesis, Order};
 use super::super::partition::partition_of;
+use super::completeness::Completeness;
 use super::fold::Stop;
 use super::plan::Census;
 use super::report::{FirstBad, NotEstablished, Report, Verdict};
@@ -56,7 +57,10 @@ impl<'v> Whole<'v> {
         Self {
             source,
             options,
-            report: Report::empty(),
+            report: Report {
+                completeness: options.completeness.then(Completeness::default),
+                ..Report::empty()
+            },
             has_refusals: false,
             only,
             last_checkpoint: None,

@@ -7,12 +7,12 @@ use super::sources::{Source, Sources};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::keyring::KeyRing;
-use crate::ledger::leaf::{Body, KeyAction, key_proof_message};
+use crate::ledger::leaf::{KeyAction, key_proof_message};
 use crate::ledger::names;
-use crate::log::reader::{Position, Reader, Seen};
 use crate::log::{Committed, Log, NewRecord, Record, topic};
 use crate::signing::{HeldKey, Signer, sign_by};
-use crate::stages::restore::{PartitionConfig, reader_error};
+use crate::stages::beginning::beginning;
+use crate::stages::restore::PartitionConfig;
 use crate::stages::{StageError, Step};
 use data_encoding::HEXLOWER;
 use std::collections::BTreeMap;
@@ -40,13 +40,6 @@ pub struct Sealer {
     config: SealConfig,
     session: Option<OpenSession>,
     committed_at: UnixMicros,
-}
-
-/// The genesis leaf of partition 0, which all share.
-struct Beginning {
-    ledger: String,
-    keys: Vec<PublicKey>,
-    partitions: u32,
 }
 
 /// Records of one source, each with what it is.
@@ -212,7 +205,7 @@ impl Sealer {
     async fn may_begin(&self) -> Result<bool, StageError> {
         let partition = self.partition.partition;
         let empty = self.log.end(topic::LEDGER_ENTRIES, partition).await? == 0;
-        Ok(partition == 0 || !empty || self.genesis_of_partition_0().await?.is_some())
+        Ok(partition == 0 || !empty || beginning(self.log.as_ref(), 0).await?.is_some())
     }
 
     /// Genesis, where the partition has none. `false` where it has to wait for that of partition 0, whose ledger id all share.
@@ -243,7 +236,7 @@ impl Sealer {
             (HEXLOWER.encode(&(self.random)()?), keys)
         } else {
             // Its keys too: a key that came since is declared by a leaf in every partition, so that all declare the same in the same order.
-            let Some(first) = self.genesis_of_partition_0().await? else {
+            let Some(first) = beginning(self.log.as_ref(), 0).await? else {
                 return Ok(false);
             };
             self.check_partitions(first.partitions, partitions)?;
@@ -264,39 +257,6 @@ impl Sealer {
             "the ledger was created with {at_genesis} partitions, ledger.entries has {now}: the number is fixed at genesis; give ledger.entries and its \
              sources {at_genesis} partitions again"
         )))
-    }
-
-    /// What the ledger began with.
-    async fn genesis_of_partition_0(&self) -> Result<Option<Beginning>, StageError> {
-        let to_stage_error = |error| reader_error(0, error);
-        let mut reader = Reader::open(self.log.as_ref(), 0, Position::BEGIN)
-            .await
-            .map_err(to_stage_error)?;
-        loop {
-            let records = reader.fetch(self.log.as_ref()).await.map_err(to_stage_error)?;
-            if records.is_empty() {
-                return Ok(None);
-            }
-            for record in &records {
-                if let Seen::Leaf(accepted) = reader.offer(record).map_err(to_stage_error)? {
-                    let Body::Genesis {
-                        ledger,
-                        keys,
-                        partitions,
-                    } = accepted.leaf.body
-                    else {
-                        return Err(
-                            self.violated("partition 0 does not begin with a genesis leaf".to_owned())
-                        );
-                    };
-                    return Ok(Some(Beginning {
-                        ledger: ledger.to_owned(),
-                        keys,
-                        partitions: u32::try_from(partitions).unwrap_or(u32::MAX),
-                    }));
-                }
-            }
-        }
     }
 
     /// Keys that the operator added or retired since become leaves.
@@ -461,13 +421,6 @@ impl Sealer {
 
     fn stopped(&self, what: String) -> StageError {
         StageError::Stopped {
-            partition: self.partition.partition,
-            what,
-        }
-    }
-
-    fn violated(&self, what: String) -> StageError {
-        StageError::Violated {
             partition: self.partition.partition,
             what,
         }

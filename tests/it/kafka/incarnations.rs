@@ -13,7 +13,7 @@ use rdkafka::client::DefaultClientContext;
 const PARTITIONS: u32 = 2;
 
 /// Deletes the events' topic and makes it again, empty.
-async fn make_anew(ledger: &Ledger) {
+pub async fn make_anew(ledger: &Ledger, partitions: i32) {
     let admin: AdminClient<DefaultClientContext> = rdkafka::ClientConfig::new()
         .set("bootstrap.servers", stack("LEDGERLINE_TEST_KAFKA"))
         .create()
@@ -23,13 +23,9 @@ async fn make_anew(ledger: &Ledger) {
     admin.delete_topics(&[name.as_str()], &options).await.unwrap();
     // Its deletion may still be under way.
     loop {
-        let topic = NewTopic::new(
-            &name,
-            i32::try_from(PARTITIONS).unwrap(),
-            TopicReplication::Fixed(1),
-        )
-        .set("message.timestamp.type", "LogAppendTime")
-        .set("max.message.bytes", "5000000");
+        let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1))
+            .set("message.timestamp.type", "LogAppendTime")
+            .set("max.message.bytes", "5000000");
         let made = admin.create_topics(&[topic], &options).await.unwrap();
         if made.into_iter().all(|made| made.is_ok()) {
             return;
@@ -66,7 +62,7 @@ async fn a_topic_that_was_made_anew_stops_its_sources_until_they_are_adopted() {
     let whole = adopt(&ledger, 0, "start", &[]);
     assert_eq!(whole.status.code(), Some(1));
     assert!(stderr(&whole).contains("is whole"), "{}", stderr(&whole));
-    make_anew(&ledger).await;
+    make_anew(&ledger, i32::try_from(PARTITIONS).unwrap()).await;
     let said = service.wait_for("/readyz", |body| {
         body.matches("sources adopt").count() == PARTITIONS as usize
     });

@@ -132,7 +132,9 @@ fn a_ring_is_restored_from_what_it_declared() {
     apply(&mut ring, KeyAction::Retire, a, c).unwrap();
     assert_eq!(ring.active().collect::<Vec<_>>(), [b, c]);
     let declared = [(a.clone(), true), (b.clone(), false), (c.clone(), false)];
-    assert_eq!(KeyRing::from_declared(declared.to_vec()), ring);
+    let restored = KeyRing::from_declared(declared.to_vec(), 2);
+    assert_eq!(restored, ring);
+    assert_eq!(restored.at_genesis(), [a.clone(), b.clone()]);
 }
 
 #[test]
