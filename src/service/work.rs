@@ -233,7 +233,7 @@ fn forget(partition: u32) {
     for topic in [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED] {
         metrics::gauge!("ledgerline_source_lag_records", "topic" => topic, "partition" => label())
             .set(f64::NAN);
-        metrics::gauge!("ledgerline_source_stopped", "topic" => topic, "partition" => label()).set(f64::NAN);
+        metrics::gauge!("ledgerline_stopped_sources", "topic" => topic, "partition" => label()).set(f64::NAN);
     }
 }
 

@@ -94,7 +94,7 @@ const GAUGES: [Described; 8] = [
         "Input that waits to be sealed, by topic and partition",
     ),
     (
-        "ledgerline_source_stopped",
+        "ledgerline_stopped_sources",
         Unit::Count,
         "1 where a source is not sealed, because it ends before what was sealed of it, by topic and partition",
     ),

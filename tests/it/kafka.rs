@@ -4,6 +4,7 @@ mod completeness;
 mod end_to_end;
 mod faults;
 mod incarnations;
+mod prometheus;
 mod reading;
 mod stock_producer;
 mod under_fire;

@@ -147,7 +147,7 @@ impl Source {
                     .increment(offsets);
             }
         }
-        metrics::gauge!("ledgerline_source_stopped", "topic" => self.topic, "partition" => partition.to_string())
+        metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic, "partition" => partition.to_string())
             .set(if self.is_stopped() { 1.0 } else { 0.0 });
     }
 

@@ -67,7 +67,7 @@ async fn a_topic_that_was_made_anew_stops_its_sources_until_they_are_adopted() {
         body.matches("sources adopt").count() == PARTITIONS as usize
     });
     assert!(said.contains("but was sealed up to"), "{said}");
-    let stopped = "ledgerline_source_stopped{topic=\"audit.events\",partition=\"0\"}";
+    let stopped = "ledgerline_stopped_sources{topic=\"audit.events\",partition=\"0\"}";
     service.wait_for("/metrics", |metrics| metric(metrics, stopped) > 0.0);
     // Another event at the offset that was forwarded before: no repeat of that.
     let producer = StockProducer::new(&ledger.topic(AUDIT_EVENTS));
