@@ -128,6 +128,30 @@ fn every_metric_is_described_has_a_unit_in_its_name_and_no_tenant() {
 }
 
 #[test]
+fn every_metric_and_every_alert_is_explained_to_whoever_is_on_call() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let explained = read("docs/OPERATIONS.md");
+    let described = ["src/telemetry/described.rs", "src/log/kafka/statistics.rs"]
+        .map(read)
+        .concat();
+    let rules = read("deploy/prometheus/ledgerline.rules.yml");
+    let quoted = described
+        .split('"')
+        .filter(|text| text.starts_with("ledgerline_"));
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let names: Vec<&str> = quoted.chain(alerts).collect();
+    assert!(names.len() > 40);
+    for name in names {
+        assert!(
+            explained.contains(&format!("`{name}`")),
+            "docs/OPERATIONS.md does not explain {name}"
+        );
+    }
+}
+
+#[test]
 fn every_settings_flag_has_an_environment_variable() {
     let text = fs::read_to_string(root().join("src/config.rs")).unwrap();
     let attributes: Vec<&str> = text
