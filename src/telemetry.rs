@@ -77,6 +77,11 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         "Inputs rejected, by code"
     );
     describe_counter!(
+        "ledgerline_dead_letters_total",
+        Unit::Count,
+        "Letters written to ledger.dead-letters, by code"
+    );
+    describe_counter!(
         "ledgerline_checkpoints_signed_total",
         Unit::Count,
         "Checkpoints signed and stored in the log"
@@ -172,6 +177,7 @@ fn begin_counters() {
     counter!("ledgerline_archive_forks_total").increment(0);
     for code in RejectCode::ALL {
         counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(0);
+        counter!("ledgerline_dead_letters_total", "code" => code.as_str()).increment(0);
     }
     for stage in StageName::ALL {
         counter!("ledgerline_stage_retries_total", "stage" => stage.as_str()).increment(0);

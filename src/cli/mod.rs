@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod canonical;
+pub mod dead_letters;
 pub mod demo;
 pub mod ingest;
 pub mod keys;
@@ -37,6 +38,7 @@ enum Command {
     Canonical(canonical::Args),
     Keys(keys::Args),
     Topics(topics::Args),
+    DeadLetters(dead_letters::Args),
 }
 
 /// How a command ends when it did not do what it was asked. Success is exit status 0.
@@ -167,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Canonical(args) => canonical::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),
+        Command::DeadLetters(args) => dead_letters::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

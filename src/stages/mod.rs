@@ -6,6 +6,7 @@
 //! after a crash, which is also how it is had the first time.
 
 pub mod archive;
+pub mod dead_letters;
 pub mod notarize;
 pub mod restore;
 pub mod seal;
