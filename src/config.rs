@@ -721,7 +721,7 @@ mod tests {
     #[test]
     fn the_four_required_settings_are_enough() {
         let config = settings().check().unwrap();
-        assert_eq!((config.partitions, config.stages.len()), (None, 3));
+        assert_eq!((config.partitions, config.stages.len()), (None, 4));
         assert_eq!(config.signer, SignerConfig::Directory("k".into()));
     }
 

@@ -312,7 +312,8 @@ impl Summary {
             return format!("{json}\n");
         }
         let verb = if args.dry_run { "would be sent" } else { "sent" };
-        let mut text = format!("{} letters {verb} to audit.events\n", self.letters);
+        let noun = if self.letters == 1 { "letter" } else { "letters" };
+        let mut text = format!("{} {noun} {verb} to audit.events\n", self.letters);
         for (code, count) in &self.refused {
             text.push_str(&format!("  {count} of them cannot be sealed as they are ({code}): rejected again, each with a new leaf\n"));
         }
