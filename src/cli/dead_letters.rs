@@ -43,7 +43,9 @@ impl Place {
         match settings.check_input() {
             Ok(config) => Some(config),
             Err(wrong) => {
-                wrong.iter().for_each(|fault| faults.add(fault.to_string()));
+                for fault in wrong {
+                    faults.add(fault.to_string());
+                }
                 None
             }
         }

@@ -313,14 +313,17 @@ impl Summary {
         }
         let verb = if args.dry_run { "would be sent" } else { "sent" };
         let noun = if self.letters == 1 { "letter" } else { "letters" };
-        let mut text = format!("{} {noun} {verb} to audit.events\n", self.letters);
-        for (code, count) in &self.refused {
-            text.push_str(&format!("  {count} of them cannot be sealed as they are ({code}): rejected again, each with a new leaf\n"));
-        }
+        let mut lines = vec![format!("{} {noun} {verb} to audit.events", self.letters)];
+        lines.extend(self.refused.iter().map(|(code, count)| {
+            format!("  {count} of them cannot be sealed as they are ({code}): rejected again, each with a new leaf")
+        }));
         if self.refused.contains_key(RejectCode::Conflict.as_str()) {
-            text.push_str("  a conflict stays one while the first event of that id is remembered: send it with another event_id by --from\n");
+            lines.push(
+                "  a conflict stays one while the first event of that id is remembered: send it with another event_id by --from"
+                    .to_owned(),
+            );
         }
-        text
+        lines.join("\n") + "\n"
     }
 }
 
