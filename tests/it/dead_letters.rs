@@ -147,6 +147,8 @@ fn a_ledger_that_is_older_than_its_letters_and_no_longer_whole_begins_them_where
     let dir = tempfile::tempdir().unwrap();
     let without = Settings {
         stages: Some("seal,notarize,archive".to_owned()),
+        // What the sealer restores from, once the beginning is gone.
+        snapshot_bytes: Some("1".to_owned()),
         ..settings(dir.path())
     };
     put(dir.path(), vec![b"{".to_vec(), event("e-1", "acme", "a.b")]);
