@@ -66,6 +66,15 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         )
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(|error| format!("cannot set up metrics: {error}"))?;
+    describe_work();
+    describe_state();
+    crate::log::kafka::statistics::describe();
+    begin_counters();
+    Ok(handle)
+}
+
+/// What was done, and how often it failed.
+fn describe_work() {
     describe_counter!(
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -106,6 +115,10 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         Unit::Count,
         "Steps that failed and are tried again, by stage"
     );
+}
+
+/// How the partitions are, and what was found wrong with them.
+fn describe_state() {
     describe_gauge!(
         "ledgerline_stage_index",
         Unit::Count,
@@ -166,9 +179,6 @@ pub fn init_metrics() -> Result<PrometheusHandle, String> {
         Unit::Seconds,
         "How long the oldest leaf of a checkpoint had waited when it was stored"
     );
-    crate::log::kafka::statistics::describe();
-    begin_counters();
-    Ok(handle)
 }
 
 /// Counters whose labels are a closed list begin at 0: of one that begins at 1, `increase()` does not see the first event, which is the one to

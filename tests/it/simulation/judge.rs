@@ -156,7 +156,7 @@ pub fn judge_downstream(
         if scenario.notarize {
             check_checkpoints(world, one, tally).map_err(in_partition)?;
         }
-        if scenario.dead_letters {
+        if scenario.letter_writers > 0 {
             check_letters(world, one, tally).map_err(in_partition)?;
         }
     }

@@ -114,7 +114,7 @@ impl Run {
                     executor.add(move || Box::pin(archive(Rc::clone(&run), id, partition)));
                     owner += 1;
                 }
-                if self.scenario.dead_letters && nth < self.scenario.letter_writers {
+                if nth < self.scenario.letter_writers {
                     let (run, id) = (Rc::clone(self), owner);
                     executor.add(move || Box::pin(dead_letters(Rc::clone(&run), id, partition)));
                     owner += 1;

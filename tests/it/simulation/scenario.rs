@@ -43,7 +43,6 @@ pub struct Scenario {
     pub seal: bool,
     pub notarize: bool,
     pub archive: bool,
-    pub dead_letters: bool,
     /// Writers of dead letters at once, of each partition.
     pub letter_writers: usize,
     /// Steps that the second sealer of a partition makes before it leaves.
@@ -74,7 +73,6 @@ impl Scenario {
             seal: true,
             notarize: true,
             archive: true,
-            dead_letters: true,
             letter_writers: 2,
             visitor_steps: 2,
             clock_step_micros: 1,
@@ -126,14 +124,14 @@ impl Scenario {
     #[must_use]
     pub fn dead_letters_by(mut self, writers: usize) -> Self {
         self = self.stages(false, false, false);
-        (self.dead_letters, self.letter_writers) = (true, writers);
+        self.letter_writers = writers;
         self
     }
 
     #[must_use]
     pub fn stages(mut self, seal: bool, notarize: bool, archive: bool) -> Self {
         (self.seal, self.notarize, self.archive) = (seal, notarize, archive);
-        self.dead_letters = false;
+        self.letter_writers = 0;
         self
     }
 
