@@ -72,7 +72,7 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
     pub partitions: Option<String>,
 
-    /// Which stages this process runs, separated by commas [default: seal,notarize,archive].
+    /// Which stages this process runs, separated by commas [default: seal,notarize,archive,dead-letters].
     #[arg(long, env = "LEDGERLINE_STAGES", value_name = "STAGES")]
     pub stages: Option<String>,
 
@@ -212,10 +212,11 @@ pub enum StageName {
     Seal,
     Notarize,
     Archive,
+    DeadLetters,
 }
 
 impl StageName {
-    pub const ALL: [Self; 3] = [Self::Seal, Self::Notarize, Self::Archive];
+    pub const ALL: [Self; 4] = [Self::Seal, Self::Notarize, Self::Archive, Self::DeadLetters];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -223,6 +224,7 @@ impl StageName {
             Self::Seal => "seal",
             Self::Notarize => "notarize",
             Self::Archive => "archive",
+            Self::DeadLetters => "dead-letters",
         }
     }
 }
@@ -583,7 +585,7 @@ impl Reader<'_> {
                 self.fault(
                     "stages",
                     "LEDGERLINE_STAGES",
-                    "must be names out of seal, notarize and archive, separated by commas",
+                    "must be names out of seal, notarize, archive and dead-letters, separated by commas",
                 );
                 Vec::new()
             }
@@ -719,7 +721,7 @@ mod tests {
     #[test]
     fn the_four_required_settings_are_enough() {
         let config = settings().check().unwrap();
-        assert_eq!((config.partitions, config.stages.len()), (None, 3));
+        assert_eq!((config.partitions, config.stages.len()), (None, 4));
         assert_eq!(config.signer, SignerConfig::Directory("k".into()));
     }
 

@@ -79,6 +79,7 @@ fn begin_counters() {
     counter!("ledgerline_archive_forks_total").increment(0);
     for code in RejectCode::ALL {
         counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(0);
+        counter!("ledgerline_dead_letters_total", "code" => code.as_str()).increment(0);
     }
     for stage in StageName::ALL {
         counter!("ledgerline_stage_retries_total", "stage" => stage.as_str()).increment(0);

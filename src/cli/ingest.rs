@@ -9,6 +9,7 @@ mod judge;
 mod lines;
 mod refused;
 
+pub(super) use batch::append_patiently;
 pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines};
 
 use super::Failure;

@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod canonical;
+pub mod dead_letters;
 pub mod demo;
 pub mod ingest;
 pub mod keys;
@@ -39,6 +40,7 @@ enum Command {
     Keys(keys::Args),
     Topics(topics::Args),
     Sources(sources::Args),
+    DeadLetters(dead_letters::Args),
 }
 
 /// How a command ends when it did not do what it was asked. Success is exit status 0.
@@ -170,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Sources(args) => sources::run(args),
+        Command::DeadLetters(args) => dead_letters::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -30,12 +30,15 @@ pub mod topic {
     pub const LEDGER_ENTRIES: &str = "ledger.entries";
     pub const LEDGER_CHECKPOINTS: &str = "ledger.checkpoints";
     pub const LEDGER_HEADS: &str = "ledger.heads";
-    pub const ALL: [&str; 5] = [
+    /// What was rejected, for people and for `ledgerline dead-letters`. Only the stage dead-letters may write it (ACL): it goes on from the newest letter.
+    pub const LEDGER_DEAD_LETTERS: &str = "ledger.dead-letters";
+    pub const ALL: [&str; 6] = [
         AUDIT_EVENTS,
         AUDIT_REROUTED,
         LEDGER_ENTRIES,
         LEDGER_CHECKPOINTS,
         LEDGER_HEADS,
+        LEDGER_DEAD_LETTERS,
     ];
 }
 

@@ -4,6 +4,7 @@ use super::status::{Doing, Status};
 use crate::config::StageName;
 use crate::ledger::key::PublicKey;
 use crate::stages::archive::Archiver;
+use crate::stages::dead_letters::LetterWriter;
 use crate::stages::notarize::Notary;
 use crate::stages::seal::Sealer;
 use crate::stages::{StageError, Step};
@@ -22,6 +23,7 @@ pub(super) enum Runner {
     Seal(Box<Sealer>),
     Notarize(Box<Notary>),
     Archive(Box<Archiver>),
+    DeadLetters(Box<LetterWriter>),
 }
 
 impl Runner {
@@ -30,6 +32,7 @@ impl Runner {
             Self::Seal(sealer) => sealer.step().await,
             Self::Notarize(notary) => notary.step().await,
             Self::Archive(archiver) => archiver.step().await,
+            Self::DeadLetters(writer) => writer.step().await,
         }
     }
 
@@ -37,7 +40,7 @@ impl Runner {
         match self {
             Self::Seal(sealer) => sealer.declared_keys(),
             Self::Notarize(notary) => notary.declared_keys(),
-            Self::Archive(_) => &[],
+            Self::Archive(_) | Self::DeadLetters(_) => &[],
         }
     }
 
@@ -45,7 +48,7 @@ impl Runner {
     fn stopped_sources(&self) -> Option<String> {
         match self {
             Self::Seal(sealer) => sealer.stopped_sources(),
-            Self::Notarize(_) | Self::Archive(_) => None,
+            Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) => None,
         }
     }
 
@@ -54,6 +57,7 @@ impl Runner {
             Self::Seal(sealer) => sealer.next_index(),
             Self::Notarize(notary) => notary.signed_size(),
             Self::Archive(archiver) => archiver.archived_size(),
+            Self::DeadLetters(writer) => writer.reached(),
         }
     }
 
@@ -62,6 +66,7 @@ impl Runner {
         match self {
             Self::Seal(sealer) => sealer.cut().await,
             Self::Notarize(_) | Self::Archive(_) => Ok(true),
+            Self::DeadLetters(writer) => writer.finish().await.map(|()| true),
         }
     }
 }
@@ -196,7 +201,9 @@ impl Task {
     fn idle_pause_max(&self) -> Duration {
         match (self.stage, &self.arrivals) {
             (StageName::Seal, Some(_)) => TOLD_PAUSE_MAX,
-            (StageName::Seal | StageName::Notarize | StageName::Archive, _) => IDLE_PAUSE_MAX,
+            (StageName::Seal | StageName::Notarize | StageName::Archive | StageName::DeadLetters, _) => {
+                IDLE_PAUSE_MAX
+            }
         }
     }
 

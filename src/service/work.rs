@@ -10,6 +10,7 @@ use crate::log::lease::Lease;
 use crate::log::topic;
 use crate::stages::StageError;
 use crate::stages::archive::{Archiver, newest_checkpoint};
+use crate::stages::dead_letters::LetterWriter;
 use crate::stages::notarize::Notary;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::seal::{Random, Sealer};
@@ -217,6 +218,7 @@ impl Work {
                 partition,
                 self.config.classes.clone(),
             ))),
+            StageName::DeadLetters => Runner::DeadLetters(Box::new(LetterWriter::new(log, clock, partition))),
         }
     }
 }

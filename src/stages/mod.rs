@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod beginning;
+pub mod dead_letters;
 pub mod notarize;
 pub mod restore;
 pub mod seal;

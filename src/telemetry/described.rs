@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 12] = [
+const COUNTERS: [Described; 13] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -14,6 +14,11 @@ const COUNTERS: [Described; 12] = [
         "ledgerline_rejected_records_total",
         Unit::Count,
         "Inputs rejected, by code",
+    ),
+    (
+        "ledgerline_dead_letters_total",
+        Unit::Count,
+        "Letters written to ledger.dead-letters, by code",
     ),
     (
         "ledgerline_checkpoints_signed_total",

@@ -27,7 +27,7 @@ fn log_url(dir: &Path) -> String {
 }
 
 /// One input for each way in which an input can be bad, with the code that it is refused by.
-fn bad_inputs() -> Vec<(&'static str, Vec<u8>)> {
+pub fn bad_inputs() -> Vec<(&'static str, Vec<u8>)> {
     let with = |from: &str, to: &str| event("bad", "acme").replace(from, to).into_bytes();
     let data = |value: &str| with("\"action\"", &format!("\"data\":{value},\"action\""));
     vec![

@@ -1,6 +1,7 @@
 //! Tests that need a real Kafka: `tests/stack up kafka` starts one. Each makes topics of its own in it.
 
 mod completeness;
+mod dead_letters;
 mod end_to_end;
 mod faults;
 mod incarnations;

@@ -8,6 +8,7 @@
 mod archive_fixture;
 mod canonical;
 mod cli;
+mod dead_letters;
 mod fuzz;
 mod ingest;
 mod kafka;

@@ -14,6 +14,7 @@
 mod archive_check;
 mod explore;
 mod judge;
+mod letters_check;
 mod owners;
 mod scenario;
 
@@ -48,7 +49,7 @@ fn finished(scenario: &Scenario, from: &World) -> World {
 fn the_whole_job_survives_every_single_fault_at_every_call() {
     let scenario = Scenario::short(2, &EVERYTHING);
     let runs = Explored::new(&scenario, &World::new(2)).all(1);
-    println!("whole job, 2 partitions, 12 owners: {runs}");
+    println!("whole job, 2 partitions, 16 owners: {runs}");
 }
 
 #[test]
@@ -81,6 +82,43 @@ fn archiving_survives_every_triple_of_faults_at_every_call() {
     let signed = finished(&scenario.clone().stages(false, true, false), &sealed);
     let runs = Explored::new(&scenario.stages(false, false, true), &signed).all(3);
     println!("archive, 1 partition, 2 owners: {runs}");
+}
+
+#[test]
+fn dead_letters_survive_every_triple_of_faults_at_every_call() {
+    let scenario = Scenario::short(1, &["event", "invalid"]);
+    let sealed = finished(&scenario.clone().stages(true, false, false), &World::new(1));
+    let runs = Explored::new(&scenario.dead_letters_by(2), &sealed).all(3);
+    println!("dead letters, 1 partition, 2 owners: {runs}");
+}
+
+/// A lone writer finds in the log what became of an append: only one that is applied after it looked is made again.
+#[test]
+fn a_lone_writer_of_dead_letters_writes_each_once_whatever_fails_and_wherever_it_starts_again() {
+    let scenario = Scenario::short(
+        1,
+        &["invalid", "event", "conflict", "invalid", "event", "invalid"],
+    );
+    let sealed = finished(&scenario.clone().stages(true, false, false), &World::new(1));
+    let alone = scenario.dead_letters_by(1);
+    let calls = finished(&alone, &sealed).calls();
+    let mut again_later = 0;
+    for (step, call) in (0..).zip(&calls) {
+        for fault in call.distinct_faults() {
+            let world = sealed.fork().with_plan(Plan::at([(step, *fault)]));
+            owners::run(&alone, &world, Schedule::RoundRobin, 0, POLLS_MAX).unwrap();
+            // As after a restart: the same ledger, a writer that remembers nothing.
+            owners::run(&alone, &world, Schedule::RoundRobin, 0, POLLS_MAX).unwrap();
+            let tally = judge(&alone, &world).unwrap();
+            assert_eq!(tally.letters, 4);
+            if fault.kind() == FaultKind::Delayed {
+                again_later += tally.letters_again;
+            } else {
+                assert_eq!(tally.letters_again, 0, "{fault:?} at {step}");
+            }
+        }
+    }
+    assert!(again_later > 0, "no append came late: nothing was shown about it");
 }
 
 /// A long run by its seed: the same seed gives the same run.
@@ -255,6 +293,12 @@ fn a_world_that_breaks_a_promise_is_noticed() {
                 topic: topic::LEDGER_CHECKPOINTS,
             },
             "not done",
+        ),
+        (
+            Defect::ForgetsAppends {
+                topic: topic::LEDGER_DEAD_LETTERS,
+            },
+            "has no dead letter",
         ),
         (Defect::AltersEntries { from: 3 }, ""),
         (Defect::StoresHalf, "stopped"),

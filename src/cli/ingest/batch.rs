@@ -106,7 +106,7 @@ impl<'l> Batches<'l> {
 
 /// Makes the append again while the log says that nothing was written. An unknown outcome is not tried again: the caller
 /// is told, and decides.
-async fn append_patiently(
+pub(in crate::cli) async fn append_patiently(
     log: &dyn Log,
     partition: u32,
     records: &[NewRecord],

@@ -1,7 +1,7 @@
 //! What goes wrong around a database file. That it is a log at all is `tests/it/log_conformance.rs`.
 
 use super::*;
-use crate::log::topic::{AUDIT_EVENTS, LEDGER_ENTRIES};
+use crate::log::topic::{AUDIT_EVENTS, LEDGER_DEAD_LETTERS, LEDGER_ENTRIES};
 use std::error::Error as _;
 use std::fs;
 
@@ -299,4 +299,33 @@ async fn a_file_that_a_crash_left_without_tables_becomes_a_log_and_keeps_its_par
         assert_eq!(log.partitions(AUDIT_EVENTS).await.unwrap(), 3);
         log.close().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_log_that_was_made_before_a_topic_existed_gets_it_and_keeps_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ledger.db");
+    let log = EmbeddedLog::open(&file, 2).await.unwrap();
+    log.append(AUDIT_EVENTS, 1, batch(3, 10)).await.unwrap();
+    log.close().await.unwrap();
+    let mut connection = SqliteConnection::connect_with(&layout::connect_options(&file, SHORT))
+        .await
+        .unwrap();
+    let deleted = sqlx::query("DELETE FROM stream WHERE topic = 'ledger.dead-letters' RETURNING id")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(deleted.len(), 2);
+    for row in deleted {
+        let table: i64 = row.try_get(0).unwrap();
+        sqlx::query(AssertSqlSafe(format!("DROP TABLE r{table}")))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+    }
+    connection.close().await.unwrap();
+    let log = EmbeddedLog::open_existing(&file).await.unwrap();
+    assert_eq!(log.read(AUDIT_EVENTS, 1, 0, 9, 999).await.unwrap().len(), 3);
+    let first = log.append(LEDGER_DEAD_LETTERS, 1, batch(2, 10)).await.unwrap();
+    assert_eq!((first.first, first.last), (0, 1));
 }

@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// Fetchers of one topic: for a notary, an archiver behind it, and an owner that restores.
-const LANES_MAX: usize = 3;
+/// Fetchers of one topic: for a notary, an archiver behind it, an owner that restores, and a writer of dead letters that goes on from an old one.
+const LANES_MAX: usize = 4;
 /// Read records that are kept of each partition of `ledger.entries`: the notary reads them first, the archiver next.
 const ENTRIES_KEPT_BYTES: usize = 2 << 20;
 /// Of `ledger.checkpoints`: the archiver reads the one of a cut again when the cut is stored.

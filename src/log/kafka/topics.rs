@@ -14,6 +14,8 @@ pub const REPLICATION_DEFAULT: u32 = 3;
 const DAY_MS: u64 = 24 * 3_600_000;
 pub const SOURCE_RETENTION_DAYS_DEFAULT: u32 = 7;
 pub const LEDGER_RETENTION_DAYS_DEFAULT: u32 = 30;
+/// Time for a person to look and to replay; the archive keeps rejected inputs for good.
+const DEAD_LETTER_RETENTION_DAYS: u32 = 28;
 /// Kept for less, entries are gone before a person has noticed that the archiver is down.
 const RETENTION_MS_MIN: u64 = DAY_MS;
 /// What a record batch adds to the largest value: its header, key and headers. A broker counts the batch.
@@ -159,6 +161,11 @@ pub fn wanted(options: &TopicOptions) -> Vec<WantedTopic> {
             topic::LEDGER_HEADS,
             SMALL_BYTES_MAX,
             Wanted::Exactly("-1".to_owned()),
+        ),
+        of(
+            topic::LEDGER_DEAD_LETTERS,
+            RECORD_BYTES_MAX,
+            days(None, DEAD_LETTER_RETENTION_DAYS),
         ),
     ]
 }

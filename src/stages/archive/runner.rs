@@ -16,7 +16,8 @@ use crate::vault::{Put, Vault, VaultError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-const GROUP: &str = "ledgerline-archive";
+/// Its stored position in `ledger.entries` is a place where any reader may start.
+pub(crate) const GROUP: &str = "ledgerline-archive";
 const CHECKPOINTS_READ_MAX: usize = 256;
 const CHECKPOINT_BYTES_READ_MAX: usize = 1 << 20;
 

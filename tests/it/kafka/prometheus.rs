@@ -47,7 +47,13 @@ fn get(path: &str) -> Value {
 }
 
 fn query(expression: &str) -> Vec<(Value, f64)> {
-    let encoded: String = expression.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let hex = data_encoding::HEXUPPER.encode(expression.as_bytes());
+    let encoded: Vec<String> = hex
+        .as_bytes()
+        .chunks(2)
+        .map(|two| format!("%{}", String::from_utf8_lossy(two)))
+        .collect();
+    let encoded = encoded.concat();
     let answer = get(&format!("/api/v1/query?query={encoded}"));
     let results = answer["data"]["result"]
         .as_array()

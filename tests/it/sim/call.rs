@@ -11,6 +11,7 @@ pub enum Call {
     AppendEntries,
     AppendCheckpoints,
     AppendHeads,
+    AppendLetters,
     Read,
     End,
     Start,
@@ -26,11 +27,12 @@ pub enum Call {
 }
 
 impl Call {
-    pub const ALL: [Call; 16] = [
+    pub const ALL: [Call; 17] = [
         Self::AppendEvents,
         Self::AppendEntries,
         Self::AppendCheckpoints,
         Self::AppendHeads,
+        Self::AppendLetters,
         Self::Read,
         Self::End,
         Self::Start,
@@ -51,6 +53,7 @@ impl Call {
             topic::LEDGER_ENTRIES => Self::AppendEntries,
             topic::LEDGER_CHECKPOINTS => Self::AppendCheckpoints,
             topic::LEDGER_HEADS => Self::AppendHeads,
+            topic::LEDGER_DEAD_LETTERS => Self::AppendLetters,
             other => panic!("the simulated log has no topic {other}"),
         }
     }
@@ -61,6 +64,7 @@ impl Call {
             Self::AppendEntries => "append to ledger.entries",
             Self::AppendCheckpoints => "append to ledger.checkpoints",
             Self::AppendHeads => "append to ledger.heads",
+            Self::AppendLetters => "append to ledger.dead-letters",
             Self::Read => "read",
             Self::End => "end",
             Self::Start => "start",
@@ -96,7 +100,11 @@ impl Call {
             Fault::Torn,
         ];
         match self {
-            Self::AppendEvents | Self::AppendEntries | Self::AppendCheckpoints | Self::AppendHeads => APPEND,
+            Self::AppendEvents
+            | Self::AppendEntries
+            | Self::AppendCheckpoints
+            | Self::AppendHeads
+            | Self::AppendLetters => APPEND,
             Self::Trim | Self::Commit | Self::Put => EFFECT,
             Self::Read
             | Self::End

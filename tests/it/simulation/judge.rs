@@ -2,6 +2,7 @@
 //! format (docs/FORMAT.md), not the machines that wrote it.
 
 use super::archive_check::{check_archive, verify_by_the_product};
+use super::letters_check::check_letters;
 use super::owners::NOBODY;
 use super::scenario::{LOG_NAME, Scenario, What};
 use crate::sim::{World, block_on};
@@ -67,6 +68,9 @@ pub struct Tally {
     pub snapshots: u64,
     pub heads_trimmed: u64,
     pub objects: u64,
+    pub letters: u64,
+    /// Letters that stand for the second time.
+    pub letters_again: u64,
 }
 
 impl Tally {
@@ -83,9 +87,11 @@ impl Tally {
         self.snapshots += other.snapshots;
         self.heads_trimmed += other.heads_trimmed;
         self.objects += other.objects;
+        self.letters += other.letters;
+        self.letters_again += other.letters_again;
     }
 
-    pub fn counts(&self) -> [(&'static str, u64); 9] {
+    pub fn counts(&self) -> [(&'static str, u64); 11] {
         [
             ("skipped record", self.skipped),
             ("entry", self.entries),
@@ -96,6 +102,8 @@ impl Tally {
             ("added key", self.keys_added),
             ("snapshot", self.snapshots),
             ("trimmed snapshot", self.heads_trimmed),
+            ("dead letter", self.letters),
+            ("dead letter that came again", self.letters_again),
         ]
     }
 }
@@ -147,6 +155,9 @@ pub fn judge_downstream(
         }
         if scenario.notarize {
             check_checkpoints(world, one, tally).map_err(in_partition)?;
+        }
+        if scenario.letter_writers > 0 {
+            check_letters(world, one, tally).map_err(in_partition)?;
         }
     }
     if scenario.archive {

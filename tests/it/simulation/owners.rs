@@ -9,6 +9,7 @@ use crate::sim::{Executor, Random, Schedule, World, yield_once};
 use ledgerline::log::reader::{Position, Reader};
 use ledgerline::log::{Log, NewRecord, topic};
 use ledgerline::stages::archive::Archiver;
+use ledgerline::stages::dead_letters::LetterWriter;
 use ledgerline::stages::notarize::Notary;
 use ledgerline::stages::seal::Sealer;
 use ledgerline::stages::{StageError, Step};
@@ -111,6 +112,11 @@ impl Run {
                 if self.scenario.archive {
                     let (run, id) = (Rc::clone(self), owner);
                     executor.add(move || Box::pin(archive(Rc::clone(&run), id, partition)));
+                    owner += 1;
+                }
+                if nth < self.scenario.letter_writers {
+                    let (run, id) = (Rc::clone(self), owner);
+                    executor.add(move || Box::pin(dead_letters(Rc::clone(&run), id, partition)));
                     owner += 1;
                 }
             }
@@ -292,6 +298,29 @@ async fn archive(run: Rc<Run>, owner: usize, partition: u32) {
             Ok(Step::Idle) => run.idle(seen).await,
             Err(error) => return run.fail(owner, &error),
         }
+    }
+}
+
+async fn dead_letters(run: Rc<Run>, owner: usize, partition: u32) {
+    let mut writer = LetterWriter::new(
+        run.log(owner),
+        Arc::new(run.world.clock()),
+        run.scenario.partition(partition),
+    );
+    while run.final_size[partition as usize]
+        .get()
+        .is_none_or(|size| writer.reached() < size)
+    {
+        run.tick();
+        let seen = run.world.changes();
+        match writer.step().await {
+            Ok(Step::Progress) | Err(StageError::Retry { .. }) => {}
+            Ok(Step::Idle) => run.idle(seen).await,
+            Err(error) => return run.fail(owner, &error),
+        }
+    }
+    if let Err(error) = writer.finish().await {
+        run.fail(owner, &error);
     }
 }
 

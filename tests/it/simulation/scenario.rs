@@ -43,6 +43,8 @@ pub struct Scenario {
     pub seal: bool,
     pub notarize: bool,
     pub archive: bool,
+    /// Writers of dead letters at once, of each partition.
+    pub letter_writers: usize,
     /// Steps that the second sealer of a partition makes before it leaves.
     pub visitor_steps: u32,
     /// The clock moves by up to this much at each step of an owner.
@@ -71,6 +73,7 @@ impl Scenario {
             seal: true,
             notarize: true,
             archive: true,
+            letter_writers: 2,
             visitor_steps: 2,
             clock_step_micros: 1,
             segment_bytes_max: 1 << 20,
@@ -117,9 +120,18 @@ impl Scenario {
         }
     }
 
+    /// The dead letters alone, of a ledger that is there, by so many writers at once.
+    #[must_use]
+    pub fn dead_letters_by(mut self, writers: usize) -> Self {
+        self = self.stages(false, false, false);
+        self.letter_writers = writers;
+        self
+    }
+
     #[must_use]
     pub fn stages(mut self, seal: bool, notarize: bool, archive: bool) -> Self {
         (self.seal, self.notarize, self.archive) = (seal, notarize, archive);
+        self.letter_writers = 0;
         self
     }
 
