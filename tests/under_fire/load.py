@@ -21,6 +21,8 @@ class Load:
             {
                 "bootstrap.servers": broker,
                 "client.id": "load",
+                # A broker that is away is what this is about: nothing to tell.
+                "log_level": 0,
                 "enable.idempotence": True,
                 "acks": "all",
                 # As Java clients do; the client's own default is another.
@@ -51,7 +53,7 @@ class Load:
             if due - self.sent > self.per_second:
                 # It was away for longer: what was not sent then is not sent at once now.
                 given_up += due - self.sent - self.per_second
-            while self.sent < due - 0 and len(self.producer) < QUEUED_MAX and not self.ending.is_set():
+            while self.sent < due and len(self.producer) < QUEUED_MAX and not self.ending.is_set():
                 self.send()
             self.producer.poll(0.01)
 
