@@ -8,6 +8,7 @@ from collections import Counter
 KINDS = {
     "kill": "instance killed (SIGKILL) while it held partitions",
     "zombie": "instance frozen until others held all partitions, and thawed",
+    "late request": "zombie's produce request that reached the broker after others had its partitions",
     "broker": "broker killed (SIGKILL), started again, and sealed from again",
     "rebalance": "instance joined, was given partitions, and left in order",
     "delay": "connections delayed, at least ten frames of them",
@@ -29,6 +30,8 @@ class Pace:
 LONG = {
     "kill": Pace((4, 11)),
     "zombie": Pace((15, 40)),
+    # Counted by the zombies, of which it is a part.
+    "late request": Pace((0, 0)),
     "broker": Pace((180, 400)),
     "rebalance": Pace((15, 40)),
     "delay": Pace((20, 40)),
@@ -39,6 +42,7 @@ LONG = {
 SHORT = {
     "kill": Pace((2, 5), 10),
     "zombie": Pace((2, 4), 3),
+    "late request": Pace((0, 0)),
     "broker": Pace((15, 25), 1),
     "rebalance": Pace((2, 4), 3),
     "delay": Pace((5, 10), 2),
@@ -128,16 +132,26 @@ class Faults:
         victim = self.claimed(moments, lambda one: one.held > 0)
         if victim is None:
             return False
+        late = self.proxy.counts["late_requests"]
         try:
+            self.proxy.begin_withholding(victim.name)
+            withheld = self.proxy.counts["withheld_requests"]
+            # What it is about to write waits in the network, and arrives when others have gone on.
+            self.until(lambda: self.proxy.counts["withheld_requests"] > withheld, 3)
             victim.read_metrics()
             held = victim.held
             victim.freeze()
             # What it held is with others now: it is a zombie, and does not know.
             taken = held > 0 and self.until(lambda: self.fleet.held(but=victim) >= 6)
             self.ending.wait(moments.uniform(0, 2))
+            self.proxy.end_withholding(victim.name)
+            if taken:
+                self.tries["late request"] += 1
+                self.hits["late request"] += self.until(lambda: self.proxy.counts["late_requests"] > late, 1)
             victim.thaw()
             return taken and self.until(lambda: victim.get("/healthz") is not None) and victim.alive()
         finally:
+            self.proxy.end_withholding(victim.name)
             victim.thaw()
             victim.claim.release()
 
@@ -160,21 +174,27 @@ class Faults:
             visitor.stop()
         return joined and self.until(lambda: self.fleet.held() > 0)
 
+    def running(self, moments):
+        """One that is not dead or frozen just now; it may be a moment later."""
+        fits = [one for one in self.fleet.steady if one.alive() and not one.frozen and one.address]
+        return moments.choice(fits or self.fleet.steady)
+
     def delay(self, moments):
-        client = moments.choice(self.fleet.steady).name
+        client = self.running(moments).name
         before = self.proxy.delay(client, moments.uniform(0.05, 0.8))
         self.ending.wait(moments.uniform(3, 8))
         return self.proxy.delay(client, 0) - before >= 10
 
     def cut(self, moments):
-        return self.proxy.cut(moments.choice(self.fleet.steady).name) > 0
+        client = self.running(moments).name
+        return self.until(lambda: self.proxy.cut(client) > 0, 5)
 
     def lose_answer(self, moments):
-        victim = moments.choice(self.fleet.steady)
+        victim = self.running(moments)
         return self.proxy.lose_answer(victim.name, 10)
 
     def set_clock(self, moments):
-        victim = moments.choice(self.fleet.steady)
+        victim = self.running(moments)
         if not self.until(lambda: victim.alive() and victim.skew_s is not None):
             return False
         process, before = victim.starts, victim.clock.ahead_s

@@ -23,9 +23,10 @@ class Failed(Exception):
 
 
 class Instance:
-    def __init__(self, name, command, log, clock, on_failure):
+    def __init__(self, name, command, log, clock, on_failure, pauses):
         self.name, self.command, self.log = name, command, Path(log)
-        self.clock, self.on_failure = clock, on_failure
+        self.clock, self.on_failure, self.pauses = clock, on_failure, pauses
+        self.gate, self.may_start = threading.Lock(), True
         # Held by the one fault that is at work on it.
         self.claim = threading.Lock()
         self.process = None
@@ -37,6 +38,11 @@ class Instance:
         self.log.touch()
 
     def start(self):
+        with self.gate:
+            if self.may_start:
+                self.start_now()
+
+    def start_now(self):
         self.address, self.held, self.entries, self.skew_s = None, 0, 0, None
         environment = os.environ | self.clock.environment()
         with open(self.log, "ab") as log:
@@ -82,8 +88,9 @@ class Instance:
             self.on_failure(f"{self.name} ended with status {status} on SIGTERM{self.end_of_log()}")
 
     def put_down(self):
-        """Whatever its state: nothing of it is left."""
-        self.expected_end = True
+        """Whatever its state: nothing of it is left, and no fault that is still at work starts it again."""
+        with self.gate:
+            self.may_start, self.expected_end = False, True
         if self.alive():
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(30)
@@ -123,6 +130,8 @@ class Instance:
         message = said.get("message", "")
         if message == "listening":
             self.address = said["address"]
+        if message == "archived a cut":
+            self.pauses.note(said["partition"])
         if message == STOPPED:
             self.on_failure(f"{self.name} stopped partition {said.get('partition')}: {said.get('what')}{self.end_of_log()}")
         self.zombie_lines += message.startswith(ZOMBIE_LINES)
@@ -152,6 +161,29 @@ class Instance:
 def sum_of(metrics, name):
     values = (line.rpartition(" ") for line in metrics.splitlines() if line.startswith(name))
     return sum(float(value) for series, _, value in values if value != "NaN" and series.split("{")[0] == name.split("{")[0])
+
+
+class Pauses:
+    """How long a partition's archive did not grow, whoever had the partition."""
+
+    def __init__(self, partitions, seconds_max, on_failure):
+        self.last = dict.fromkeys(range(partitions))
+        self.worst_s, self.seconds_max, self.on_failure = 0, seconds_max, on_failure
+
+    def note(self, partition):
+        self.look(partition)
+        self.last[partition] = time.monotonic()
+
+    def look(self, partition):
+        if self.last[partition] is not None:
+            self.worst_s = max(self.worst_s, time.monotonic() - self.last[partition])
+
+    def look_at_all(self):
+        """Under load every partition grows; one that does not is stuck."""
+        for partition in self.last:
+            self.look(partition)
+        if self.worst_s > self.seconds_max:
+            self.on_failure(f"the archive of a partition did not grow for {self.worst_s:.0f} s: {self.last}")
 
 
 class Fleet:

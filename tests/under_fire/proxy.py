@@ -51,7 +51,7 @@ class Proxy:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="proxy", daemon=True)
         self.connections, self.tasks = set(), set()
-        self.losing, self.delays = {}, {}
+        self.losing, self.delays, self.withheld = {}, {}, {}
         self.counts = Counter()
 
     def start(self):
@@ -104,8 +104,10 @@ class Proxy:
             length, request = await frame(connection.reader)
             connection.note(request)
             await self.hold(connection.client)
+            is_late = request[:2] == PRODUCE.to_bytes(2) and await self.withhold(connection.client)
             connection.broker_writer.write(length + request)
             await connection.broker_writer.drain()
+            self.counts["late_requests"] += is_late
 
     async def answers(self, connection):
         while True:
@@ -126,6 +128,32 @@ class Proxy:
         if seconds:
             await asyncio.sleep(seconds)
             self.counts["delayed_frames"] += 1
+
+    async def withhold(self, client):
+        """Whether the request had to wait, as one that a slow network has."""
+        held = self.withheld.get(client)
+        if held is None:
+            return False
+        self.counts["withheld_requests"] += 1
+        await held.wait()
+        return True
+
+    def begin_withholding(self, client):
+        """From now on the client's produce requests stay here."""
+
+        async def now():
+            self.withheld[client] = asyncio.Event()
+
+        self.call(now())
+
+    def end_withholding(self, client):
+        """Sends them on to the broker."""
+
+        async def now():
+            if held := self.withheld.pop(client, None):
+                held.set()
+
+        self.call(now())
 
     def cut(self, client):
         """Cuts the client's connections; how many that had carried a request."""

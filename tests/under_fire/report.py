@@ -36,6 +36,8 @@ def lines(run):
     yield "instances, partitions, tenants", f"{run.options.instances} and one that comes and goes, {run.PARTITIONS}, {run.TENANTS}", ""
     yield "events acknowledged", f"{run.oracle.count:,}", ""
     yield "events per second", f"{run.oracle.count / max(run.seconds, 1):.0f}", ""
+    yield "longest pause of a partition's archive", f"{run.pauses.worst_s:.0f} s", ""
+    yield "all archived after the last fault", f"{run.quiet_seconds:.0f} s", ""
     for kind, what in KINDS.items():
         yield what, f"{run.faults.hits[kind]:,} of {run.faults.tries[kind]:,} tried", ""
     yield "lines in which an instance says that it was fenced or gone", f"{run.zombie_lines():,}", ""

@@ -22,7 +22,7 @@ import entries
 import report
 from broker import Broker
 from faults import LONG, SHORT, Faults
-from instances import Fleet, Instance
+from instances import Fleet, Instance, Pauses
 from judge import HARMS, Judge
 from load import Load
 from options import ROOT, Options
@@ -30,7 +30,9 @@ from oracle import Oracle
 from proxy import Proxy
 
 NOTHING_NEW_S = 120
+PAUSE_SECONDS_MAX = 180
 FAILURES_MAX = 20
+TOPICS = ("audit.events", "audit.rerouted", "ledger.entries", "ledger.checkpoints", "ledger.heads")
 
 
 class Run:
@@ -48,6 +50,7 @@ class Run:
         self.forked, self.verdict, self.seconds = 0, "not run", 0
         self.began_at = time.time()
         self.fleet = self.proxy = self.faults = None
+        self.pauses, self.quiet_seconds = Pauses(self.PARTITIONS, PAUSE_SECONDS_MAX, self.fail), 0
 
     def fail(self, what):
         if len(self.failures) < FAILURES_MAX:
@@ -77,7 +80,7 @@ class Run:
             "--snapshot-bytes=400000",
         ]
         its_clock = clock.Clock(library, self.directory / f"{name}.clock")
-        return Instance(name, command, self.directory / f"{name}.log", its_clock, self.fail)
+        return Instance(name, command, self.directory / f"{name}.log", its_clock, self.fail, self.pauses)
 
     def prepare(self):
         self.broker = Broker()
@@ -85,6 +88,7 @@ class Run:
         self.proxy.start()
         apply = [self.options.program, "topics", "apply", f"--log={self.url(self.broker.address)}", f"--partitions={self.PARTITIONS}"]
         subprocess.run([*apply, "--replication=1"], check=True, stdout=subprocess.DEVNULL)
+        self.wait(self.has_topics, "the broker does not know the topics that were made", 60)
         library = clock.build(ROOT / "target" / "chaos")
         steady = [self.instance(number, f"instance-{number}", library) for number in range(self.options.instances)]
         self.fleet = Fleet(steady, self.instance(9, "visitor", library))
@@ -94,6 +98,11 @@ class Run:
             instance.start()
             self.wait(lambda one=instance: one.held > 0, f"{instance.name} was given no partition", 60)
         self.wait(lambda: self.fleet.held() == self.PARTITIONS, "the instances did not share all partitions out", 60)
+
+    def has_topics(self):
+        """A broker makes a topic known a little after it has made it."""
+        known = AdminClient({"bootstrap.servers": self.broker.address}).list_topics(timeout=30).topics
+        return sum(len(topic.partitions) == self.PARTITIONS for name, topic in known.items() if name.startswith(self.prefix)) == len(TOPICS)
 
     def wait(self, seen, otherwise, patience_s):
         end = time.monotonic() + patience_s
@@ -110,6 +119,7 @@ class Run:
         self.faults.start()
         while not self.failed.wait(1) and self.seconds < self.options.seconds_max and not self.faults.done():
             self.seconds = time.monotonic() - began
+            self.pauses.look_at_all()
             if self.load.failures:
                 self.fail(self.load.failures[0])
             if self.seconds - told >= 30:
@@ -122,12 +132,13 @@ class Run:
             self.fail(failure)
 
     def tell(self):
-        hits = ", ".join(f"{kind} {count}" for kind, count in self.faults.hits.items())
+        hits = ", ".join(f"{kind} {count}/{self.faults.tries[kind]}" for kind, count in self.faults.hits.items())
         print(f"{self.seconds:6.0f} s  {self.oracle.count:>9,} events, {self.fleet.held()} partitions held; {hits}", flush=True)
 
     def quiet(self):
         """No faults any more: everything is sealed and archived, then the instances end in order."""
-        progress, entries, since = archive.Progress(self.archive), -1, time.monotonic()
+        began, progress, entries = time.monotonic(), archive.Progress(self.archive), -1
+        since = began
         # A second with nothing new, so that one that is sealed too often shows.
         while entries < self.oracle.count or time.monotonic() - since < 3:
             if (now := progress.look()) != entries:
@@ -136,6 +147,8 @@ class Run:
                 self.fail(f"sealing stalled: {entries:,} of {self.oracle.count:,} events are archived, and for {NOTHING_NEW_S} s no other came")
                 break
             time.sleep(0.5)
+        self.quiet_seconds = since - began
+        print(f"{entries:,} events are archived, the last {self.quiet_seconds:.0f} s after the last fault", flush=True)
         for instance in self.fleet.steady:
             instance.stop()
 
@@ -180,6 +193,8 @@ class Run:
         return sum(instance.zombie_lines for instance in self.fleet.all())
 
     def end(self):
+        if self.faults:
+            self.faults.ending.set()
         if self.fleet:
             self.fleet.put_down()
         if self.proxy:
@@ -210,6 +225,8 @@ def main():
             run.options.report.write_text(report.markdown(run))
         if not run.failures and not run.options.keep:
             run.tidy()
+    except KeyboardInterrupt:
+        run.fail("stopped by its caller")
     finally:
         run.end()
         if hasattr(run, "broker"):

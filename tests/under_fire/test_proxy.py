@@ -137,6 +137,19 @@ class Proxied(unittest.TestCase):
         self.ask(stream, FETCH, 2)
         self.assertEqual(self.proxy.delay("a", 0), 2)
 
+    def test_a_withheld_produce_request_reaches_the_broker_when_it_is_let_go_and_not_before(self):
+        stream = self.connect()
+        self.proxy.begin_withholding("a")
+        self.assertEqual(self.ask(self.connect(), FETCH, 1), b"\0\0\0\1records")
+        stream.sendall(request(PRODUCE, 2))
+        while not self.proxy.counts["withheld_requests"]:
+            threading.Event().wait(0.01)
+        self.assertEqual([asked[:2] for asked in self.broker.asked], [FETCH.to_bytes(2)])
+        self.proxy.end_withholding("a")
+        self.assertEqual(answer_of(stream), b"\0\0\0\2records")
+        self.assertEqual(self.ask(stream, PRODUCE, 3), b"\0\0\0\3records")
+        self.assertEqual((self.proxy.counts["withheld_requests"], self.proxy.counts["late_requests"]), (1, 1))
+
     def test_a_broker_that_is_away_closes_the_connection_and_comes_back_for_the_next(self):
         away = Proxy(0, self.broker.port)
         away.start()
