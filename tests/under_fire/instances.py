@@ -74,7 +74,10 @@ class Instance:
         self.frozen = False
 
     def stop(self, patience_s=90):
-        """In order: SIGTERM, and it ends with status 0."""
+        """In order: SIGTERM once it listens, before which nothing handles that, and it ends with status 0."""
+        end = time.monotonic() + patience_s
+        while self.alive() and self.address is None and time.monotonic() < end:
+            time.sleep(0.1)
         self.expected_end = True
         self.process.send_signal(signal.SIGTERM)
         try:

@@ -144,7 +144,10 @@ class Run:
             if (now := progress.look()) != entries:
                 entries, since = now, time.monotonic()
             elif time.monotonic() - since > NOTHING_NEW_S:
-                self.fail(f"sealing stalled: {entries:,} of {self.oracle.count:,} events are archived, and for {NOTHING_NEW_S} s no other came")
+                self.fail(
+                    f"sealing stalled: {entries:,} of {self.oracle.count:,} events are archived, and for {NOTHING_NEW_S} s no other came; "
+                    f"what is not archived counts as lost"
+                )
                 break
             time.sleep(0.5)
         self.quiet_seconds = since - began
@@ -212,7 +215,9 @@ class Run:
 def main():
     run = Run(Options())
     print(f"{run.options.command_line()}\nlogs: {run.directory}", flush=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    # Also where whoever started this has them ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         run.prepare()
         run.under_fire()
