@@ -1,5 +1,5 @@
 //! `kill -9` of the real `ledgerline run` at random moments over one data directory under load; then `verify`, and the oracle of
-//! what was ingested. `LEDGERLINE_KILLS` sets how often (20 here, 1,000 by tests/chaos), `LEDGERLINE_SEED` repeats a run.
+//! what was ingested. `LEDGERLINE_KILLS` sets how often (20 here, 1,000 by tests/chaos embedded), `LEDGERLINE_SEED` repeats a run.
 
 use crate::process::{Service, ledgerline_with_input};
 use crate::sealed::{drain, read_archive, settings};

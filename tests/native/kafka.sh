@@ -5,7 +5,9 @@ kafka_port=${LEDGERLINE_STACK_KAFKA_PORT:-19092}
 kafka_word=-Dledgerline.stack=$kafka
 kafka_user=ledgerline
 # The ports in the order in which they follow on the first.
-kafka_listeners=(PLAINTEXT CONTROLLER SASL_PLAINTEXT SASL_SSL SSL)
+kafka_listeners=(PLAINTEXT CONTROLLER SASL_PLAINTEXT SASL_SSL SSL PROXIED)
+# PROXIED names the port behind the last as its address: a test's own proxy listens there, or nobody.
+kafka_proxy_port=$((kafka_port + ${#kafka_listeners[@]}))
 
 kafka_about() { printf 'first of %s ports' "${#kafka_listeners[@]}"; }
 kafka_pid() { pid_of kafka "$kafka_word"; }
@@ -75,6 +77,7 @@ kafka_configure() {
     for i in "${!kafka_listeners[@]}"; do
         text=${text//"@PORT_${kafka_listeners[i]}@"/"$((kafka_port + i))"}
     done
+    text=${text//@PORT_PROXY@/"$kafka_proxy_port"}
     text=${text//@DIR@/"$kafka"}
     text=${text//@USERNAME@/"$kafka_user"}
     text=${text//@PASSWORD@/"$(<"$kafka/password")"}
@@ -119,6 +122,8 @@ kafka_env() {
     export_line LEDGERLINE_TEST_KAFKA_SASL_PLAINTEXT "127.0.0.1:$((port + 2))"
     export_line LEDGERLINE_TEST_KAFKA_SASL_SSL "127.0.0.1:$((port + 3))"
     export_line LEDGERLINE_TEST_KAFKA_SSL "127.0.0.1:$((port + 4))"
+    export_line LEDGERLINE_TEST_KAFKA_PROXIED "127.0.0.1:$((port + 5))"
+    export_line LEDGERLINE_TEST_KAFKA_PROXY "127.0.0.1:$((port + ${#kafka_listeners[@]}))"
     export_line LEDGERLINE_TEST_KAFKA_USERNAME "$kafka_user"
     export_line LEDGERLINE_TEST_KAFKA_PASSWORD "$(<"$kafka/password")"
     export_line LEDGERLINE_TEST_KAFKA_CA "$kafka/tls/ca.pem"

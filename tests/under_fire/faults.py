@@ -1,0 +1,210 @@
+"""The faults, one thread each, at moments and on victims that the seed chooses. Each is counted by what was seen of it, not by what was tried."""
+
+import random
+import threading
+import time
+from collections import Counter
+
+KINDS = {
+    "kill": "instance killed (SIGKILL) while it held partitions",
+    "zombie": "instance frozen until others held all partitions, and thawed",
+    "late request": "zombie's produce request that reached the broker after others had its partitions",
+    "broker": "broker killed (SIGKILL), started again, and sealed from again",
+    "rebalance": "instance joined, was given partitions, and left in order",
+    "delay": "connections delayed, at least ten frames of them",
+    "cut": "connections in use cut",
+    "lost answer": "broker's answer to a produce request discarded",
+    "clock": "clock of a running instance set, and seen in what it logs",
+}
+CLOCK_AHEAD_S_MAX = 6 * 3600
+PATIENCE_S = 60
+
+
+class Pace:
+    """How long a fault waits before the next, in seconds from and to; how many are enough, 0 for no end."""
+
+    def __init__(self, waits, enough=0):
+        self.waits, self.enough = waits, enough
+
+
+LONG = {
+    "kill": Pace((4, 11)),
+    "zombie": Pace((15, 40)),
+    # Counted by the zombies, of which it is a part.
+    "late request": Pace((0, 0)),
+    "broker": Pace((180, 400)),
+    "rebalance": Pace((15, 40)),
+    "delay": Pace((20, 40)),
+    "cut": Pace((10, 30)),
+    "lost answer": Pace((5, 15)),
+    "clock": Pace((15, 45)),
+}
+SHORT = {
+    "kill": Pace((2, 5), 10),
+    "zombie": Pace((2, 4), 3),
+    "late request": Pace((0, 0)),
+    "broker": Pace((15, 25), 1),
+    "rebalance": Pace((2, 4), 3),
+    "delay": Pace((5, 10), 2),
+    "cut": Pace((4, 8), 3),
+    "lost answer": Pace((3, 6), 5),
+    "clock": Pace((4, 8), 3),
+}
+
+
+class Faults:
+    def __init__(self, fleet, proxy, broker, seed, paces, on_failure):
+        self.fleet, self.proxy, self.broker = fleet, proxy, broker
+        self.paces, self.on_failure = paces, on_failure
+        self.random = {kind: random.Random(f"{seed}/{kind}") for kind in KINDS}
+        self.hits, self.tries = Counter(dict.fromkeys(KINDS, 0)), Counter(dict.fromkeys(KINDS, 0))
+        self.ending = threading.Event()
+        work = {
+            "kill": self.kill,
+            "zombie": self.zombie,
+            "broker": self.kill_broker,
+            "rebalance": self.rebalance,
+            "delay": self.delay,
+            "cut": self.cut,
+            "lost answer": self.lose_answer,
+            "clock": self.set_clock,
+        }
+        self.threads = [threading.Thread(target=self.run, args=of, name=of[0], daemon=True) for of in work.items()]
+
+    def start(self):
+        for thread in self.threads:
+            thread.start()
+
+    def done(self):
+        return not any(thread.is_alive() for thread in self.threads)
+
+    def finish(self):
+        """Each ends what it has begun: nothing stays frozen, delayed or down."""
+        self.ending.set()
+        for thread in self.threads:
+            thread.join()
+
+    def run(self, kind, once):
+        pace, moments = self.paces[kind], self.random[kind]
+        try:
+            while not self.ending.wait(moments.uniform(*pace.waits)):
+                self.tries[kind] += 1
+                self.hits[kind] += bool(once(moments))
+                if self.is_enough(kind):
+                    return
+        except Exception as error:
+            self.on_failure(f"the fault {kind}: {error!r}")
+
+    def is_enough(self, kind):
+        enough = self.paces[kind].enough
+        # A late request is a part of a zombie: no other thread brings one about.
+        return enough > 0 and self.hits[kind] >= enough and (kind != "zombie" or self.hits["late request"] > 0)
+
+    def until(self, seen, patience_s=PATIENCE_S):
+        """Whether it was seen before patience, or the run, ended."""
+        end = time.monotonic() + patience_s
+        while not (was_seen := bool(seen())) and time.monotonic() < end and not self.ending.wait(0.1):
+            pass
+        return was_seen
+
+    def claimed(self, moments, fits):
+        """An instance that fits and that no other fault is at work on; None where none comes up. The caller gives it back."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            for instance in moments.sample(self.fleet.steady, len(self.fleet.steady)):
+                if instance.claim.acquire(blocking=False):
+                    if fits(instance):
+                        return instance
+                    instance.claim.release()
+            if self.ending.wait(0.1):
+                return None
+        return None
+
+    def kill(self, moments):
+        victim = self.claimed(moments, lambda one: one.held > 0)
+        if victim is None:
+            return False
+        try:
+            killed = victim.kill()
+            if killed:
+                self.ending.wait(moments.uniform(0, 1))
+                victim.start()
+            return killed
+        finally:
+            victim.claim.release()
+
+    def zombie(self, moments):
+        victim = self.claimed(moments, lambda one: one.held > 0)
+        if victim is None:
+            return False
+        late = self.proxy.counts["late_requests"]
+        try:
+            self.proxy.begin_withholding(victim.name)
+            withheld = self.proxy.counts["withheld_requests"]
+            # What it is about to write waits in the network, and arrives when others have gone on.
+            self.until(lambda: self.proxy.counts["withheld_requests"] > withheld, 3)
+            victim.read_metrics()
+            held = victim.held
+            victim.freeze()
+            # What it held is with others now: it is a zombie, and does not know.
+            taken = held > 0 and self.until(lambda: self.fleet.held(but=victim) >= 6)
+            self.ending.wait(moments.uniform(0, 2))
+            self.proxy.end_withholding(victim.name)
+            if taken:
+                self.tries["late request"] += 1
+                self.hits["late request"] += self.until(lambda: self.proxy.counts["late_requests"] > late, 1)
+            victim.thaw()
+            return taken and self.until(lambda: victim.get("/healthz") is not None) and victim.alive()
+        finally:
+            self.proxy.end_withholding(victim.name)
+            victim.thaw()
+            victim.claim.release()
+
+    def kill_broker(self, moments):
+        before = self.broker.kill()
+        self.ending.wait(moments.uniform(0, 3))
+        self.broker.up()
+        sealed = self.fleet.entries()
+        # Of instances that are killed meanwhile the count goes back: any that grows will do.
+        growing = self.until(lambda: self.fleet.entries() > sealed, 120)
+        return growing and self.broker.pid() != before
+
+    def rebalance(self, moments):
+        visitor = self.fleet.visitor
+        visitor.start()
+        try:
+            joined = self.until(lambda: visitor.held > 0)
+            self.ending.wait(moments.uniform(1, 6))
+        finally:
+            visitor.stop()
+        return joined and self.until(lambda: self.fleet.held() > 0)
+
+    def running(self, moments):
+        """One that is not dead or frozen just now; it may be a moment later."""
+        fits = [one for one in self.fleet.steady if one.alive() and not one.frozen and one.address]
+        return moments.choice(fits or self.fleet.steady)
+
+    def delay(self, moments):
+        client = self.running(moments).name
+        before = self.proxy.delay(client, moments.uniform(0.05, 0.8))
+        self.ending.wait(moments.uniform(3, 8))
+        return self.proxy.delay(client, 0) - before >= 10
+
+    def cut(self, moments):
+        client = self.running(moments).name
+        return self.until(lambda: self.proxy.cut(client) > 0, 5)
+
+    def lose_answer(self, moments):
+        victim = self.running(moments)
+        return self.proxy.lose_answer(victim.name, 10)
+
+    def set_clock(self, moments):
+        victim = self.running(moments)
+        if not self.until(lambda: victim.alive() and victim.skew_s is not None):
+            return False
+        process, before = victim.starts, victim.clock.ahead_s
+        ahead_s = moments.choice((-1, 1)) * moments.uniform(120, CLOCK_AHEAD_S_MAX)
+        victim.clock.set(ahead_s)
+        # A line of the same process at another time than before, and at the right one.
+        seen = self.until(lambda: victim.starts != process or abs(victim.skew_s - ahead_s) < 30, 30)
+        return seen and victim.starts == process and abs(before - ahead_s) > 60
