@@ -89,8 +89,14 @@ class Instance(Process):
             if not found:
                 return {}
             self.address = found.group(1)
-        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+        except OSError:
+            # It may be ending, and its log says why.
+            time.sleep(2)
+            self.check()
+            raise
         pairs = (line.rsplit(" ", 1) for line in lines if line and not line.startswith("#"))
         return {name: float(value) for name, value in pairs}
 

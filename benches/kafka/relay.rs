@@ -26,6 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
     let producer: ThreadedProducer<DefaultProducerContext> = broker::client(arguments)?
         .set("enable.idempotence", "true")
         .set("compression.type", "zstd")
+        .set("compression.level", "1")
         .set("linger.ms", arguments.text("linger-ms")?)
         .set("batch.size", arguments.text("batch-bytes")?)
         .set("queue.buffering.max.messages", "100000")

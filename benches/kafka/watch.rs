@@ -72,7 +72,14 @@ fn records(consumer: &BaseConsumer, topic: &str, partitions: i32) -> Result<i64,
     for partition in 0..partitions {
         places.add_partition_offset(topic, partition, Offset::End)?;
     }
-    let ends = consumer.offsets_for_times(places, PATIENCE)?;
+    let begun = Instant::now();
+    let ends = loop {
+        match consumer.offsets_for_times(places.clone(), PATIENCE) {
+            // A topic that was just made has no leaders for a moment.
+            Err(_) if begun.elapsed() < PATIENCE => std::thread::sleep(LOOK_INTERVAL),
+            asked => break asked?,
+        }
+    };
     let ends = ends.elements();
     Ok(ends
         .iter()
