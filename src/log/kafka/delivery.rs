@@ -99,7 +99,10 @@ impl Batch {
                 state.failed.get_or_insert((code, first));
             }
         }
-        self.advance(&state);
+        // Between the first and the last nothing is reached.
+        if state.answered == 1 || state.answered == state.sent {
+            self.advance(&state);
+        }
     }
 
     fn advance(&self, state: &State) {

@@ -33,6 +33,8 @@ const STREAM_BYTES: (usize, usize) = (1 << 20, 4 << 20);
 const QUEUE_KIB_MAX: &str = "4096";
 /// The largest answer to a fetch; above the largest record.
 const FETCH_BYTES_MAX: &str = "16777216";
+/// Of one partition in an answer, compressed: what librdkafka holds of a partition that is paused is thrown away, and fetched again.
+const FETCH_PARTITION_BYTES: &str = "262144";
 /// Long enough to cost nothing, short enough to learn soon of a partition's end.
 const FETCH_WAIT_MS: &str = "200";
 /// The thread looks this often even if nothing wakes it: a wake-up may be missed.
@@ -140,10 +142,12 @@ impl Fetcher {
             return Look::NotHere;
         }
         stream.read_at = Instant::now();
-        let was_full = stream.window.unread_bytes() > limit / 2;
+        let before = stream.window.unread_bytes();
         let records = stream.window.take(from, records_max, bytes_max);
         if !records.is_empty() {
-            if was_full && stream.window.unread_bytes() <= limit / 2 {
+            // Where the thread waits for it, paused or not, or for a reader that had nothing.
+            let crossed = |bytes: usize| before > bytes && stream.window.unread_bytes() <= bytes;
+            if crossed(limit) || crossed(limit / 2) || crossed(0) {
                 self.shared.wake();
             }
             return Look::Records(records);
@@ -253,6 +257,7 @@ fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>, LogError> {
         .set("fetch.error.backoff.ms", "200")
         .set("fetch.queue.backoff.ms", "20")
         .set("fetch.max.bytes", FETCH_BYTES_MAX)
+        .set("fetch.message.max.bytes", FETCH_PARTITION_BYTES)
         .set("message.max.bytes", FETCH_BYTES_MAX)
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", QUEUE_KIB_MAX);
@@ -274,6 +279,8 @@ struct Assigned {
 struct Fetched {
     turn: u64,
     paused: bool,
+    /// More is in memory than should be.
+    full: bool,
 }
 
 fn run(shared: &Arc<Shared>, mut consumer: BaseConsumer<Context>) {
@@ -282,10 +289,14 @@ fn run(shared: &Arc<Shared>, mut consumer: BaseConsumer<Context>) {
     let mut assigned = Assigned::default();
     while !shared.stop.load(Ordering::Acquire) {
         assigned.follow(shared, &consumer);
+        if assigned.wait_for_readers(shared, &consumer) {
+            std::thread::park_timeout(LOOK_INTERVAL);
+            continue;
+        }
         let taken = take(&consumer);
         let more = taken.len() >= TAKEN_AT_ONCE;
         if !taken.is_empty() {
-            assigned.store(shared, &consumer, taken);
+            assigned.store(shared, taken);
         }
         if !more {
             std::thread::park_timeout(LOOK_INTERVAL);
@@ -416,6 +427,7 @@ impl Assigned {
                 let fetched = Fetched {
                     turn: *turn,
                     paused: false,
+                    full: false,
                 };
                 self.by_partition.insert(*partition, fetched);
             }
@@ -426,9 +438,37 @@ impl Assigned {
         }
     }
 
-    /// Puts what was taken where readers find it, and pauses what they do not keep up with.
-    fn store(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>, taken: Vec<Taken>) {
-        let mut full = Vec::new();
+    /// Whether nothing is to be taken now: some partition is full, and the readers of all others have something to read too. Where one has
+    /// nothing, its records may be next, and what is full is paused instead. That costs: what librdkafka holds of it is fetched again.
+    fn wait_for_readers(&mut self, shared: &Shared, consumer: &BaseConsumer<Context>) -> bool {
+        if !self.by_partition.values().any(|fetched| fetched.full) {
+            return false;
+        }
+        let mut paused = Vec::new();
+        let mut is_full = false;
+        {
+            let streams = shared.streams();
+            let limit = stream_bytes_max(streams.len());
+            let has_waiting = streams.values().any(|stream| stream.window.unread_bytes() == 0);
+            for (partition, fetched) in self.by_partition.iter_mut().filter(|(_, fetched)| fetched.full) {
+                fetched.full = streams
+                    .get(partition)
+                    .is_some_and(|stream| stream.window.unread_bytes() > limit);
+                if fetched.full && has_waiting {
+                    (fetched.full, fetched.paused) = (false, true);
+                    paused.push(*partition);
+                }
+                is_full |= fetched.full;
+            }
+        }
+        if !paused.is_empty() {
+            heed(shared, "pausing", consumer.pause(&list(&shared.name, &paused)));
+        }
+        is_full
+    }
+
+    /// Puts what was taken where readers find it.
+    fn store(&mut self, shared: &Shared, taken: Vec<Taken>) {
         let (mut touched, mut filled): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
         {
             let mut streams = shared.streams();
@@ -474,16 +514,12 @@ impl Assigned {
                     && stream.window.unread_bytes() > limit
                     && !fetched.paused
                 {
-                    fetched.paused = true;
-                    full.push(*partition);
+                    fetched.full = true;
                 }
             }
         }
         shared.troubles.clear();
         shared.arrivals.ring(&filled);
-        if !full.is_empty() {
-            heed(shared, "pausing", consumer.pause(&list(&shared.name, &full)));
-        }
     }
 
     /// The stream that a message of this partition belongs to; none where it is of an earlier place.

@@ -1,0 +1,88 @@
+"""`bench/run`: measures in rounds, prints the rows with their aims, and puts them into docs/BENCH.md."""
+
+import argparse
+import os
+import tempfile
+import time
+from statistics import median
+
+import rounds
+import table
+from programs import ROOT, Bench, say
+
+PARTS = ("throughput", "latency", "memory", "owners")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bench/run")
+    parser.add_argument("--quick", action="store_true", help="one short round; writes nothing")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    arguments = parser.parse_args()
+    parts = arguments.only.split(",")
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    sizes = Sizes(arguments.quick)
+    begun, machine = time.monotonic(), table.machine()
+    say(f"building; {machine}")
+    with tempfile.TemporaryDirectory(prefix="ledgerline-bench-") as work:
+        bench = Bench(os.environ["LEDGERLINE_TEST_KAFKA"], work)
+        try:
+            seen = measure(bench, parts, sizes)
+        finally:
+            bench.delete()
+    text = table.text(seen, machine, sizes)
+    print(f"\n{text}\nmeasured in {time.monotonic() - begun:.0f} s")
+    if not arguments.quick and parts == list(PARTS):
+        table.write(ROOT / "docs/BENCH.md", text)
+
+
+class Sizes:
+    def __init__(self, quick):
+        self.rounds = 1 if quick else 3
+        self.warmup = 50_000 if quick else 100_000
+        self.events = 150_000 if quick else 400_000
+        self.latency_seconds = 5 if quick else 12
+        self.many_tenants = 20_000 if quick else rounds.MANY_TENANTS
+        # Windows are full where each partition has as many entries as it remembers.
+        self.many_events = 100_000 if quick else 700_000
+
+
+def measure(bench, parts, sizes):
+    seen = {"throughput": [], "latency": []}
+    # Latency needs the rates.
+    if "throughput" in parts or "latency" in parts:
+        with rounds.Input(bench, sizes.events) as source:
+            for n in range(sizes.rounds if "throughput" in parts else 1):
+                say(f"throughput, round {n + 1} of {sizes.rounds}")
+                seen["throughput"].append(rounds.throughput(bench, source, sizes.warmup))
+    if "latency" in parts:
+        rates = quarter_rates(seen["throughput"])
+        for n in range(sizes.rounds):
+            say(f"latency, round {n + 1} of {sizes.rounds}")
+            seen["latency"].append(rounds.latency(bench, sizes.warmup, rates, sizes.latency_seconds))
+    if "memory" in parts or "owners" in parts:
+        say(f"memory, with {sizes.many_tenants:,} tenants and {sizes.many_events:,} events")
+        with rounds.Input(bench, sizes.many_events, sizes.many_tenants) as source:
+            seen["memory"] = rounds.memory(bench, source)
+            if "owners" in parts:
+                say("restore, and takeover after kill -9")
+                seen["restore"] = [rounds.restore(bench, source) for _ in range(sizes.rounds)]
+                seen["takeover"] = rounds.takeover(source, sizes.rounds)
+    return seen
+
+
+def quarter_rates(throughput):
+    """A quarter of Ledgerline's top rate for all, but of its own for Kafka Streams, which could not take the other."""
+    top = {name: median(one[name]["events_per_second"] for one in throughput) for name in throughput[0]}
+    quarter = int(top["sealing"] / 4)
+    return {
+        "ceiling": quarter,
+        "sealing": quarter,
+        "whole job": int(top["whole job"] / 4),
+        "streams 100": min(quarter, int(top["streams 100"] / 4)),
+    }
+
+
+if __name__ == "__main__":
+    main()
