@@ -21,7 +21,7 @@ def machine():
 def text(seen, measured_on, sizes):
     lines = [f"{measured_on}. Medians of {sizes.rounds}.", ""]
     lines += ["| what | measured | aim | holds |", "|---|---|---|---|"]
-    lines += [f"| {' | '.join(row)} |" for row in rows(seen)]
+    lines += [f"| {' | '.join(row)} |" for row in rows(seen, sizes)]
     if seen["throughput"]:
         lines += ["", "| backlog | events/s | µs of CPU an event | events a CPU second | peak MiB |", "|---|---|---|---|---|"]
         lines += [f"| {' | '.join(row)} |" for row in throughput_rows(seen["throughput"])]
@@ -31,14 +31,15 @@ def text(seen, measured_on, sizes):
     return "\n".join(lines) + "\n"
 
 
-def rows(seen):
+def rows(seen, sizes):
     if seen["throughput"]:
         yield from ratio_rows(seen["throughput"])
     if seen["latency"]:
         yield from latency_ratio_rows(seen["latency"])
     if "memory" in seen:
         peak = seen["memory"]["peak_mib"]
-        yield row("peak memory, 100,000 tenants, full windows, all stages", f"{peak:.0f} MiB", "< 256 MiB", peak < 256)
+        what = f"peak memory, {sizes.many_tenants:,} tenants, {sizes.many_events:,} events, all stages"
+        yield row(what, f"{peak:.0f} MiB", "< 256 MiB", peak < 256)
     if "restore" in seen:
         beyond = median(one["beyond_seconds"] for one in seen["restore"])
         one = seen["restore"][0]

@@ -432,6 +432,8 @@ impl Assigned {
                 self.by_partition.insert(*partition, fetched);
             }
             heed(shared, "taking", consumer.incremental_assign(&places));
+            // A partition that was paused stays so when it is given back and taken again: nobody would resume it.
+            //MUT heed(shared, "resuming", consumer.resume(&places));
         }
         if !resumed.is_empty() {
             heed(shared, "resuming", consumer.resume(&list(name, resumed)));

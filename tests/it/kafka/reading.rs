@@ -58,6 +58,40 @@ async fn readers_at_many_places_at_once_each_read_everything_in_order() {
     }
 }
 
+/// Records that readers do not keep up with are fetched no longer until they do; and another place of the same partition is fetched all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_paused_is_fetched_from_another_place() {
+    const RECORDS: u64 = 1_000;
+    let ledger = Ledger::make(2).await;
+    let log = ledger.log();
+    for from in 0..RECORDS / 10 {
+        let record = |n: u64| NewRecord {
+            value: format!("{n:05} {}", "x".repeat(100_000)).into_bytes(),
+            ..NewRecord::default()
+        };
+        let records = (from * 10..from * 10 + 10).map(record).collect();
+        log.append(AUDIT_EVENTS, 0, records).await.unwrap();
+    }
+    for round in 0..8 {
+        // Somebody who has nothing to read keeps what is full from being waited for.
+        assert!(
+            log.read(AUDIT_EVENTS, 1, 0, 1, usize::MAX)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        // More places than there are fetchers, each with more behind it than a window holds: some are taken anew while they are paused.
+        for place in [0, 200, 400, 600, 800] {
+            for step in 0..5 {
+                let from = place + round + step;
+                let records = log.read(AUDIT_EVENTS, 0, from, 1, usize::MAX).await.unwrap();
+                let offsets: Vec<u64> = records.iter().map(|record| record.offset).collect();
+                assert_eq!(offsets, [from]);
+            }
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_goes_back_and_forth_and_never_gets_what_was_under_way_for_another_place() {
     const RECORDS: u64 = 3_000;
