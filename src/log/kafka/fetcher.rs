@@ -433,7 +433,7 @@ impl Assigned {
             }
             heed(shared, "taking", consumer.incremental_assign(&places));
             // A partition that was paused stays so when it is given back and taken again: nobody would resume it.
-            //MUT heed(shared, "resuming", consumer.resume(&places));
+            heed(shared, "resuming", consumer.resume(&places));
         }
         if !resumed.is_empty() {
             heed(shared, "resuming", consumer.resume(&list(name, resumed)));
