@@ -32,7 +32,7 @@ from proxy import Proxy
 NOTHING_NEW_S = 120
 PAUSE_SECONDS_MAX = 180
 FAILURES_MAX = 20
-TOPICS = ("audit.events", "audit.rerouted", "ledger.entries", "ledger.checkpoints", "ledger.heads")
+TOPICS = ("audit.events", "audit.rerouted", "ledger.entries", "ledger.checkpoints", "ledger.heads", "ledger.dead-letters")
 
 
 class Run:
