@@ -38,6 +38,8 @@ const PARTITIONS_DEFAULT: u32 = 4;
 /// How long the end waits for the log to be let go.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a process asks whether the log can be reached: one that holds no partition would not notice.
+const REACH_INTERVAL: Duration = Duration::from_secs(3);
 /// Somebody may change a topic's retention while the process runs.
 const RETENTION_INTERVAL: Duration = Duration::from_mins(10);
 
@@ -207,6 +209,8 @@ pub async fn run(
     let mut settled = assignments.settled();
     let work = Arc::new(Work::new(config, seams, Arc::clone(&status), ending));
     let _retention = AbortOnDrop(tokio::spawn(tell_retention(Arc::clone(&seams.log))));
+    let reach = watch_reach(seams.log.as_ref(), &status, config.retry_for);
+    tokio::pin!(reach);
     let mut partitions = JoinSet::new();
     // Held at some time and not worked to its end: where the input ends, they are waited for.
     let mut unfinished = BTreeSet::new();
@@ -236,6 +240,10 @@ pub async fn run(
                     outcome = outcome.and(Err(error.into()));
                 }
             },
+            error = &mut reach, if !work.is_aborted() => {
+                work.abort();
+                outcome = outcome.and(Err(error));
+            }
             Some(ended) = partitions.join_next() => {
                 match ended.unwrap_or_else(|error| Err(ended_unexpectedly(error))) {
                     Ok((partition, true)) => {
@@ -258,6 +266,29 @@ pub async fn run(
     // Others take over now, not after the session's timeout.
     drop(tokio::task::spawn_blocking(|| assignments.leave()).await);
     outcome
+}
+
+/// Asks the log again and again, and says so while it does not answer. Answers once that has gone on for `retry_for`.
+async fn watch_reach(log: &dyn Log, status: &Status, retry_for: Duration) -> StageError {
+    let mut failing_since: Option<tokio::time::Instant> = None;
+    loop {
+        tokio::time::sleep(REACH_INTERVAL).await;
+        match log.partitions(topic::AUDIT_EVENTS).await {
+            Ok(_) => {
+                failing_since = None;
+                status.cannot_reach(None);
+            }
+            Err(error @ LogError::Retry { .. }) => {
+                let since = *failing_since.get_or_insert_with(tokio::time::Instant::now);
+                let what = error.to_string();
+                if since.elapsed() > retry_for {
+                    return given_up(&what, Some(error.into()), retry_for);
+                }
+                status.cannot_reach(Some(what));
+            }
+            Err(error @ (LogError::Unknown { .. } | LogError::Fatal { .. })) => return error.into(),
+        }
+    }
 }
 
 /// How long the log keeps records: what the archiver's lag is compared with.

@@ -17,6 +17,11 @@ use tokio::sync::watch;
 /// How long the end waits for requests under way. The stages have ended by then.
 const LISTENER_END_MAX: Duration = Duration::from_secs(5);
 
+/// How long the end waits for questions under way whose answers nobody needs any more.
+const QUESTIONS_END_MAX: Duration = Duration::from_secs(1);
+/// How long the beginning waits for the log to tell the ledger's name, before anything listens.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
+
 /// Run the service: seal, sign and archive what arrives, until SIGTERM or SIGINT.
 ///
 /// Reads `audit.events` of the log, appends to `ledger.entries`, signs checkpoints, writes the archive. Killed at any
@@ -45,7 +50,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
-    runtime.block_on(serve(&config, metrics))
+    let outcome = runtime.block_on(serve(&config, metrics));
+    // A question to brokers that do not answer would keep the process for as long as its answer is waited for.
+    runtime.shutdown_timeout(QUESTIONS_END_MAX);
+    outcome
 }
 
 async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure> {
@@ -55,9 +63,12 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
         .await
         .map_err(|error| super::failure(&error))?;
     // Before anything listens, so that it is said once, and not by every partition.
-    service::check_log_name(config, seams.log.as_ref())
-        .await
-        .map_err(|error| super::failure(&error))?;
+    let named = tokio::time::timeout(NAME_PATIENCE, service::check_log_name(config, seams.log.as_ref()));
+    tokio::select! {
+        // Who cannot answer now is asked by each partition again.
+        named = named => named.unwrap_or(Ok(())).map_err(|error| super::failure(&error))?,
+        () = end.come() => return Ok(()),
+    }
     let listener = TcpListener::bind(config.listen).await.map_err(|error| {
         Failure::unreadable(format!(
             "--listen (or LEDGERLINE_LISTEN): cannot listen on {}: {error}",

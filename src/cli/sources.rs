@@ -45,9 +45,9 @@ enum Command {
 /// Declare the next incarnation of a source. `ledgerline run` may be running: it notices, and goes on from there
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  The topic was deleted and made again:      ledgerline sources adopt audit.events/3 --from start\n  Its newest records were lost, and producers\n  have not sent them again:                  \
-                  ledgerline sources adopt audit.events/3 --from end\n\nWhat --from end passes over is not sealed; what --from start reads again, and was sealed before, is sealed as duplicates \
-                  as far back as event ids are remembered."
+    after_help = "Examples:\n  The topic was deleted and made again:\n    ledgerline sources adopt audit.events/3 --from start\n  A broker lost its newest records, and then ended at offset 4711:\n    \
+                  ledgerline sources adopt audit.events/3 --from 4711\n\nWhat lies below --from is passed over, and not sealed; what is read again, and was sealed before, is sealed as duplicates as \
+                  far back as event ids are remembered. --dry-run says how much is passed over."
 )]
 struct Adopt {
     /// <topic>/<partition>
@@ -170,17 +170,22 @@ fn describe(adopted: &Adopted, json: bool) -> String {
         incarnation,
         from,
         sealed_to,
+        passed_over,
         index,
     } = adopted;
     if json {
-        let value = serde_json::json!({ "source": source, "incarnation": incarnation, "from": from, "sealed_to": sealed_to, "index": index });
+        let value = serde_json::json!({ "source": source, "incarnation": incarnation, "from": from, "sealed_to": sealed_to, "passed_over": passed_over, "dry_run": index.is_none(), "index": index });
         return format!("{value}\n");
     }
     let said = match index {
         Some(index) => format!("leaf {index} declares incarnation {incarnation} of {source}"),
         None => format!("nothing was declared (--dry-run): incarnation {incarnation} of {source} would be"),
     };
-    format!("{said}: it counts from offset {from}; the one before was sealed up to {sealed_to}\n")
+    let passed = match passed_over {
+        0 => String::new(),
+        offsets => format!("; {offsets} offsets that the topic holds lie below, and are passed over"),
+    };
+    format!("{said}: it counts from offset {from}{passed}; the one before was sealed up to {sealed_to}\n")
 }
 
 /// One source as it stands.

@@ -83,6 +83,15 @@ impl Apply {
     }
 
     async fn run(&self, config: &KafkaConfig) -> Result<Vec<Change>, Failure> {
+        if let Some(in_sync) = self
+            .min_insync_replicas
+            .filter(|in_sync| *in_sync > self.replication)
+        {
+            return Err(Failure::usage(format!(
+                "--min-insync-replicas {in_sync}: a record cannot be in more replicas than --replication {}",
+                self.replication
+            )));
+        }
         let unreadable = |error: LogError| Failure::unreadable(super::chain(&error));
         let cluster = Cluster::new(config.clone()).map_err(unreadable)?;
         let found = cluster.find().await.map_err(unreadable)?;
@@ -93,7 +102,11 @@ impl Apply {
             source_retention_days: self.source_retention_days,
             ledger_retention_days: self.ledger_retention_days,
         };
-        let changes = plan(&wanted(&options), &found.topics).map_err(Failure::invalid)?;
+        let refused = |what: String| match config.topic_prefix.as_str() {
+            "" => Failure::invalid(what),
+            prefix => Failure::invalid(format!("topic.prefix={prefix}: {what}")),
+        };
+        let changes = plan(&wanted(&options), &found.topics).map_err(refused)?;
         let creates = changes
             .iter()
             .any(|change| matches!(change.action, Action::Create { .. }));
@@ -105,6 +118,9 @@ impl Apply {
         }
         if !self.dry_run {
             cluster.apply(&changes).await.map_err(unreadable)?;
+            // Somebody else may have made them meanwhile, with another number.
+            let found = cluster.find().await.map_err(unreadable)?;
+            plan(&wanted(&options), &found.topics).map_err(refused)?;
         }
         Ok(changes)
     }

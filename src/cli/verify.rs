@@ -93,6 +93,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         text
     };
     super::print(text.as_bytes())?;
+    if completeness::is_any_other(&sources) {
+        return Err(Failure::unreadable(
+            "a source topic ends before what was consumed of it, so that it could not be compared: see that --log is the one that was sealed from",
+        ));
+    }
     if completeness::is_any_dropped(&sources) {
         return Err(Failure::invalid(
             "records of a source topic are not in the ledger: see DROPPED above",

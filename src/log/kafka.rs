@@ -45,6 +45,8 @@ pub const RECORD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 const KEY_BYTES_MAX: usize = 4_096;
 /// The longest `Committed::metadata`, in bytes: a broker's default.
 const METADATA_BYTES_MAX: usize = 4_096;
+/// A position of the members' group is a hint for lag tools: sealing does not wait for it longer than this.
+const COMMIT_PATIENCE: Duration = Duration::from_secs(1);
 /// The group whose positions are those of the members' own group, where the usual tools look for lag.
 const SEAL_GROUP: &str = "ledgerline-seal";
 const GROUP_PREFIX: &str = "ledgerline-";
@@ -296,7 +298,14 @@ impl Log for KafkaLog {
             return Ok(());
         }
         Err(LogError::Fatal {
-            what: format!("{}: {}", self.failure().cluster(), faults.join("; ")),
+            what: match self.config.topic_prefix.as_str() {
+                "" => format!("{}: {}", self.failure().cluster(), faults.join("; ")),
+                prefix => format!(
+                    "{}, topic.prefix={prefix}: {}",
+                    self.failure().cluster(),
+                    faults.join("; ")
+                ),
+            },
             source: None,
         })
     }
@@ -352,7 +361,7 @@ impl Log for KafkaLog {
         let doing = format!("committing a position of {name}/{partition}");
         let committed =
             tokio::task::spawn_blocking(move || group::commit(&member, &name, partition, &position));
-        match tokio::time::timeout(2 * ASK_PATIENCE, committed).await {
+        match tokio::time::timeout(COMMIT_PATIENCE, committed).await {
             Ok(Ok(Ok(()))) => Ok(()),
             Ok(Ok(Err(error))) => Err(self.failure().of(&doing, error)),
             Ok(Err(_)) => Err(self.failure().of(&doing, KafkaError::Canceled)),

@@ -26,6 +26,8 @@ struct Known {
     by_task: BTreeMap<(StageName, u32), (Doing, u64)>,
     /// What the process as a whole waits for, before it has any task.
     waits_for: Option<String>,
+    /// Why the log cannot be reached.
+    out_of_reach: Option<String>,
     /// Every key that a leaf was seen to declare, in that order.
     declared_keys: Vec<PublicKey>,
 }
@@ -46,6 +48,10 @@ impl Status {
 
     pub(super) fn wait_for(&self, what: Option<String>) {
         self.known().waits_for = what;
+    }
+
+    pub(super) fn cannot_reach(&self, why: Option<String>) {
+        self.known().out_of_reach = why;
     }
 
     pub(super) fn is_waiting(&self) -> bool {
@@ -81,7 +87,8 @@ impl Status {
             Some(format!("{} of partition {partition}: {reason}", stage.as_str()))
         };
         let tasks = known.by_task.iter().filter_map(describe);
-        known.waits_for.iter().cloned().chain(tasks).collect()
+        let whole = known.waits_for.iter().chain(&known.out_of_reach).cloned();
+        whole.chain(tasks).collect()
     }
 
     /// Sum over partitions of the index that a stage has reached.

@@ -45,9 +45,9 @@ impl Runner {
     }
 
     /// Why part of the input is not worked on.
-    fn stopped_sources(&self) -> Option<String> {
+    fn waits_for(&self) -> Option<String> {
         match self {
-            Self::Seal(sealer) => sealer.stopped_sources(),
+            Self::Seal(sealer) => sealer.waits_for(),
             Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) => None,
         }
     }
@@ -149,11 +149,7 @@ impl Task {
             match self.runner.step().await {
                 Ok(step) => {
                     (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
-                    self.report(
-                        self.runner
-                            .stopped_sources()
-                            .map_or(Doing::Working, Doing::Stopped),
-                    );
+                    self.report(self.runner.waits_for().map_or(Doing::Working, Doing::Stopped));
                     self.note_declared();
                     match step {
                         Step::Progress => {

@@ -10,6 +10,7 @@ import argparse
 import base64
 import hashlib
 import json
+import re
 import sys
 import time
 
@@ -157,7 +158,8 @@ def position(text):
 
 
 def own_group(text):
-    if text.startswith("ledgerline-"):
+    # Whatever stands before it is a topic.prefix.
+    if re.search(r"(^|[._-])ledgerline(-[a-z-]+)?$", text):
         raise argparse.ArgumentTypeError("ledgerline's own groups keep positions that others must not move")
     return text
 

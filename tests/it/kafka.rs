@@ -8,7 +8,6 @@ mod incarnations;
 mod prometheus;
 mod reading;
 mod stock_producer;
-mod under_fire;
 
 use crate::process::{LOG_NAME, Service};
 use crate::sealed::{Sealed, drain, read_archive};
@@ -21,10 +20,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// Held by every test that uses the broker; a test that kills it waits until it has it alone.
-static BROKER: RwLock<()> = RwLock::const_new(());
 
 /// What `tests/stack env` says of its Kafka.
 ///
@@ -34,11 +29,6 @@ pub fn stack(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!("{name} is not set: run `tests/stack up kafka`, then `eval \"$(tests/stack env)\"`, then the tests")
     })
-}
-
-/// The broker for one test alone.
-pub async fn broker_alone() -> RwLockWriteGuard<'static, ()> {
-    BROKER.write().await
 }
 
 /// A name that no other test, nor an earlier run, has.
@@ -54,34 +44,19 @@ fn unique() -> String {
 /// Topics of one ledger.
 pub struct Ledger {
     pub prefix: String,
-    _broker: Option<RwLockReadGuard<'static, ()>>,
 }
 
 impl Ledger {
     /// Makes topics of `partitions` each.
     pub async fn make(partitions: u32) -> Self {
-        let ledger = Self::none(Some(BROKER.read().await));
-        ledger.make_topics(partitions).await;
-        ledger
-    }
-
-    /// As [`Self::make`], by who has the broker alone.
-    pub async fn make_alone(partitions: u32, _broker: &RwLockWriteGuard<'static, ()>) -> Self {
-        let ledger = Self::none(None);
+        let ledger = Self::without_topics();
         ledger.make_topics(partitions).await;
         ledger
     }
 
     /// A name without topics.
-    pub async fn without_topics() -> Self {
-        Self::none(Some(BROKER.read().await))
-    }
-
-    fn none(broker: Option<RwLockReadGuard<'static, ()>>) -> Self {
-        Self {
-            prefix: unique(),
-            _broker: broker,
-        }
+    pub fn without_topics() -> Self {
+        Self { prefix: unique() }
     }
 
     async fn make_topics(&self, partitions: u32) {
@@ -93,10 +68,6 @@ impl Ledger {
         };
         let changes = plan(&wanted(&options), &BTreeMap::new()).unwrap();
         cluster.apply(&changes).await.unwrap();
-        // A broker makes a topic known a little after it has made it.
-        while !Cluster::is_complete(&cluster.find().await.unwrap(), &wanted(&options)) {
-            tokio::task::yield_now().await;
-        }
     }
 
     /// The URL, with more parameters, `&`-separated.

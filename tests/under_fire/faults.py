@@ -205,6 +205,10 @@ class Faults:
         process, before = victim.starts, victim.clock.ahead_s
         ahead_s = moments.choice((-1, 1)) * moments.uniform(120, CLOCK_AHEAD_S_MAX)
         victim.clock.set(ahead_s)
-        # A line of the same process at another time than before, and at the right one.
-        seen = self.until(lambda: victim.starts != process or abs(victim.skew_s - ahead_s) < 30, 30)
+        # A line of the same process at another time than before, and at the right one. A process that begins has no line yet.
+        def is_seen():
+            skew_s = victim.skew_s
+            return victim.starts != process or (skew_s is not None and abs(skew_s - ahead_s) < 30)
+
+        seen = self.until(is_seen, 30)
         return seen and victim.starts == process and abs(before - ahead_s) > 60

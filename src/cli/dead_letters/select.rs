@@ -12,8 +12,8 @@ use std::time::Duration;
 
 const RECORDS_READ_MAX: usize = 500;
 const BYTES_READ_MAX: usize = 4 << 20;
-/// So often a read that the log puts off is made, over about 12 seconds.
-const ATTEMPTS_MAX: u32 = 10;
+/// How long a read that the log puts off is made again.
+const PATIENCE: Duration = Duration::from_secs(12);
 const BACKOFF_FIRST: Duration = Duration::from_millis(25);
 const BACKOFF_MAX: Duration = Duration::from_secs(4);
 
@@ -179,15 +179,14 @@ impl<'l> Letters<'l> {
 
 /// Asks again while the log says that it cannot answer right now.
 pub(super) async fn patiently<T>(ask: impl AsyncFn() -> Result<T, LogError>) -> Result<T, Failure> {
-    let mut backoff = BACKOFF_FIRST;
-    for _ in 1..ATTEMPTS_MAX {
+    let (mut backoff, since) = (BACKOFF_FIRST, std::time::Instant::now());
+    loop {
         match ask().await {
-            Err(LogError::Retry { .. }) => tokio::time::sleep(backoff).await,
+            Err(LogError::Retry { .. }) if since.elapsed() < PATIENCE => tokio::time::sleep(backoff).await,
             answered => return answered.map_err(|error| crate::cli::failure(&error)),
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
-    ask().await.map_err(|error| crate::cli::failure(&error))
 }
 
 #[cfg(test)]

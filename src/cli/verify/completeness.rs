@@ -17,10 +17,14 @@ const RANGES_PRINTED: usize = 20;
 pub struct Reread {
     /// No record: markers of transactions, or records of one that was aborted.
     pub markers: u64,
-    /// No longer held by the topic: cannot be told.
-    pub deleted: u64,
+    /// Not held by the topic: deleted, or of a topic that was made anew. Cannot be told.
+    pub not_held: u64,
     /// A record that the ledger does not have. None may be here.
     pub dropped: Vec<u64>,
+    /// Offsets that the topic holds below where the incarnation begins: sealed by the one before, or passed over by its declaration.
+    pub below: u64,
+    /// Where the topic ends, if that is before what was consumed of it: it is another topic, or was made anew, and nothing can be told by it.
+    pub ends_before: Option<u64>,
     /// Behind the last consumed offset: not sealed yet, or not archived.
     pub waiting: u64,
 }
@@ -79,12 +83,20 @@ async fn reread_source(
     let next = consumed.offsets.map_or(consumed.from, |(_, last)| last + 1);
     let mut found = Reread {
         waiting: end.saturating_sub(next.max(start)),
+        below: consumed.from.min(end).saturating_sub(start),
+        ends_before: (end < next).then_some(end),
         ..Reread::default()
     };
+    if found.ends_before.is_some() {
+        found.not_held = consumed.offsets_in_gaps;
+        return Ok(found);
+    }
     let mut window = Window::default();
     for gap in &consumed.gaps {
-        let held = gap.start.max(start).min(gap.end)..gap.end;
-        found.deleted += held.start - gap.start;
+        // What the topic no longer holds, or not yet again: of that nothing can be told.
+        let from = gap.start.max(start).min(gap.end);
+        let held = from..gap.end.min(end).max(from);
+        found.not_held += (held.start - gap.start) + (gap.end - held.end);
         let before = found.dropped.len();
         window
             .records_in(log, topic, partition, &held, &mut found.dropped)
@@ -139,6 +151,17 @@ impl Window {
         self.covers = from..end.max(from + 1);
         Ok(())
     }
+}
+
+/// Whether a topic is another one than what was sealed.
+pub fn is_any_other(reports: &[SourceReport<'_>]) -> bool {
+    let other = |report: &SourceReport<'_>| {
+        report
+            .reread
+            .as_ref()
+            .is_some_and(|found| found.ends_before.is_some())
+    };
+    reports.iter().any(other)
 }
 
 /// Whether any record was dropped.
@@ -204,13 +227,25 @@ fn describe_gaps(consumed: &Consumed) -> Option<String> {
 fn describe_reread(found: &Reread) -> Vec<String> {
     let Reread {
         markers,
-        deleted,
+        not_held,
         dropped,
         waiting,
+        below,
+        ends_before,
     } = found;
+    if let Some(end) = ends_before {
+        return vec![format!(
+            "    NOT COMPARED: the topic ends at offset {end}, before what was consumed: it is of another ledger, was made anew, or lost records"
+        )];
+    }
     let mut lines = vec![format!(
-        "    the topic was read again: {markers} of these are no records (markers, aborted), {deleted} are no longer held; {waiting} offsets wait behind"
+        "    the topic was read again: {markers} of these are no records (markers, aborted), {not_held} are not held any more; {waiting} offsets wait behind"
     )];
+    if *below > 0 {
+        lines.push(format!(
+            "    {below} offsets that the topic holds lie below where the incarnation begins: sealed by the one before, or passed over by its declaration"
+        ));
+    }
     if !dropped.is_empty() {
         let named: Vec<String> = dropped.iter().take(RANGES_PRINTED).map(u64::to_string).collect();
         lines.push(format!(
@@ -238,9 +273,11 @@ pub fn to_json(reports: &[SourceReport<'_>]) -> Value {
             "incarnations": report.incarnations.iter().map(incarnation_json).collect::<Vec<_>>(),
             "reread": report.reread.as_ref().map(|found| json!({
                 "markers": found.markers,
-                "deleted": found.deleted,
+                "not_held": found.not_held,
                 "dropped": found.dropped,
                 "waiting": found.waiting,
+                "below": found.below,
+                "ends_before": found.ends_before,
             })),
         })
     };

@@ -39,6 +39,8 @@ const FETCH_PARTITION_BYTES: &str = "262144";
 const FETCH_WAIT_MS: &str = "200";
 /// The thread looks this often even if nothing wakes it: a wake-up may be missed.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long what could not be read is left alone.
+const UNREADABLE_PAUSE: Duration = Duration::from_millis(500);
 /// So many messages are taken from librdkafka before readers are told.
 const TAKEN_AT_ONCE: usize = 512;
 /// The queue may be empty, or the last event was none of ours: asked again so often.
@@ -310,6 +312,8 @@ enum Taken {
     End(u32),
     /// Some partition lost its place; it is not said which.
     PlaceLost,
+    /// Some partition gave what cannot be read: a damaged batch, or nothing for want of a right. It is not said which.
+    Unreadable(KafkaError),
 }
 
 /// Takes what is there, without waiting.
@@ -322,14 +326,27 @@ fn take(consumer: &BaseConsumer<Context>) -> Vec<Taken> {
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 taken.extend(u32::try_from(partition).ok().map(Taken::End));
             }
-            Some(Err(error)) => {
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
-                    taken.push(Taken::PlaceLost);
-                }
-            }
+            Some(Err(error)) => taken.extend(trouble(error)),
         }
     }
     taken
+}
+
+/// What an error means for what follows. librdkafka goes on behind a batch that it could not read: that must not be taken for the next.
+fn trouble(error: KafkaError) -> Option<Taken> {
+    match error.rdkafka_error_code()? {
+        RDKafkaErrorCode::AutoOffsetReset => Some(Taken::PlaceLost),
+        RDKafkaErrorCode::BadMessage
+        | RDKafkaErrorCode::BadCompression
+        | RDKafkaErrorCode::InvalidMessage
+        | RDKafkaErrorCode::InvalidMessageSize
+        | RDKafkaErrorCode::MessageSizeTooLarge
+        | RDKafkaErrorCode::NotImplemented
+        | RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::KafkaStorageError => Some(Taken::Unreadable(error)),
+        // Of brokers and connections: they are tried again, and told by the clients' error callback.
+        _ => None,
+    }
 }
 
 fn record(message: &BorrowedMessage<'_>) -> Option<Taken> {
@@ -472,6 +489,7 @@ impl Assigned {
     /// Puts what was taken where readers find it.
     fn store(&mut self, shared: &Shared, taken: Vec<Taken>) {
         let (mut touched, mut filled): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
+        let mut unreadable = false;
         {
             let mut streams = shared.streams();
             for one in taken {
@@ -493,6 +511,13 @@ impl Assigned {
                             stream.passed_to = stream.passed_to.max(to);
                         }
                         touched.push(partition);
+                    }
+                    Taken::Unreadable(error) => {
+                        let doing = format!("reading {}: {error}", shared.name);
+                        shared.troubles.note(&error, &doing);
+                        unreadable = true;
+                        // What comes behind it is dropped, and each partition is fetched again from where its reader is.
+                        streams.values_mut().for_each(|stream| stream.turn += 1);
                     }
                     Taken::PlaceLost => {
                         for (partition, stream) in streams.iter_mut() {
@@ -520,7 +545,12 @@ impl Assigned {
                 }
             }
         }
-        shared.troubles.clear();
+        if unreadable {
+            // Fetched again at once, it would be the same.
+            std::thread::sleep(UNREADABLE_PAUSE);
+        } else {
+            shared.troubles.clear();
+        }
         shared.arrivals.ring(&filled);
     }
 

@@ -18,7 +18,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::statistics::Statistics;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Semaphore;
@@ -26,6 +26,9 @@ use tokio::time::{Instant, timeout_at};
 
 /// Bytes of appends under way at once, over all partitions, in KiB; an append that is larger waits for all of it.
 const ROOM_KIB: u32 = 64 << 10;
+/// A broker forgets a producer that writes nothing for a day (`producer.id.expiration.ms`), and then takes any sequence number of it: long before, its
+/// first record goes alone again.
+const KNOWN_FOR: std::time::Duration = std::time::Duration::from_mins(10);
 /// What librdkafka may hold, well above: it never refuses a record for want of room.
 const QUEUE_KIB_MAX: &str = "1048576";
 /// The largest request: one record of the largest size, or many small ones.
@@ -56,8 +59,8 @@ struct Place {
 struct Instance {
     id: u64,
     producer: ThreadedProducer<Context>,
-    /// Partitions whose broker knows this producer.
-    known: Mutex<HashSet<PlaceKey>>,
+    /// Partitions whose broker knows this producer, and when it was last written to.
+    known: Mutex<HashMap<PlaceKey, Instant>>,
 }
 
 struct Context {
@@ -259,16 +262,17 @@ impl Drop for Sending<'_> {
 }
 
 impl Instance {
-    fn known(&self) -> MutexGuard<'_, HashSet<PlaceKey>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<PlaceKey, Instant>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn knows(&self, topic: &str, partition: u32) -> bool {
-        self.known().contains(&(topic.to_owned(), partition))
+        let known = self.known().get(&(topic.to_owned(), partition)).copied();
+        known.is_some_and(|at| at.elapsed() < KNOWN_FOR)
     }
 
     fn is_known(&self, topic: &str, partition: u32) {
-        self.known().insert((topic.to_owned(), partition));
+        self.known().insert((topic.to_owned(), partition), Instant::now());
     }
 
     /// Hands records over, up to the first that is not taken. Does not wait.

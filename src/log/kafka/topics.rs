@@ -221,6 +221,14 @@ fn change(wanted: &WantedTopic, found: Option<&FoundTopic>) -> Result<Change, St
             wanted.topic, found.partitions, wanted.partitions, found.partitions
         ));
     }
+    if let Some(Wanted::Exactly(given)) = wanted.settings.get("min.insync.replicas")
+        && given.parse::<u32>().is_ok_and(|given| given > found.replication)
+    {
+        return Err(format!(
+            "{} has {} replicas, and --min-insync-replicas {given} could never be met: nothing would be taken any more",
+            wanted.topic, found.replication
+        ));
+    }
     let mut notes = Vec::new();
     if found.replication < wanted.replication {
         notes.push(format!(
@@ -232,6 +240,7 @@ fn change(wanted: &WantedTopic, found: Option<&FoundTopic>) -> Result<Change, St
         notes.push("its settings cannot be read: grant describe-configs (ACL)".to_owned());
     }
     let settings: Vec<_> = unmet(wanted, found)
+        .filter(|(name, is, becomes)| !is_beyond_replicas(name, is.as_deref(), becomes, found.replication))
         .map(|(name, is, becomes)| (name, is, becomes.value()))
         .collect();
     let action = if settings.is_empty() {
@@ -245,6 +254,16 @@ fn change(wanted: &WantedTopic, found: Option<&FoundTopic>) -> Result<Change, St
         settings,
         notes,
     })
+}
+
+/// A default for more replicas than the topic has: one broker that is down would stop all appends, or none would ever be taken.
+fn is_beyond_replicas(name: &str, is: Option<&str>, becomes: &Wanted, replication: u32) -> bool {
+    let Wanted::AtLeast(least) = becomes else {
+        return false;
+    };
+    let most = u64::from(replication.saturating_sub(1).max(1));
+    let has = is.and_then(|is| is.parse::<u64>().ok()).unwrap_or(0);
+    name == "min.insync.replicas" && *least > most && has >= most
 }
 
 /// Settings that are not as wanted, each with what it is.
@@ -280,7 +299,7 @@ pub fn faults(found: &BTreeMap<&'static str, FoundTopic>) -> Vec<String> {
     for (topic, found) in found {
         if found.partitions != entries {
             faults.push(format!(
-                "{topic} has {} partitions, ledger.entries has {entries}: all topics of a ledger have the same number",
+                "{topic} has {} partitions, ledger.entries has {entries}: all topics of a ledger have the same number; make the topic anew with {entries}, before anything is sealed of it",
                 found.partitions
             ));
         }
@@ -404,6 +423,40 @@ mod tests {
             entries.settings,
             [("retention.ms", Some("-1".to_owned()), (90 * DAY_MS).to_string())]
         );
+    }
+
+    #[test]
+    fn a_default_asks_for_no_more_replicas_in_sync_than_a_topic_can_lose_one_of() {
+        let made = |replication| {
+            as_wanted(&TopicOptions {
+                replication,
+                ..TopicOptions::default()
+            })
+        };
+        for replication in [1, 2] {
+            let again = plan(&wanted(&TopicOptions::default()), &made(replication)).unwrap();
+            assert!(
+                again.iter().all(|change| change.action == Action::Keep),
+                "{again:?}"
+            );
+        }
+        // Made by hand with 3 replicas, it is raised all the same.
+        let mut by_hand = made(3);
+        set(&mut by_hand, topic::AUDIT_EVENTS, "min.insync.replicas", "1");
+        let raised = plan(&wanted(&TopicOptions::default()), &by_hand).unwrap();
+        assert_eq!(
+            raised
+                .iter()
+                .filter(|change| change.action == Action::Alter)
+                .count(),
+            1
+        );
+        let given = TopicOptions {
+            min_insync_replicas: Some(2),
+            ..TopicOptions::default()
+        };
+        let refused = plan(&wanted(&given), &made(1)).unwrap_err();
+        assert!(refused.contains("--min-insync-replicas 2"), "{refused}");
     }
 
     #[test]

@@ -20,7 +20,7 @@ const TRIES: u32 = 10;
 pub enum From {
     /// With the first record that the topic holds: where it was made anew.
     Start,
-    /// Behind the last one: where it was cut short, and what is left of it was sealed before.
+    /// Behind the last one that the topic holds now: all that it holds is passed over.
     End,
     Offset(u64),
 }
@@ -46,6 +46,8 @@ pub struct Adopted {
     pub from: u64,
     /// Up to where the incarnation before was sealed.
     pub sealed_to: u64,
+    /// How many offsets that the topic holds lie below `from`.
+    pub passed_over: u64,
     /// The leaf that says so; `None` in a dry run.
     pub index: Option<u64>,
 }
@@ -60,7 +62,7 @@ pub enum Refused {
     )]
     NeverSealed { source_partition: String },
     #[error(
-        "{source_partition} is whole: it ends at offset {end} and was sealed up to {sealed_to}. If its topic was made anew all the same and has grown since, \
+        "nothing seems wrong with {source_partition}: it was sealed up to {sealed_to} and ends at offset {end}. If its topic was made anew all the same and has grown since, \
          give --force"
     )]
     IsWhole {
@@ -172,6 +174,7 @@ async fn plan(
         incarnation: incarnation + 1,
         from,
         sealed_to,
+        passed_over: from.saturating_sub(start),
         index: None,
     })
 }

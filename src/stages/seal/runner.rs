@@ -3,7 +3,7 @@
 use super::correlation::correlation_id;
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
-use super::sources::{Source, Sources};
+use super::sources::{Source, Sources, too_large as too_large_to_seal};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::keyring::KeyRing;
@@ -24,6 +24,8 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often the positions are committed for lag tools. Nothing is resumed from them.
 const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
 const GROUP: &str = "ledgerline-seal";
+/// Headers of a producer that are forwarded with its record. Nothing that is sealed is in them.
+const FORWARDED_HEADER_BYTES_MAX: usize = 16 << 10;
 /// Header of a forwarded record: the position that it was forwarded from.
 const VIA: &str = "ledgerline-via";
 
@@ -40,6 +42,10 @@ pub struct Sealer {
     config: SealConfig,
     session: Option<OpenSession>,
     committed_at: UnixMicros,
+    /// The next index as it was known before the step under way: while a session is opened again, that still holds.
+    reached: u64,
+    /// For partition 0 to begin the ledger.
+    waits: bool,
 }
 
 /// Records of one source, each with what it is.
@@ -70,12 +76,17 @@ impl Sealer {
             config,
             session: None,
             committed_at: 0,
+            reached: 0,
+            waits: false,
         }
     }
 
-    /// Why sources of this partition are not sealed, though the partition is.
+    /// Why nothing is sealed of this partition, or not of all its sources, though nothing is wrong with the partition.
     #[must_use]
-    pub fn stopped_sources(&self) -> Option<String> {
+    pub fn waits_for(&self) -> Option<String> {
+        if self.waits {
+            return Some("waits for partition 0 to begin the ledger".to_owned());
+        }
         let reasons: Vec<&str> = self.sources.stopped().collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
@@ -85,7 +96,7 @@ impl Sealer {
     pub fn next_index(&self) -> u64 {
         self.session
             .as_ref()
-            .map_or(0, |session| session.machine.state().order.next_index)
+            .map_or(self.reached, |session| session.machine.state().order.next_index)
     }
 
     /// The keys that the partition's leaves declare, as far as this sealer knows.
@@ -101,6 +112,7 @@ impl Sealer {
     /// An error while reading leaves the session as it was. Any error from the first append on ends it: what became of its records is
     /// found out from the log by the next one.
     pub async fn step(&mut self) -> Result<Step, StageError> {
+        self.reached = self.next_index();
         let Some(mut session) = self.session.take() else {
             return self.open().await;
         };
@@ -174,7 +186,8 @@ impl Sealer {
 
     /// Fences and restores; then says what has to be said before the first input: genesis, keys.
     async fn open(&mut self) -> Result<Step, StageError> {
-        if !self.may_begin().await? {
+        self.waits = !self.may_begin().await?;
+        if self.waits {
             return Ok(Step::Idle);
         }
         let id = (self.random)()?;
@@ -205,7 +218,10 @@ impl Sealer {
     async fn may_begin(&self) -> Result<bool, StageError> {
         let partition = self.partition.partition;
         let empty = self.log.end(topic::LEDGER_ENTRIES, partition).await? == 0;
-        Ok(partition == 0 || !empty || beginning(self.log.as_ref(), 0).await?.is_some())
+        // Empty, and signed before: it was lost. The session that is opened now finds that, and stops.
+        let signed = self.partition.archived.is_some()
+            || self.log.end(topic::LEDGER_CHECKPOINTS, partition).await? > 0;
+        Ok(partition == 0 || !empty || signed || beginning(self.log.as_ref(), 0).await?.is_some())
     }
 
     /// Genesis, where the partition has none. `false` where it has to wait for that of partition 0, whose ledger id all share.
@@ -323,19 +339,11 @@ impl Sealer {
         let partition = self.partition.partition;
         self.sources.look(self.log.as_ref(), machine.state(), now).await?;
         let mut batches = Vec::new();
-        for (at, source) in self.sources.each.iter().enumerate() {
-            if source.is_stopped() {
+        for at in 0..self.sources.each.len() {
+            let records = self.read_source(at, machine).await?;
+            let Some(source) = self.sources.each.get(at).filter(|_| !records.is_empty()) else {
                 continue;
-            }
-            let from = machine.next_offset(&source.name);
-            let records = self
-                .log
-                .read(source.topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
-                .await?;
-            source.tell_lag(partition, records.last().map(|record| record.offset), from);
-            if records.is_empty() {
-                continue;
-            }
+            };
             let judged = records
                 .iter()
                 .map(|record| machine.judge(&input(source, partition, record)))
@@ -349,6 +357,41 @@ impl Sealer {
             batches.push(batch);
         }
         Ok(batches)
+    }
+
+    /// The next records of one source, up to one that cannot be sealed at all, which stops it.
+    async fn read_source(&mut self, at: usize, machine: &SealMachine) -> Result<Vec<Record>, StageError> {
+        let partition = self.partition.partition;
+        let Some(source) = self
+            .sources
+            .each
+            .get_mut(at)
+            .filter(|source| !source.is_stopped())
+        else {
+            return Ok(Vec::new());
+        };
+        let from = machine.next_offset(&source.name);
+        let mut records = self
+            .log
+            .read(source.topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
+            .await?;
+        source.tell_lag(partition, records.last().map(|record| record.offset), from);
+        // A gap may be markers of transactions, or records that retention took a moment ago.
+        if from > 0 && records.first().is_some_and(|first| first.offset > from) {
+            let start = self.log.start(source.topic, partition).await?;
+            source.tell_deleted(partition, from, start);
+        }
+        let bytes_max = self.log.record_bytes_max();
+        let too_large = records.iter().position(|record| record.value.len() > bytes_max);
+        if let Some(large) = too_large {
+            if let Some(record) = records.get(large).filter(|_| large == 0) {
+                let what = too_large_to_seal(&source.name, record.offset, record.value.len(), bytes_max);
+                source.stop(partition, what);
+            }
+            // What lies before it is sealed first.
+            records.truncate(large);
+        }
+        Ok(records)
     }
 
     fn seal_batch(
@@ -382,8 +425,7 @@ impl Sealer {
         for (record, judgement) in batch.records.iter().zip(&batch.judged) {
             if let Judgement::Misrouted { partition, tenant } = judgement {
                 let via = names::forwarded_from(&source.name, incarnation, record.offset);
-                let mut headers = record.headers.clone();
-                headers.retain(|(name, _)| name != VIA);
+                let mut headers = producer_headers(record);
                 headers.push((VIA.to_owned(), via.into_bytes()));
                 by_target.entry(*partition).or_default().push(NewRecord {
                     key: tenant.clone().into_bytes(),
@@ -458,6 +500,20 @@ fn input<'a>(source: &'a Source, partition: u32, record: &'a Record) -> Input<'a
             None
         },
     }
+}
+
+/// What a producer put beside a record, to go with it where it is forwarded; nothing where it is so much that the record might not fit any more.
+fn producer_headers(record: &Record) -> Vec<(String, Vec<u8>)> {
+    let bytes: usize = record
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
+    if bytes > FORWARDED_HEADER_BYTES_MAX {
+        return Vec::new();
+    }
+    let others = record.headers.iter().filter(|(name, _)| name != VIA);
+    others.cloned().collect()
 }
 
 fn header<'a>(record: &'a Record, name: &str) -> Option<&'a str> {

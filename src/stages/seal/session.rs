@@ -94,6 +94,10 @@ impl OpenSession {
     /// Reads what others may have written since, without having written: an owner that has nothing to append must notice too.
     pub async fn read_back(&mut self, log: &dyn Log) -> Result<Owner, StageError> {
         let end = log.end(topic::LEDGER_ENTRIES, self.partition).await?;
+        if end < self.reader.position().offset {
+            // Records that were read are gone: a topic that was made anew, a restored disk. The next session finds out which.
+            return Ok(Owner::Lost);
+        }
         self.read_gap(log, end).await
     }
 

@@ -27,6 +27,8 @@ pub(super) struct Source {
     end: u64,
     /// Why it is not read.
     stopped: Option<String>,
+    /// What was last said of that, so that it is said once.
+    told: Option<String>,
     /// Up to where its loss was told.
     lost_to: u64,
     /// What was last committed of it for lag tools.
@@ -61,6 +63,7 @@ impl Sources {
             name: format!("{topic}/{partition}"),
             end: 0,
             stopped: None,
+            told: None,
             lost_to: 0,
             committed: None,
         });
@@ -118,37 +121,52 @@ impl Source {
     }
 
     fn heed(&mut self, bounds: Bounds, start: u64, next: u64, partition: u32) {
-        let was_stopped = self.stopped.take().is_some();
+        self.stopped = None;
         match bounds {
             Bounds::Whole => {}
             Bounds::EndsBefore => {
-                let what = ends_before(&self.name, self.end, next);
-                if !was_stopped {
-                    tracing::error!(
-                        partition,
-                        topic = self.topic,
-                        what,
-                        "a source is stopped: a person must look"
-                    );
-                }
-                self.stopped = Some(what);
+                // All that it holds waits for the declaration.
+                self.tell_lag(partition, self.end.checked_sub(1), start);
+                self.stop(partition, ends_before(&self.name, self.end, next));
             }
-            Bounds::Deleted(_) if start <= self.lost_to => {}
-            Bounds::Deleted(offsets) => {
-                self.lost_to = start;
-                tracing::error!(
-                    partition,
-                    topic = self.topic,
-                    next_offset = next,
-                    start,
-                    "offsets of a source were deleted before they were sealed: its retention is shorter than sealing was behind"
-                );
-                metrics::counter!("ledgerline_source_deleted_offsets_total", "topic" => self.topic, "partition" => partition.to_string())
-                    .increment(offsets);
-            }
+            Bounds::Deleted(_) => self.tell_deleted(partition, next, start),
         }
         metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic, "partition" => partition.to_string())
             .set(if self.is_stopped() { 1.0 } else { 0.0 });
+    }
+
+    /// Reads no more of it until the next look, which finds whether that still holds.
+    pub fn stop(&mut self, partition: u32, what: String) {
+        if self.told.as_ref() != Some(&what) {
+            tracing::error!(
+                partition,
+                topic = self.topic,
+                what,
+                "a source is stopped: a person must look"
+            );
+            self.told = Some(what.clone());
+        }
+        self.stopped = Some(what);
+        metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic, "partition" => partition.to_string())
+            .set(1.0);
+    }
+
+    /// Offsets from `next` to `start` are gone, and were not sealed.
+    pub fn tell_deleted(&mut self, partition: u32, next: u64, start: u64) {
+        let from = next.max(self.lost_to);
+        if start <= from {
+            return;
+        }
+        self.lost_to = start;
+        tracing::error!(
+            partition,
+            topic = self.topic,
+            next_offset = next,
+            start,
+            "offsets of a source were deleted before they were sealed: its retention is shorter than sealing was behind"
+        );
+        metrics::counter!("ledgerline_source_deleted_offsets_total", "topic" => self.topic, "partition" => partition.to_string())
+            .increment(start - from);
     }
 
     /// Says how much waits, once records up to `last` were read and those below `next` are sealed. Where a read gave nothing, nothing waits: what lies
@@ -158,6 +176,16 @@ impl Source {
         metrics::gauge!("ledgerline_source_lag_records", "topic" => self.topic, "partition" => partition.to_string())
             .set(end.saturating_sub(next) as f64);
     }
+}
+
+/// What is said of a record that no record of the ledger can hold.
+#[must_use]
+pub fn too_large(source: &str, offset: u64, bytes: usize, bytes_max: usize) -> String {
+    format!(
+        "the record at offset {offset} of {source} has {bytes} bytes, more than the {bytes_max} that can be sealed, even as rejected. Nothing more of this source is \
+         sealed until `ledgerline sources adopt {source} --from {} --force` has passed it over; and see who may send such records",
+        offset + 1
+    )
 }
 
 /// What is said of a source that ends before what was sealed of it.

@@ -32,7 +32,7 @@ fn run_fails(arguments: &[String]) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_are_made_once_checked_and_refused_with_another_number_of_partitions() {
-    let ledger = Ledger::without_topics().await;
+    let ledger = Ledger::without_topics();
     let dry = topics_apply(&ledger, &["--partitions=2", "--dry-run"]);
     assert!(
         stdout(&dry).contains("6 of 6 topics would be made or changed"),
@@ -76,7 +76,7 @@ async fn topics_are_made_once_checked_and_refused_with_another_number_of_partiti
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_topic_and_another_number_of_partitions_end_a_run_with_what_to_do() {
-    let ledger = Ledger::without_topics().await;
+    let ledger = Ledger::without_topics();
     let running = Running::new(&ledger);
     let said = run_fails(&running.arguments(""));
     assert!(

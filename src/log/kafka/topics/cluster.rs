@@ -1,6 +1,6 @@
 //! The topics of a cluster: as they are, and changed as planned.
 
-use super::{Action, Change, FoundTopic, WantedTopic};
+use super::{Action, Change, FoundTopic};
 use crate::log::kafka::clerk::Clerk;
 use crate::log::kafka::client::{self, Troubles};
 use crate::log::kafka::failure::Failure;
@@ -19,6 +19,7 @@ use std::time::Duration;
 
 /// How long a broker may take over a change.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// An administrator's connection.
 pub struct Cluster {
@@ -76,11 +77,22 @@ impl Cluster {
         Ok(found)
     }
 
-    /// How long a topic keeps records; `None` for ever, or where this user may not ask.
+    /// How long a topic keeps records; `None` for ever.
+    ///
+    /// # Errors
+    /// Also where this user may not ask: that is no answer.
     pub async fn retention(&self, topic: &str) -> Result<Option<Duration>, LogError> {
-        let settings = self.settings(topic).await?;
-        let retention =
-            settings.and_then(|resource| resource.get("retention.ms")?.value.as_ref()?.parse().ok());
+        let Some(settings) = self.settings(topic).await? else {
+            let name = self.config.topic(topic);
+            return Err(LogError::Retry {
+                what: format!("how long {name} is kept is not known: grant describe-configs (ACL)"),
+                source: None,
+            });
+        };
+        let value = settings
+            .get("retention.ms")
+            .and_then(|entry| entry.value.as_ref());
+        let retention = value.and_then(|value| value.parse().ok());
         Ok(retention.map(Duration::from_millis))
     }
 
@@ -103,7 +115,7 @@ impl Cluster {
         }
     }
 
-    /// Does what is planned, topic by topic.
+    /// Does what is planned, topic by topic, and waits until the brokers know all topics: they do a little after they have made them.
     pub async fn apply(&self, changes: &[Change]) -> Result<(), LogError> {
         for change in changes {
             match change.action {
@@ -115,7 +127,19 @@ impl Cluster {
                 Action::Keep => {}
             }
         }
-        Ok(())
+        let deadline = tokio::time::Instant::now() + CHANGE_PATIENCE;
+        loop {
+            let known = self.clerk.topics(&topic::ALL).await?.topics;
+            let is_known =
+                |change: &Change| known.get(change.topic).is_some_and(|topic| topic.partitions > 0);
+            if changes.iter().all(is_known) {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(self.failure().no_answer("waiting for the topics that were made"));
+            }
+            tokio::time::sleep(LOOK_PAUSE).await;
+        }
     }
 
     async fn create(&self, change: &Change, partitions: u32, replication: u32) -> Result<(), LogError> {
@@ -165,14 +189,6 @@ impl Cluster {
             Some(Ok(_)) | None => Ok(()),
             Some(Err((_, code))) => Err(self.failure().of(&doing, KafkaError::AdminOp(code))),
         }
-    }
-
-    /// Every topic of a planned ledger is there.
-    #[must_use]
-    pub fn is_complete(found: &Found, wanted: &[WantedTopic]) -> bool {
-        wanted
-            .iter()
-            .all(|wanted| found.topics.contains_key(wanted.topic))
     }
 
     fn failure(&self) -> Failure<'_> {
