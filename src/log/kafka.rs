@@ -359,6 +359,9 @@ impl Log for KafkaLog {
         };
         let name = self.config.topic(topic);
         let doing = format!("committing a position of {name}/{partition}");
+        if !group::may_commit(&member) {
+            return Err(self.failure().no_answer(&doing));
+        }
         let committed =
             tokio::task::spawn_blocking(move || group::commit(&member, &name, partition, &position));
         match tokio::time::timeout(COMMIT_PATIENCE, committed).await {

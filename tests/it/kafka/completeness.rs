@@ -81,6 +81,12 @@ async fn what_no_leaf_names_is_told_to_be_markers_or_found_to_be_dropped() {
     assert_eq!(reread["dropped"], serde_json::json!([]));
     // The same offsets, all of them records now: what the ledger passed over was something.
     make_anew(&ledger, 1).await;
+    let (status, _, said) = verify(&ledger, &running);
+    assert_eq!(
+        (status, said.contains("could not be compared")),
+        (Some(3), true),
+        "{said}"
+    );
     let plain = StockProducer::new(&topic);
     for n in 0..8 {
         plain.send_to(0, None, Some(&event(n)));

@@ -124,3 +124,63 @@ async fn whatever_a_producer_does_wrong_is_sealed_with_its_reason() {
     ];
     assert_eq!(rejected, expected);
 }
+
+/// docs/CONSUMERS.md: a reader that comes when the beginning is gone takes the archiver's position, by any client, from the metadata of its commit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_reader_starts_at_the_position_that_the_archiver_has_committed() {
+    use ledgerline::log::reader::{Position, Reader, Seen};
+    use rdkafka::consumer::{BaseConsumer, Consumer as _};
+    let ledger = Ledger::make(1).await;
+    let running = Running::new(&ledger);
+    let service = running.start("");
+    let producer = StockProducer::new(&ledger.topic(AUDIT_EVENTS));
+    let mut oracle = Oracle::default();
+    oracle.produce(&producer, 40);
+    wait_until_sealed(&[&service], oracle.count());
+    service.wait_for("/metrics", |metrics| {
+        super::metric(
+            metrics,
+            "ledgerline_stage_index{stage=\"archive\",partition=\"0\"}",
+        ) > 40.0
+    });
+    stop(service);
+    let consumer: BaseConsumer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", super::stack("LEDGERLINE_TEST_KAFKA"))
+        .set(
+            "group.id",
+            format!("{}ledgerline-archive-position", ledger.prefix),
+        )
+        .create()
+        .unwrap();
+    let mut places = rdkafka::TopicPartitionList::new();
+    places.add_partition(&ledger.topic(ledgerline::log::topic::LEDGER_ENTRIES), 0);
+    let committed = consumer
+        .committed_offsets(places, std::time::Duration::from_mins(1))
+        .unwrap();
+    let position: Position = committed.elements()[0].metadata().parse().unwrap();
+    assert!(position.index > 40, "{position:?}");
+    let log = ledger.log();
+    let mut reader = Reader::open(&log, 0, position).await.unwrap();
+    // One more round: the reader accepts from its position on what every other one does.
+    let service = running.start("");
+    oracle.produce(&producer, 10);
+    wait_until_sealed(&[&service], 10);
+    stop(service);
+    ledgerline::log::Log::end(&log, ledgerline::log::topic::LEDGER_ENTRIES, 0)
+        .await
+        .unwrap();
+    let mut entries = 0;
+    loop {
+        let records = reader.fetch(&log).await.unwrap();
+        if records.is_empty() {
+            break;
+        }
+        for record in &records {
+            if let Seen::Leaf(accepted) = reader.offer(record).unwrap() {
+                entries += u64::from(accepted.event.is_some());
+            }
+        }
+    }
+    assert_eq!(entries, 10);
+    assert_eq!(running.drain_and_read().events, oracle.events);
+}

@@ -176,3 +176,38 @@ async fn offsets_that_were_deleted_before_they_were_sealed_are_counted() {
     stop(service);
     assert_eq!(running.drain_and_read().events, oracle.events);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_only_compression_made_small_enough_stops_its_source_until_it_is_passed_over() {
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+    let ledger = Ledger::make(1).await;
+    let running = Running::new(&ledger);
+    let service = running.start("");
+    let producer = StockProducer::new(&ledger.topic(AUDIT_EVENTS));
+    let mut oracle = Oracle::default();
+    oracle.produce(&producer, 5);
+    let large: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", stack("LEDGERLINE_TEST_KAFKA"))
+        .set("compression.type", "zstd")
+        .set("message.max.bytes", "16777216")
+        .create()
+        .unwrap();
+    let (topic, spaces) = (ledger.topic(AUDIT_EVENTS), vec![b' '; 5_000_000]);
+    let record: BaseRecord<'_, str, [u8]> = BaseRecord::to(&topic).partition(0).payload(&spaces);
+    large.send(record).map_err(|(error, _)| error).unwrap();
+    large.flush(std::time::Duration::from_mins(1)).unwrap();
+    oracle.produce(&producer, 5);
+    let said = service.wait_for("/readyz", |body| body.contains("has 5000000 bytes"));
+    assert!(
+        said.contains("the record at offset 5 of audit.events/0") && said.contains("--from 6 --force"),
+        "{said}"
+    );
+    // What stands before it is sealed.
+    wait_for_kind(&service, "entry", 5);
+    let adopted = adopt(&ledger, 0, "6", &["--force"]);
+    assert!(adopted.status.success(), "{}", stderr(&adopted));
+    wait_until_sealed(&[&service], oracle.count());
+    service.wait_for("/readyz", |body| body.contains("\"ready\":true"));
+    stop(service);
+    assert_eq!(running.drain_and_read().events, oracle.events);
+}
