@@ -81,7 +81,9 @@ impl<'l> Generation<'l> {
     async fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Writer, &T)) -> Result<(), LogError> {
         self.pending.number(items.len() as u64);
         for items in items.chunks(ITEMS_AT_ONCE) {
-            items.iter().for_each(|item| each(&mut self.pending, item));
+            for item in items {
+                each(&mut self.pending, item);
+            }
             self.append_full().await?;
         }
         Ok(())

@@ -171,6 +171,8 @@ impl PartialEq for Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::collections::{HashMap, VecDeque};
 
     fn seen(index: u64) -> Seen {
         Seen {
@@ -207,5 +209,25 @@ mod tests {
     #[test]
     fn keys_tell_tenant_from_event_id() {
         assert_ne!(EventKey::new("ab", "c"), EventKey::new("a", "bc"));
+    }
+
+    proptest! {
+        /// Whatever ids come and come back, the window knows what the last entries say, each id's newest, and nothing else.
+        #[test]
+        fn a_window_is_a_map_of_the_last_entries(entries_max in 0_usize..9, ids in prop::collection::vec(0_u8..14, 0..80)) {
+            let key = |id: u8| EventKey::new("t", &id.to_string());
+            let (mut window, mut last) = (Window::new(entries_max), VecDeque::new());
+            for (index, id) in ids.into_iter().enumerate() {
+                window.push(key(id), seen(index as u64));
+                last.push_back((id, index as u64));
+                last.drain(..last.len().saturating_sub(entries_max));
+                let known: HashMap<u8, u64> = last.iter().copied().collect();
+                for id in 0..14 {
+                    prop_assert_eq!(window.get(&key(id)), known.get(&id).map(|index| seen(*index)));
+                }
+                let indexes: Vec<u64> = window.iter().map(|(_, seen)| seen.index).collect();
+                prop_assert_eq!(indexes, last.iter().map(|(_, index)| *index).collect::<Vec<_>>());
+            }
+        }
     }
 }
