@@ -6,7 +6,7 @@
 
 use super::StageError;
 use super::beginning::{Beginning, beginning};
-use super::snapshot::{self, Snapshot};
+use super::snapshot::{self, Current, Snapshot};
 use super::state::{LeafRecord, PartitionState};
 use crate::ledger::canonical::Limits;
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -198,12 +198,13 @@ impl Follower {
         }
     }
 
+    /// What a snapshot says.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    pub fn current(&self) -> Current<'_> {
+        Current {
             position: self.reader.position(),
-            state: self.state.clone(),
-            tree: self.tree.clone(),
+            state: &self.state,
+            tree: &self.tree,
         }
     }
 }

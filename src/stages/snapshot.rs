@@ -16,6 +16,8 @@ use std::collections::BTreeMap;
 
 const VERSION: u64 = 2;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
+/// So many items of a list are encoded before what is full is appended.
+const ITEMS_AT_ONCE: usize = 1_024;
 
 /// A partition as of one index: what a new owner or a new notary starts from.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,45 +27,108 @@ pub struct Snapshot {
     pub tree: CompactRange,
 }
 
-/// Appends `snapshot` as a new generation, then lets go of the generations before `previous`, which stays until the next one is closed.
+/// A partition as it is now, to be written as it stands: a copy of it would take as much memory as it does.
+#[derive(Debug, Clone, Copy)]
+pub struct Current<'a> {
+    pub position: Position,
+    pub state: &'a PartitionState,
+    pub tree: &'a CompactRange,
+}
+
+/// Appends the partition as a new generation, then lets go of the generations before `previous`, which stays until the next one is closed.
 ///
 /// A crash in between leaves an open generation, which no reader uses. Answers the offset of the new generation's first chunk.
 pub async fn write(
     log: &dyn Log,
     partition: u32,
-    snapshot: &Snapshot,
+    current: &Current<'_>,
     previous: Option<Offset>,
 ) -> Result<Offset, LogError> {
-    let bytes = encode(snapshot);
-    let index = snapshot.position.index;
-    let mut first = None;
-    for (n, chunk) in bytes.chunks(CHUNK_BYTES_MAX).enumerate() {
-        let appended = log
-            .append(
-                topic::LEDGER_HEADS,
-                partition,
-                vec![keyed(index, &format!("{n:05}"), chunk)],
-            )
-            .await?;
-        first.get_or_insert(appended.first);
-    }
-    let digest = blake3::hash(&bytes);
-    log.append(
-        topic::LEDGER_HEADS,
-        partition,
-        vec![keyed(index, "closed", digest.as_bytes())],
-    )
-    .await?;
+    let mut generation = Generation::new(log, partition, current.position.index);
+    encode(current, &mut generation).await?;
+    let first = generation.close().await?;
     if let Some(before) = previous {
         log.trim(topic::LEDGER_HEADS, partition, before).await?;
     }
-    Ok(first.unwrap_or_default())
+    Ok(first)
 }
 
-fn keyed(index: u64, part: &str, value: &[u8]) -> NewRecord {
+/// A generation that is being written: what was encoded and is not yet a chunk. Holds little more than one chunk, however large the state is.
+struct Generation<'l> {
+    log: &'l dyn Log,
+    partition: u32,
+    index: u64,
+    pending: Writer,
+    digest: blake3::Hasher,
+    chunks: usize,
+    first: Option<Offset>,
+}
+
+impl<'l> Generation<'l> {
+    fn new(log: &'l dyn Log, partition: u32, index: u64) -> Self {
+        Self {
+            log,
+            partition,
+            index,
+            pending: Writer(Vec::new()),
+            digest: blake3::Hasher::new(),
+            chunks: 0,
+            first: None,
+        }
+    }
+
+    /// Encodes a list, appending what it fills.
+    async fn list<T>(&mut self, items: &[T], mut each: impl FnMut(&mut Writer, &T)) -> Result<(), LogError> {
+        self.pending.number(items.len() as u64);
+        for items in items.chunks(ITEMS_AT_ONCE) {
+            for item in items {
+                each(&mut self.pending, item);
+            }
+            self.append_full().await?;
+        }
+        Ok(())
+    }
+
+    async fn append_full(&mut self) -> Result<(), LogError> {
+        while self.pending.0.len() >= CHUNK_BYTES_MAX {
+            let chunk: Vec<u8> = self.pending.0.drain(..CHUNK_BYTES_MAX).collect();
+            self.append(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, chunk: Vec<u8>) -> Result<(), LogError> {
+        self.digest.update(&chunk);
+        let record = keyed(self.index, &format!("{:05}", self.chunks), chunk);
+        self.chunks += 1;
+        let appended = self
+            .log
+            .append(topic::LEDGER_HEADS, self.partition, vec![record])
+            .await?;
+        self.first.get_or_insert(appended.first);
+        Ok(())
+    }
+
+    /// Appends the rest and the marker. Answers the offset of the first chunk.
+    async fn close(mut self) -> Result<Offset, LogError> {
+        self.append_full().await?;
+        let rest = std::mem::take(&mut self.pending.0);
+        if !rest.is_empty() {
+            self.append(rest).await?;
+        }
+        let digest = self.digest.finalize().as_bytes().to_vec();
+        let marker = keyed(self.index, "closed", digest);
+        self.log
+            .append(topic::LEDGER_HEADS, self.partition, vec![marker])
+            .await?;
+        Ok(self.first.unwrap_or_default())
+    }
+}
+
+fn keyed(index: u64, part: &str, value: Vec<u8>) -> NewRecord {
     NewRecord {
         key: format!("{index:020}/{part}").into_bytes(),
-        value: value.to_vec(),
+        value,
         headers: Vec::new(),
     }
 }
@@ -131,47 +196,59 @@ fn split_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&key[..at], &key[at + 1..]))
 }
 
-fn encode(snapshot: &Snapshot) -> Vec<u8> {
-    let Snapshot {
+async fn encode(current: &Current<'_>, generation: &mut Generation<'_>) -> Result<(), LogError> {
+    let Current {
         position,
         state,
         tree,
-    } = snapshot;
-    let mut w = Writer(Vec::new());
-    w.number(VERSION);
-    w.number(position.offset)
+    } = current;
+    encode_place(&mut generation.pending, position, tree);
+    let w = &mut generation.pending;
+    encode_order(w, &state.order);
+    w.number(state.segment_bytes).signed(state.cut_at);
+    let mut tenants: Vec<&str> = state.heads.iter().map(|(tenant, _)| tenant).collect();
+    tenants.sort_unstable();
+    generation
+        .list(&tenants, |w, tenant| {
+            let head = state.heads.get(tenant);
+            w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash);
+        })
+        .await?;
+    encode_keys(&mut generation.pending, &state.keys);
+    let forwarded: Vec<_> = state.forwarded.iter().collect();
+    generation.pending.list(&forwarded, |w, (source, mark)| {
+        w.bytes(source.as_bytes())
+            .number(mark.next_offset)
+            .number(mark.index);
+    });
+    generation.pending.number(state.window.entries_max() as u64);
+    let window: Vec<_> = state.window.iter().collect();
+    generation
+        .list(&window, |w, (key, seen)| {
+            w.bytes(&key.0).number(seen.index).bytes(&seen.event);
+        })
+        .await
+}
+
+fn encode_place(w: &mut Writer, position: &Position, tree: &CompactRange) {
+    w.number(VERSION)
+        .number(position.offset)
         .number(position.epoch)
         .bytes(&position.session)
         .number(position.index);
     w.number(tree.size()).list(tree.hashes(), |w, hash| {
         w.bytes(hash);
     });
-    encode_order(&mut w, &state.order);
-    w.number(state.segment_bytes).signed(state.cut_at);
-    let mut heads: Vec<_> = state.heads.iter().collect();
-    heads.sort_unstable_by_key(|(tenant, _)| *tenant);
-    w.list(&heads, |w, (tenant, head)| {
-        w.bytes(tenant.as_bytes()).number(head.sequence).bytes(&head.hash);
-    });
-    w.list(state.keys.declared(), |w, key| {
+}
+
+fn encode_keys(w: &mut Writer, keys: &KeyRing) {
+    w.list(keys.declared(), |w, key| {
         w.bytes(key.alg.as_str().as_bytes())
             .bytes(key.kid.as_bytes())
             .bytes(&key.spki);
-        w.number(u64::from(state.keys.is_retired(&key.kid) == Some(true)));
+        w.number(u64::from(keys.is_retired(&key.kid) == Some(true)));
     });
-    w.number(state.keys.at_genesis().len() as u64);
-    let forwarded: Vec<_> = state.forwarded.iter().collect();
-    w.list(&forwarded, |w, (source, mark)| {
-        w.bytes(source.as_bytes())
-            .number(mark.next_offset)
-            .number(mark.index);
-    });
-    let window: Vec<_> = state.window.iter().collect();
-    w.number(state.window.entries_max() as u64);
-    w.list(&window, |w, (key, seen)| {
-        w.bytes(&key.0).number(seen.index).bytes(&seen.event);
-    });
-    w.0
+    w.number(keys.at_genesis().len() as u64);
 }
 
 fn encode_order(w: &mut Writer, order: &Order) {
@@ -208,17 +285,11 @@ fn decode(bytes: &[u8]) -> Option<Snapshot> {
     let order = decode_order(&mut r)?;
     let (segment_bytes, cut_at) = (r.number()?, r.signed()?);
     let mut heads = Heads::default();
-    for (tenant, head) in r.list(|r| {
-        Some((
-            r.text()?,
-            Head {
-                sequence: r.number()?,
-                hash: r.array()?,
-            },
-        ))
-    })? {
-        heads.restore(tenant, head);
-    }
+    r.each(|r| {
+        let (tenant, sequence, hash) = (r.text()?, r.number()?, r.array()?);
+        heads.restore(tenant, Head { sequence, hash });
+        Some(())
+    })?;
     let declared = r.list(|r| {
         let (alg, kid, spki) = (Alg::parse(r.text()?)?, r.text()?.to_owned(), r.bytes()?.to_vec());
         Some((PublicKey { alg, kid, spki }, r.number()? != 0))
@@ -234,17 +305,11 @@ fn decode(bytes: &[u8]) -> Option<Snapshot> {
         ))
     })?;
     let mut window = Window::new(usize::try_from(r.number()?).ok()?);
-    for (key, seen) in r.list(|r| {
-        Some((
-            EventKey(r.array()?),
-            Seen {
-                index: r.number()?,
-                event: r.array()?,
-            },
-        ))
-    })? {
-        window.push(key, seen);
-    }
+    r.each(|r| {
+        let (key, index, event) = (EventKey(r.array()?), r.number()?, r.array()?);
+        window.push(key, Seen { index, event });
+        Some(())
+    })?;
     let forwarded = forwarded.into_iter().collect();
     let state = PartitionState {
         order,
@@ -352,5 +417,10 @@ impl<'a> Reader<'a> {
     fn list<T>(&mut self, mut each: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         // No capacity by a claimed length: a damaged count ends at the end of the bytes.
         (0..self.number()?).map(|_| each(self)).collect()
+    }
+
+    /// As [`Self::list`], of items that are put in their place one by one.
+    fn each(&mut self, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        (0..self.number()?).try_for_each(|_| each(self))
     }
 }

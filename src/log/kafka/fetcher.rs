@@ -25,14 +25,15 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Unread bytes of all partitions of a topic, about.
-const UNREAD_BYTES_MAX: usize = 16 << 20;
+/// Unread bytes of all partitions of a topic, about. A topic has up to four fetchers: what this adds to the peak is several times the number.
+const UNREAD_BYTES_MAX: usize = 8 << 20;
 /// Unread bytes of one partition are bounded by its share of [`UNREAD_BYTES_MAX`] within these.
-const STREAM_BYTES: (usize, usize) = (1 << 20, 4 << 20);
+const STREAM_BYTES: (usize, usize) = (1 << 20, 2 << 20);
 /// What librdkafka holds beside that before the thread has taken it, in KiB.
-const QUEUE_KIB_MAX: &str = "4096";
-/// The largest answer to a fetch; above the largest record.
-const FETCH_BYTES_MAX: &str = "16777216";
+const QUEUE_KIB_MAX: &str = "2048";
+/// An answer to a fetch, compressed; one batch is given whole, however large. librdkafka holds all of an answer decompressed until it is taken, so
+/// that this, times what compression saves, is what each fetcher adds to the peak.
+const FETCH_BYTES_MAX: &str = "1048576";
 /// Of one partition in an answer, compressed: what librdkafka holds of a partition that is paused is thrown away, and fetched again.
 const FETCH_PARTITION_BYTES: &str = "262144";
 /// Long enough to cost nothing, short enough to learn soon of a partition's end.
@@ -258,8 +259,9 @@ fn consumer(shared: &Arc<Shared>) -> Result<BaseConsumer<Context>, LogError> {
         .set("fetch.wait.max.ms", FETCH_WAIT_MS)
         .set("fetch.error.backoff.ms", "200")
         .set("fetch.queue.backoff.ms", "20")
-        .set("fetch.max.bytes", FETCH_BYTES_MAX)
         .set("fetch.message.max.bytes", FETCH_PARTITION_BYTES)
+        .set("fetch.max.bytes", FETCH_BYTES_MAX)
+        // No limit to what is read, but librdkafka wants it no larger than the one before.
         .set("message.max.bytes", FETCH_BYTES_MAX)
         .set("queued.min.messages", "1000")
         .set("queued.max.messages.kbytes", QUEUE_KIB_MAX);

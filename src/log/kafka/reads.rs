@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// Fetchers of one topic: for a notary, an archiver behind it, an owner that restores, and a writer of dead letters that goes on from an old one.
 const LANES_MAX: usize = 4;
-/// Read records that are kept of each partition of `ledger.entries`: the notary reads them first, the archiver next.
+/// Read records that are kept of each partition of `ledger.entries`: the notary reads them first, the archiver next. By the first fetcher
+/// alone: who needs another one is far behind, and is its only reader.
 const ENTRIES_KEPT_BYTES: usize = 2 << 20;
 /// Of `ledger.checkpoints`: the archiver reads the one of a cut again when the cut is stored.
 const CHECKPOINTS_KEPT_BYTES: usize = 1 << 18;
@@ -160,7 +161,7 @@ impl Reads {
         }
         if lanes.len() < LANES_MAX {
             let kept_bytes_max = match topic {
-                topic::LEDGER_ENTRIES => ENTRIES_KEPT_BYTES,
+                topic::LEDGER_ENTRIES if lanes.is_empty() => ENTRIES_KEPT_BYTES,
                 topic::LEDGER_CHECKPOINTS => CHECKPOINTS_KEPT_BYTES,
                 _ => 0,
             };

@@ -141,11 +141,11 @@ impl Notary {
         }
         if due.snapshot {
             // After the checkpoint: whoever starts from this snapshot may rely on the cut's checkpoint being in the log.
-            let snapshot = run.follower.snapshot();
+            let current = run.follower.current();
             let first = snapshot::write(
                 self.log.as_ref(),
                 self.partition.partition,
-                &snapshot,
+                &current,
                 run.follower.generation,
             )
             .await?;

@@ -126,8 +126,9 @@ impl Sealer {
         };
         // Reading may have taken a while.
         let now = self.clock.now().max(now);
-        let mut out = Vec::new();
-        for batch in &batches {
+        let (mut out, mut sealed_to) = (Vec::new(), Vec::new());
+        for batch in batches {
+            sealed_to.push((batch.source, batch.records.last().map(|record| record.offset)));
             self.seal_batch(&mut session.machine, batch, now, &mut out)?;
         }
         session
@@ -146,12 +147,12 @@ impl Sealer {
             );
             return Ok(Step::Progress);
         }
-        for (source, batch) in batches
+        for (source, last) in sealed_to
             .iter()
-            .filter_map(|batch| Some((self.sources.each.get(batch.source)?, batch)))
+            .filter_map(|(source, last)| Some((self.sources.each.get(*source)?, *last)))
         {
-            let (last, next) = (batch.records.last(), session.machine.next_offset(&source.name));
-            source.tell_lag(self.partition.partition, last.map(|record| record.offset), next);
+            let next = session.machine.next_offset(&source.name);
+            source.tell_lag(self.partition.partition, last, next);
         }
         let committed = self.commit_positions(&session.machine, now).await;
         self.session = Some(session);
@@ -394,10 +395,11 @@ impl Sealer {
         Ok(records)
     }
 
+    /// Each input goes as its record comes: the append, which takes the longest, holds the records alone.
     fn seal_batch(
         &self,
         machine: &mut SealMachine,
-        batch: &Batch,
+        batch: Batch,
         now: UnixMicros,
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
@@ -405,13 +407,13 @@ impl Sealer {
         let Some(source) = self.sources.each.get(batch.source) else {
             return Ok(());
         };
-        for (record, judgement) in batch.records.iter().zip(&batch.judged) {
-            let input = input(source, partition, record);
+        for (record, judgement) in batch.records.into_iter().zip(batch.judged) {
+            let input = input(source, partition, &record);
             let sealed = machine
-                .seal(&input, judgement, now, out)
+                .seal(&input, &judgement, now, out)
                 .map_err(|error| self.seal_error(error))?;
             if let Some(sealed) = sealed {
-                report(&input, judgement, sealed);
+                report(&input, &judgement, sealed);
             }
         }
         Ok(())
