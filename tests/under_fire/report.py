@@ -47,8 +47,11 @@ def lines(run):
         for harm in HARMS:
             yield f"{harm}, by {place}", f"{harms[harm]:,}", bound_of(run, harms[harm])
     yield "forked partitions (archive against log)", run.forked, bound_of(run, run.forked)
-    for kind in ("duplicate", "rejected", "rerouted"):
-        yield f"{kind} leaves, which nobody caused", f"{run.kinds[kind]:,}", ""
+    yield "events sent to a wrong partition, of these without a key", f"{run.oracle.astray():,}, {run.load.keyless:,}", ""
+    yield "`rerouted` leaves, one for each", f"{run.kinds['rerouted']:,}", ""
+    yield "forwards that were repeated, sealed as `duplicate` as they must be", f"{run.repeated:,}", ""
+    yield "`duplicate` leaves of anything else", f"{run.kinds['duplicate'] - run.repeated:,}", ""
+    yield "`rejected` leaves, which nobody caused", f"{run.kinds['rejected']:,}", ""
     yield "`ledgerline verify`", run.verdict, ""
     yield "cuts archived", f"{run.kinds['cut']:,}", ""
 
