@@ -134,7 +134,7 @@ class Faults:
             victim.claim.release()
 
     def zombie(self, moments):
-        victim = self.claimed(moments, lambda one: one.held > 0)
+        victim = self.claimed(moments, lambda one: one.assigned)
         if victim is None:
             return False
         late = self.proxy.counts["late_requests"]

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 
 PRODUCE = 0
+BIND_TRIES = 30
 FRAME_BYTES_MAX = 128 * 1024 * 1024
 
 
@@ -48,7 +49,7 @@ class Proxy:
 
     def __init__(self, port, broker_port, host="127.0.0.1"):
         self.host, self.port, self.broker_port = host, port, broker_port
-        self.loop = asyncio.new_event_loop()
+        self.server, self.loop = None, asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="proxy", daemon=True)
         self.connections, self.tasks = set(), set()
         self.losing, self.delays, self.withheld = {}, {}, {}
@@ -56,8 +57,18 @@ class Proxy:
 
     def start(self):
         self.thread.start()
-        self.server = self.call(asyncio.start_server(self.accept, self.host, self.port))
+        self.server = self.call(self.listen())
         self.port = self.server.sockets[0].getsockname()[1]
+
+    async def listen(self):
+        """A connection that another program opens may have the port for a while."""
+        for _ in range(BIND_TRIES):
+            try:
+                return await asyncio.start_server(self.accept, self.host, self.port)
+            except OSError as error:
+                taken = error
+                await asyncio.sleep(1)
+        raise taken
 
     def stop(self):
         self.call(self.end())
@@ -69,7 +80,8 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     async def end(self):
-        self.server.close()
+        if self.server:
+            self.server.close()
         for connection in list(self.connections):
             connection.close()
         await asyncio.gather(*self.tasks, return_exceptions=True)
