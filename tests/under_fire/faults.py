@@ -8,7 +8,7 @@ from collections import Counter
 KINDS = {
     "kill": "instance killed (SIGKILL) while it held partitions",
     "zombie": "instance frozen until others had fenced all of its partitions, thawed, and told that it was gone",
-    "late request": "zombie's produce request that reached the broker after others had its partitions",
+    "late request": "zombie's entries that reached the broker after others had fenced its partitions",
     "broker": "broker killed (SIGKILL), started again, and sealed from again",
     "rebalance": "instance joined, was given others' partitions, left in order, and they were fenced by those that stay",
     "delay": "connections delayed, at least ten frames of them",
@@ -137,12 +137,12 @@ class Faults:
         victim = self.claimed(moments, lambda one: one.assigned)
         if victim is None:
             return False
-        late = self.proxy.counts["late_requests"]
+        late = self.proxy.counts["late_entries"]
         try:
             self.proxy.begin_withholding(victim.name)
-            withheld = self.proxy.counts["withheld_requests"]
+            withheld = self.proxy.counts["withheld_entries"]
             # What it is about to write waits in the network, and arrives when others have gone on.
-            self.until(lambda: self.proxy.counts["withheld_requests"] > withheld, 3)
+            self.until(lambda: self.proxy.counts["withheld_entries"] > withheld, 3)
             victim.read_log()
             held, said = victim.assigned, victim.zombie_lines
             before = {partition: self.fleet.sessions(partition, but=victim) for partition in held}
@@ -155,7 +155,7 @@ class Faults:
             self.proxy.end_withholding(victim.name)
             if taken:
                 self.tries["late request"] += 1
-                self.hits["late request"] += self.until(lambda: self.proxy.counts["late_requests"] > late, 1)
+                self.hits["late request"] += self.until(lambda: self.proxy.counts["late_entries"] > late, 1)
             victim.thaw()
             return taken and self.until(lambda: victim.zombie_lines > said) and victim.alive()
         finally:

@@ -10,6 +10,7 @@ from collections import Counter
 
 PRODUCE = 0
 BIND_TRIES = 30
+ENTRIES, NAMES_WITHIN = b"ledger.entries", 512
 FRAME_BYTES_MAX = 128 * 1024 * 1024
 
 
@@ -35,6 +36,11 @@ class Connection:
         if key == PRODUCE:
             self.produces.add(request[4:8])
         self.requests += 1
+
+
+def holds_entries(request):
+    """Whether a produce request is for ledger.entries: names of topics stand before its records."""
+    return ENTRIES in request[:NAMES_WITHIN]
 
 
 async def frame(reader):
@@ -116,10 +122,11 @@ class Proxy:
             length, request = await frame(connection.reader)
             connection.note(request)
             await self.hold(connection.client)
-            is_late = request[:2] == PRODUCE.to_bytes(2) and await self.withhold(connection.client)
+            is_late = request[:2] == PRODUCE.to_bytes(2) and await self.withhold(connection.client, request)
             connection.broker_writer.write(length + request)
             await connection.broker_writer.drain()
             self.counts["late_requests"] += is_late
+            self.counts["late_entries"] += is_late and holds_entries(request)
 
     async def answers(self, connection):
         while True:
@@ -141,12 +148,13 @@ class Proxy:
             await asyncio.sleep(seconds)
             self.counts["delayed_frames"] += 1
 
-    async def withhold(self, client):
+    async def withhold(self, client, request):
         """Whether the request had to wait, as one that a slow network has."""
         held = self.withheld.get(client)
         if held is None:
             return False
         self.counts["withheld_requests"] += 1
+        self.counts["withheld_entries"] += holds_entries(request)
         await held.wait()
         return True
 

@@ -149,6 +149,17 @@ class Proxied(unittest.TestCase):
         self.assertEqual(answer_of(stream), b"\0\0\0\2records")
         self.assertEqual(self.ask(stream, PRODUCE, 3), b"\0\0\0\3records")
         self.assertEqual((self.proxy.counts["withheld_requests"], self.proxy.counts["late_requests"]), (1, 1))
+        self.assertEqual((self.proxy.counts["withheld_entries"], self.proxy.counts["late_entries"]), (0, 0))
+
+    def test_a_late_produce_request_for_the_entries_is_told_from_others(self):
+        stream = self.connect()
+        self.proxy.begin_withholding("a")
+        stream.sendall(request(PRODUCE, 1, body=b"x.ledger.entries"))
+        while not self.proxy.counts["withheld_entries"]:
+            threading.Event().wait(0.01)
+        self.proxy.end_withholding("a")
+        answer_of(stream)
+        self.assertEqual((self.proxy.counts["late_requests"], self.proxy.counts["late_entries"]), (1, 1))
 
     def test_a_broker_that_is_away_closes_the_connection_and_comes_back_for_the_next(self):
         away = Proxy(0, self.broker.port)
