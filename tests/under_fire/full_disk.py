@@ -22,6 +22,8 @@ from oracle import Events, Oracle
 from small_broker import SmallBroker
 
 PATIENCE_S = 100
+# Well below the time after which an instance gives up by itself.
+EXPECT_S = 30
 # One for each partition of the six topics, and one for the groups' positions, which stays: a broker gives the next partition to the emptiest.
 DISKS = 13
 
@@ -40,7 +42,7 @@ class FullDisk:
     LOG_NAME = "full-disk.ledgerline.example/audit"
 
     def __init__(self, options, disks):
-        self.options, self.disks, self.failures = options, disks, []
+        self.options, self.disks, self.failures, self.missing = options, disks, [], []
         self.directory = ROOT / "target" / "chaos" / f"full-disk-{options.name}-{disks}"
         self.directory.mkdir(parents=True)
         self.archive = self.directory / "archive"
@@ -85,13 +87,13 @@ class FullDisk:
             # That is what Kafka does when its last disk fails. The members of its groups lose what they held, after the session's time.
             self.until("the broker ended", self.broker.ended)
             self.until("the instance has missed the group's session", lambda: self.instance.zombie_lines > 0)
-            waits = self.until("/readyz says that it waits", self.ready)
+            waits = self.expect("/readyz says that it waits", self.ready)
         else:
             waits = self.until("/readyz says what is waited for", lambda: [reason for reason in self.ready() or () if self.names(reason)])
             self.say(f"log: {self.until('the log says that it tries again', self.retrying)}")
             before = self.retries()
             self.until("it tries again and again", lambda: self.retries() >= before + 3)
-        self.say(f"/readyz: {waits[0]}")
+        self.say(f"/readyz: {waits}")
         self.acknowledged = self.oracle.count
         self.say(f"{self.acknowledged:,} events were acknowledged before, {self.progress.look():,} are archived")
 
@@ -135,8 +137,16 @@ class FullDisk:
             self.failures.append(f"verify: {done.stdout[:2000]}{done.stderr[:2000]}")
         self.say(f"{self.oracle.count:,} events: {harms}, a zero below {report.bound(self.oracle.count)} an event (95 %)")
 
-    def until(self, what, seen):
-        end = time.monotonic() + PATIENCE_S
+    def expect(self, what, seen):
+        """As `until`, but where it does not come the rest is tried all the same."""
+        try:
+            return self.until(what, seen, EXPECT_S)
+        except NotSeen as error:
+            self.missing.append(str(error))
+            return None
+
+    def until(self, what, seen, patience_s=PATIENCE_S):
+        end = time.monotonic() + patience_s
         while not (was_seen := seen()):
             self.instance.look()
             if self.failures or self.load.failures or time.monotonic() > end:
@@ -163,6 +173,7 @@ def failures(options, disks):
         disk.failures += [str(error), *disk.load.failures[:1], f"/readyz: {disk.ready()}{disk.instance.end_of_log()}"]
     finally:
         disk.end()
+    disk.failures += disk.missing
     for failure in disk.failures:
         print(f"FAILED: {failure}")
     if not disk.failures and not disk.options.keep:

@@ -12,6 +12,8 @@ from reroutes import UNKNOWN, Reroutes
 # "misrouted": an event or its `rerouted` leaf is not where it must be, or one of the two is missing or one too many;
 # "repeated": a `duplicate` that is no repeated forward.
 HARMS = ("lost", "doubled", "reordered", "altered", "misrouted", "repeated")
+# Tried by the events that are sent astray alone.
+OF_THOSE_ASTRAY = ("misrouted", "repeated")
 EXAMPLES_MAX = 10
 
 

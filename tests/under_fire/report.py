@@ -5,7 +5,7 @@ import platform
 import time
 
 from faults import KINDS
-from judge import HARMS
+from judge import HARMS, OF_THOSE_ASTRAY
 
 
 def bound(trials):
@@ -45,8 +45,9 @@ def lines(run):
         yield f"records skipped in ledger.entries, {reason}", f"{count:,}", ""
     for place, harms in run.harms.items():
         for harm in HARMS:
-            yield f"{harm}, by {place}", f"{harms[harm]:,}", bound_of(run, harms[harm])
-    yield "forked partitions (archive against log)", run.forked, bound_of(run, run.forked)
+            events = run.oracle.astray() if harm in OF_THOSE_ASTRAY else run.oracle.count
+            yield f"{harm}, by {place}", f"{harms[harm]:,}", bound_of(run, harms[harm], events)
+    yield "forked partitions (archive against log)", run.forked, bound_of(run, run.forked, run.oracle.count)
     yield "events sent to a wrong partition, of these without a key", f"{run.oracle.astray():,}, {run.load.keyless:,}", ""
     yield "`rerouted` leaves, one for each", f"{run.kinds['rerouted']:,}", ""
     yield "forwards that were repeated, sealed as `duplicate` as they must be", f"{run.repeated:,}", ""
@@ -56,10 +57,10 @@ def lines(run):
     yield "cuts archived", f"{run.kinds['cut']:,}", ""
 
 
-def bound_of(run, harm):
+def bound_of(run, harm, events):
     if harm:
         return ""
-    return f"below {bound(run.oracle.count)} an event, {bound(run.faults.hits['kill'])} a kill (95 %)"
+    return f"below {bound(events)} an event, {bound(run.faults.hits['kill'])} a kill (95 %)"
 
 
 def table(run):
