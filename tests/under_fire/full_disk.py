@@ -116,7 +116,9 @@ class FullDisk:
         return json.loads(text)["reasons"] if text else None
 
     def warnings(self):
-        lines = (json.loads(line) for line in self.instance.log.read_text().splitlines() if line.startswith("{"))
+        text = self.instance.log.read_text()
+        # The last line may still be under way.
+        lines = (json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line.startswith("{"))
         return [line for line in lines if line["level"] in ("WARN", "ERROR")]
 
     def retrying(self):
