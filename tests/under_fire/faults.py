@@ -137,12 +137,12 @@ class Faults:
         victim = self.claimed(moments, lambda one: one.assigned)
         if victim is None:
             return False
-        late = self.proxy.counts["late_entries"]
+        late = self.proxy.counts["late_requests"]
         try:
             self.proxy.begin_withholding(victim.name)
-            withheld = self.proxy.counts["withheld_entries"]
+            withheld = self.proxy.counts["withheld_requests"]
             # What it is about to write waits in the network, and arrives when others have gone on.
-            self.until(lambda: self.proxy.counts["withheld_entries"] > withheld, 3)
+            self.until(lambda: self.proxy.counts["withheld_requests"] > withheld, 3)
             victim.read_log()
             held, said = victim.assigned, victim.zombie_lines
             before = {partition: self.fleet.sessions(partition, but=victim) for partition in held}
@@ -155,7 +155,7 @@ class Faults:
             self.proxy.end_withholding(victim.name)
             if taken:
                 self.tries["late request"] += 1
-                self.hits["late request"] += self.until(lambda: self.proxy.counts["late_entries"] > late, 1)
+                self.hits["late request"] += self.until(lambda: self.proxy.counts["late_requests"] > late, 1)
             victim.thaw()
             return taken and self.until(lambda: victim.zombie_lines > said) and victim.alive()
         finally:

@@ -38,9 +38,9 @@ class Connection:
         self.requests += 1
 
 
-def holds_entries(request):
-    """Whether a produce request is for ledger.entries: names of topics stand before its records."""
-    return ENTRIES in request[:NAMES_WITHIN]
+def is_of_entries(request):
+    """Whether it is a produce request for ledger.entries: names of topics stand before its records."""
+    return request[:2] == PRODUCE.to_bytes(2) and ENTRIES in request[:NAMES_WITHIN]
 
 
 async def frame(reader):
@@ -122,11 +122,10 @@ class Proxy:
             length, request = await frame(connection.reader)
             connection.note(request)
             await self.hold(connection.client)
-            is_late = request[:2] == PRODUCE.to_bytes(2) and await self.withhold(connection.client, request)
+            is_late = is_of_entries(request) and await self.withhold(connection.client)
             connection.broker_writer.write(length + request)
             await connection.broker_writer.drain()
             self.counts["late_requests"] += is_late
-            self.counts["late_entries"] += is_late and holds_entries(request)
 
     async def answers(self, connection):
         while True:
@@ -148,18 +147,17 @@ class Proxy:
             await asyncio.sleep(seconds)
             self.counts["delayed_frames"] += 1
 
-    async def withhold(self, client, request):
+    async def withhold(self, client):
         """Whether the request had to wait, as one that a slow network has."""
         held = self.withheld.get(client)
         if held is None:
             return False
         self.counts["withheld_requests"] += 1
-        self.counts["withheld_entries"] += holds_entries(request)
         await held.wait()
         return True
 
     def begin_withholding(self, client):
-        """From now on the client's produce requests stay here."""
+        """From now on the client's produce requests for ledger.entries stay here, and what comes behind one on its connection."""
 
         async def now():
             self.withheld[client] = asyncio.Event()
