@@ -55,14 +55,13 @@ class Chains:
 
 
 def read(directory, judge, chains):
-    """Offers every entry to the judge; leaves by kind."""
+    """Offers every leaf to the judge; leaves by kind."""
     kinds = Counter()
     for path in segments(directory):
         for leaf, event in lines(path):
             kinds[leaf["kind"]] += 1
             chains.add(leaf)
-            if leaf["kind"] == "entry":
-                judge.entry(leaf["tenant"], event)
+            judge.leaf(leaf, event)
     return kinds
 
 

@@ -23,7 +23,7 @@ def event_of(line):
 
 
 def read(broker, topic, partitions, judge, sizes):
-    """`sizes`: how many leaves of each origin the archive has. Of what lies behind them only entries are judged."""
+    """`sizes`: how many leaves of each origin the archive has. What lies behind them is judged all the same."""
     said, chains = Read(), Chains()
     waiting = list(range(partitions))
     while waiting:
@@ -53,5 +53,4 @@ def take(process, judge, chains, sizes, said):
             leaf = read_one["leaf"]
             if chains.counts[leaf["origin"]] < sizes.get(leaf["origin"], 0):
                 chains.add(leaf)
-            if leaf["kind"] == "entry":
-                judge.entry(leaf["tenant"], event_of(line))
+            judge.leaf(leaf, event_of(line) if leaf["kind"] == "entry" else None, read_one["via"])

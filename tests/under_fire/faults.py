@@ -7,10 +7,10 @@ from collections import Counter
 
 KINDS = {
     "kill": "instance killed (SIGKILL) while it held partitions",
-    "zombie": "instance frozen until others held all partitions, and thawed",
-    "late request": "zombie's produce request that reached the broker after others had its partitions",
+    "zombie": "instance frozen until others had fenced all of its partitions, thawed, and told that it was gone",
+    "late request": "zombie's entries that reached the broker after others had fenced its partitions",
     "broker": "broker killed (SIGKILL), started again, and sealed from again",
-    "rebalance": "instance joined, was given partitions, and left in order",
+    "rebalance": "instance joined, was given others' partitions, left in order, and they were fenced by those that stay",
     "delay": "connections delayed, at least ten frames of them",
     "cut": "connections in use cut",
     "lost answer": "broker's answer to a produce request discarded",
@@ -134,7 +134,7 @@ class Faults:
             victim.claim.release()
 
     def zombie(self, moments):
-        victim = self.claimed(moments, lambda one: one.held > 0)
+        victim = self.claimed(moments, lambda one: one.assigned)
         if victim is None:
             return False
         late = self.proxy.counts["late_requests"]
@@ -143,18 +143,21 @@ class Faults:
             withheld = self.proxy.counts["withheld_requests"]
             # What it is about to write waits in the network, and arrives when others have gone on.
             self.until(lambda: self.proxy.counts["withheld_requests"] > withheld, 3)
-            victim.read_metrics()
-            held = victim.held
+            victim.read_log()
+            held, said = victim.assigned, victim.zombie_lines
+            before = {partition: self.fleet.sessions(partition, but=victim) for partition in held}
             victim.freeze()
-            # What it held is with others now: it is a zombie, and does not know.
-            taken = held > 0 and self.until(lambda: self.fleet.held(but=victim) >= 6)
+            # Others have fenced each partition that it held: it is a zombie, and does not know.
+            taken = bool(held) and self.until(
+                lambda: all(self.fleet.sessions(partition, but=victim) > count for partition, count in before.items())
+            )
             self.ending.wait(moments.uniform(0, 2))
             self.proxy.end_withholding(victim.name)
             if taken:
                 self.tries["late request"] += 1
                 self.hits["late request"] += self.until(lambda: self.proxy.counts["late_requests"] > late, 1)
             victim.thaw()
-            return taken and self.until(lambda: victim.get("/healthz") is not None) and victim.alive()
+            return taken and self.until(lambda: victim.zombie_lines > said) and victim.alive()
         finally:
             self.proxy.end_withholding(victim.name)
             victim.thaw()
@@ -170,14 +173,22 @@ class Faults:
         return growing and self.broker.pid() != before
 
     def rebalance(self, moments):
-        visitor = self.fleet.visitor
+        fleet, visitor = self.fleet, self.fleet.visitor
         visitor.start()
         try:
-            joined = self.until(lambda: visitor.held > 0)
+            # It owns what the others have given back.
+            joined = self.until(lambda: visitor.assigned and not visitor.assigned & fleet.assigned(but=visitor))
+            before = {partition: fleet.sessions(partition, but=visitor) for partition in visitor.assigned}
             self.ending.wait(moments.uniform(1, 6))
         finally:
             visitor.stop()
-        return joined and self.until(lambda: self.fleet.held() > 0)
+        return joined and self.until(lambda: self.is_back(before))
+
+    def is_back(self, before):
+        """All partitions are with the instances that stay, and those that were not have been fenced by them again."""
+        fleet = self.fleet
+        fenced = all(fleet.sessions(partition, but=fleet.visitor) > count for partition, count in before.items())
+        return fenced and fleet.assigned(but=fleet.visitor) == frozenset(range(fleet.partitions))
 
     def running(self, moments):
         """One that is not dead or frozen just now; it may be a moment later."""
@@ -205,10 +216,6 @@ class Faults:
         process, before = victim.starts, victim.clock.ahead_s
         ahead_s = moments.choice((-1, 1)) * moments.uniform(120, CLOCK_AHEAD_S_MAX)
         victim.clock.set(ahead_s)
-        # A line of the same process at another time than before, and at the right one. A process that begins has no line yet.
-        def is_seen():
-            skew_s = victim.skew_s
-            return victim.starts != process or (skew_s is not None and abs(skew_s - ahead_s) < 30)
-
-        seen = self.until(is_seen, 30)
+        # A line of the same process at another time than before, and at the right one.
+        seen = self.until(lambda: victim.starts != process or victim.is_ahead(ahead_s), 30)
         return seen and victim.starts == process and abs(before - ahead_s) > 60

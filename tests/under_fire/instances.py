@@ -7,13 +7,18 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 
 LOG_LINES_SHOWN = 30
 STOPPED = "stopped: a person must look"
 # Of the log's own fields.
-ZOMBIE_LINES = ("the group counts this process as gone", "another owner fenced this partition")
+GONE = "the group counts this process as gone"
+ZOMBIE_LINES = (GONE, "another owner fenced this partition")
+TAKEN, GIVEN_BACK = "partitions taken", "partitions given back"
+# Said when it has fenced the partition and restored its state.
+OWNS = "sealing"
 # Series of which any value but 0 is a harm.
 HARMFUL = ("ledgerline_archive_forks_total", "ledgerline_verification_failures_total", "ledgerline_stopped_partitions")
 
@@ -34,7 +39,9 @@ class Instance:
         self.frozen = False
         self.expected_end = True
         self.address, self.held, self.entries, self.skew_s = None, 0, 0, None
-        self.offset, self.zombie_lines = 0, 0
+        self.reading, self.offset, self.zombie_lines = threading.Lock(), 0, 0
+        # What its log says of the group's assignments, and how often it became the owner of each partition.
+        self.assigned, self.sessions = frozenset(), Counter()
         self.log.touch()
 
     def start(self):
@@ -43,6 +50,9 @@ class Instance:
                 self.start_now()
 
     def start_now(self):
+        # What the process before it said is not of this one.
+        self.read_log()
+        self.assigned = frozenset()
         self.address, self.held, self.entries, self.skew_s = None, 0, 0, None
         environment = os.environ | self.clock.environment()
         with open(self.log, "ab") as log:
@@ -51,6 +61,11 @@ class Instance:
             )
         self.starts += 1
         self.expected_end = False
+
+    def is_ahead(self, seconds):
+        # One that is started again meanwhile has said nothing yet.
+        skew_s = self.skew_s
+        return skew_s is not None and abs(skew_s - seconds) < 30
 
     def alive(self):
         return self.process is not None and self.process.poll() is None
@@ -115,13 +130,13 @@ class Instance:
 
     def read_log(self):
         now = time.time()
-        with open(self.log, "rb") as log:
+        with self.reading, open(self.log, "rb") as log:
             log.seek(self.offset)
             new = log.read(1 << 22)
-        whole = new[: new.rfind(b"\n") + 1]
-        self.offset += len(whole)
-        for line in whole.splitlines():
-            self.read_line(line, now)
+            whole = new[: new.rfind(b"\n") + 1]
+            self.offset += len(whole)
+            for line in whole.splitlines():
+                self.read_line(line, now)
 
     def read_line(self, line, now):
         try:
@@ -138,6 +153,11 @@ class Instance:
         if message == STOPPED:
             self.on_failure(f"{self.name} stopped partition {said.get('partition')}: {said.get('what')}{self.end_of_log()}")
         self.zombie_lines += message.startswith(ZOMBIE_LINES)
+        self.sessions[said.get("partition")] += message == OWNS
+        if message == TAKEN:
+            self.assigned |= numbers(said)
+        if message == GIVEN_BACK or message.startswith(GONE):
+            self.assigned -= numbers(said)
 
     def read_metrics(self):
         text = self.get("/metrics")
@@ -159,6 +179,11 @@ class Instance:
             return None
         finally:
             connection.close()
+
+
+def numbers(said):
+    """Of a line's field `partitions`, which is text."""
+    return frozenset(json.loads(said["partitions"]))
 
 
 def sum_of(metrics, name):
@@ -192,8 +217,8 @@ class Pauses:
 class Fleet:
     """All instances, looked at twice a second by a thread of its own."""
 
-    def __init__(self, instances, visitor):
-        self.steady, self.visitor = instances, visitor
+    def __init__(self, instances, visitor, partitions):
+        self.steady, self.visitor, self.partitions = instances, visitor, partitions
         self.ending = threading.Event()
         self.thread = threading.Thread(target=self.watch, name="watch", daemon=True)
 
@@ -209,7 +234,18 @@ class Fleet:
                     instance.on_failure(f"watching {instance.name}: {error!r}")
 
     def held(self, but=None):
-        return sum(one.held for one in self.all() if one is not but and one.alive() and not one.frozen)
+        return sum(one.held for one in self.running(but))
+
+    def running(self, but=None):
+        return [one for one in self.all() if one is not but and one.alive() and not one.frozen]
+
+    def assigned(self, but=None):
+        """Partitions that the group has given to instances that run, as they say."""
+        return frozenset().union(*(one.assigned for one in self.running(but)))
+
+    def sessions(self, partition, but=None):
+        """How often an instance became the owner of the partition."""
+        return sum(one.sessions[partition] for one in self.all() if one is not but)
 
     def entries(self):
         return sum(one.entries for one in self.all() if one.alive())

@@ -1,4 +1,4 @@
-"""Holds what was sealed against what was acknowledged. Offered each sealed entry once, in the order in which it was sealed.
+"""Holds what was sealed against what was acknowledged. Offered each leaf once, in the order in which it was sealed.
 
 A harm is counted once, as what it is by the event's own number: an event of another content is altered and not also lost.
 """
@@ -7,7 +7,13 @@ import hashlib
 import json
 from collections import Counter
 
-HARMS = ("lost", "doubled", "reordered", "altered")
+from reroutes import UNKNOWN, Reroutes
+
+# "misrouted": an event or its `rerouted` leaf is not where it must be, or one of the two is missing or one too many;
+# "repeated": a `duplicate` that is no repeated forward.
+HARMS = ("lost", "doubled", "reordered", "altered", "misrouted", "repeated")
+# Tried by the events that are sent astray alone.
+OF_THOSE_ASTRAY = ("misrouted", "repeated")
 EXAMPLES_MAX = 10
 
 
@@ -19,6 +25,24 @@ class Judge:
         self.harms = Counter(dict.fromkeys(HARMS, 0))
         self.examples = []
         self.entries = 0
+        self.reroutes = Reroutes(oracle)
+
+    def leaf(self, leaf, event=None, via=UNKNOWN):
+        match leaf["kind"]:
+            case "entry":
+                self.entry(leaf["tenant"], event)
+                self.note("misrouted", self.reroutes.entry(leaf, via))
+            case "rerouted":
+                self.note("misrouted", self.reroutes.rerouted(leaf))
+            case "duplicate":
+                self.note("repeated", self.reroutes.duplicate(leaf, via))
+            case _:
+                # No input of these became an event: the run counts them.
+                pass
+
+    def note(self, kind, what):
+        if what is not None:
+            self.harm(kind, what)
 
     def entry(self, tenant, event):
         self.entries += 1
@@ -49,6 +73,8 @@ class Judge:
         for tenant, seen in self.seen.items():
             if missing := seen.count(0):
                 self.harm("lost", f"{missing} of {tenant}, first {tenant}/{seen.index(0)}", missing)
+        for tenant, off in self.reroutes.missing():
+            self.harm("misrouted", f"{off} `rerouted` leaves of {tenant} are missing, or too many", off)
         return dict(self.harms)
 
     def harm(self, kind, what, count=1):

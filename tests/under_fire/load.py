@@ -2,21 +2,19 @@
 
 import threading
 import time
+from functools import partial
 
 from confluent_kafka import Producer
-
-from oracle import Events
 
 QUEUED_MAX = 5_000
 
 
 class Load:
-    def __init__(self, broker, topic, oracle, seed, tenants, per_second):
-        self.topic, self.oracle, self.per_second = topic, oracle, per_second
-        self.events = Events(seed, tenants)
+    def __init__(self, broker, topic, oracle, events, per_second):
+        self.topic, self.oracle, self.events, self.per_second = topic, oracle, events, per_second
         self.ending = threading.Event()
         self.failures = []
-        self.sent = 0
+        self.sent = self.keyless = 0
         self.producer = Producer(
             {
                 "bootstrap.servers": broker,
@@ -59,14 +57,24 @@ class Load:
 
     def send(self):
         tenant, event = self.events.make()
-        self.producer.produce(self.topic, value=event, key=tenant.encode(), on_delivery=self.delivered)
+        route = self.events.routes.get(tenant)
+        if route is None:
+            self.produce(tenant, event, key=tenant.encode())
+        elif self.events.next[tenant] % 2:
+            self.produce(tenant, event, key=tenant.encode(), partition=route.sent)
+        else:
+            self.produce(tenant, event, partition=route.sent)
+            self.keyless += 1
         self.sent += 1
 
-    def delivered(self, error, message):
+    def produce(self, tenant, event, **where):
+        self.producer.produce(self.topic, value=event, on_delivery=partial(self.delivered, tenant), **where)
+
+    def delivered(self, tenant, error, message):
         if error:
             self.failures.append(f"a record was given up, nobody knows whether it was stored: {error}")
         else:
-            self.oracle.acknowledged(message.key().decode(), message.value())
+            self.oracle.acknowledged(tenant, message.value())
 
     def finish(self, patience_s=300):
         """Stops, and waits for every acknowledgement."""

@@ -9,6 +9,8 @@ import threading
 from collections import Counter
 
 PRODUCE = 0
+BIND_TRIES = 30
+ENTRIES, NAMES_WITHIN = b"ledger.entries", 512
 FRAME_BYTES_MAX = 128 * 1024 * 1024
 
 
@@ -36,6 +38,11 @@ class Connection:
         self.requests += 1
 
 
+def is_of_entries(request):
+    """Whether it is a produce request for ledger.entries: names of topics stand before its records."""
+    return request[:2] == PRODUCE.to_bytes(2) and ENTRIES in request[:NAMES_WITHIN]
+
+
 async def frame(reader):
     length = await reader.readexactly(4)
     if int.from_bytes(length) > FRAME_BYTES_MAX:
@@ -48,7 +55,7 @@ class Proxy:
 
     def __init__(self, port, broker_port, host="127.0.0.1"):
         self.host, self.port, self.broker_port = host, port, broker_port
-        self.loop = asyncio.new_event_loop()
+        self.server, self.loop = None, asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, name="proxy", daemon=True)
         self.connections, self.tasks = set(), set()
         self.losing, self.delays, self.withheld = {}, {}, {}
@@ -56,8 +63,18 @@ class Proxy:
 
     def start(self):
         self.thread.start()
-        self.server = self.call(asyncio.start_server(self.accept, self.host, self.port))
+        self.server = self.call(self.listen())
         self.port = self.server.sockets[0].getsockname()[1]
+
+    async def listen(self):
+        """A connection that another program opens may have the port for a while."""
+        for _ in range(BIND_TRIES):
+            try:
+                return await asyncio.start_server(self.accept, self.host, self.port)
+            except OSError as error:
+                taken = error
+                await asyncio.sleep(1)
+        raise taken
 
     def stop(self):
         self.call(self.end())
@@ -69,7 +86,8 @@ class Proxy:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(60)
 
     async def end(self):
-        self.server.close()
+        if self.server:
+            self.server.close()
         for connection in list(self.connections):
             connection.close()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -104,7 +122,7 @@ class Proxy:
             length, request = await frame(connection.reader)
             connection.note(request)
             await self.hold(connection.client)
-            is_late = request[:2] == PRODUCE.to_bytes(2) and await self.withhold(connection.client)
+            is_late = is_of_entries(request) and await self.withhold(connection.client)
             connection.broker_writer.write(length + request)
             await connection.broker_writer.drain()
             self.counts["late_requests"] += is_late
@@ -139,7 +157,7 @@ class Proxy:
         return True
 
     def begin_withholding(self, client):
-        """From now on the client's produce requests stay here."""
+        """From now on the client's produce requests for ledger.entries stay here, and what comes behind one on its connection."""
 
         async def now():
             self.withheld[client] = asyncio.Event()

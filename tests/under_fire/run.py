@@ -26,13 +26,14 @@ from instances import Fleet, Instance, Pauses
 from judge import HARMS, Judge
 from load import Load
 from options import ROOT, Options
-from oracle import Oracle
+from oracle import Events, Oracle
 from proxy import Proxy
 
 NOTHING_NEW_S = 120
 PAUSE_SECONDS_MAX = 180
 FAILURES_MAX = 20
-TOPICS = ("audit.events", "audit.rerouted", "ledger.entries", "ledger.checkpoints", "ledger.heads", "ledger.dead-letters")
+# By which a reader passes over what an owner wrote that was fenced before.
+STALE = ("stale_epoch", "stale_session", "stale_fence_epoch")
 
 
 class Run:
@@ -45,9 +46,10 @@ class Run:
         self.directory.mkdir(parents=True)
         self.archive = self.directory / "archive"
         self.prefix = f"chaos-{options.name}."
-        self.oracle, self.failures, self.failed = Oracle(), [], threading.Event()
+        self.events = Events(options.seed, self.TENANTS, self.PARTITIONS)
+        self.oracle, self.failures, self.failed = Oracle(self.events.routes), [], threading.Event()
         self.harms, self.kinds, self.skipped = {}, Counter(), Counter()
-        self.forked, self.verdict, self.seconds = 0, "not run", 0
+        self.forked, self.repeated, self.verdict, self.seconds = 0, 0, "not run", 0
         self.began_at = time.time()
         self.fleet = self.proxy = self.faults = None
         self.pauses, self.quiet_seconds = Pauses(self.PARTITIONS, PAUSE_SECONDS_MAX, self.fail), 0
@@ -86,12 +88,11 @@ class Run:
         self.broker = Broker()
         self.proxy = Proxy(self.broker.proxy_port, self.broker.proxied_port)
         self.proxy.start()
-        apply = [self.options.program, "topics", "apply", f"--log={self.url(self.broker.address)}", f"--partitions={self.PARTITIONS}"]
-        subprocess.run([*apply, "--replication=1"], check=True, stdout=subprocess.DEVNULL)
+        self.topics()
         self.wait(self.has_topics, "the broker does not know the topics that were made", 60)
         library = clock.build(ROOT / "target" / "chaos")
         steady = [self.instance(number, f"instance-{number}", library) for number in range(self.options.instances)]
-        self.fleet = Fleet(steady, self.instance(9, "visitor", library))
+        self.fleet = Fleet(steady, self.instance(9, "visitor", library), self.PARTITIONS)
         self.fleet.thread.start()
         # The first makes the keys.
         for instance in steady:
@@ -99,10 +100,14 @@ class Run:
             self.wait(lambda one=instance: one.held > 0, f"{instance.name} was given no partition", 60)
         self.wait(lambda: self.fleet.held() == self.PARTITIONS, "the instances did not share all partitions out", 60)
 
+    def topics(self, *more):
+        apply = [self.options.program, "topics", "apply", f"--log={self.url(self.broker.address)}", f"--partitions={self.PARTITIONS}"]
+        return subprocess.run([*apply, "--replication=1", "--json", *more], check=True, capture_output=True).stdout
+
     def has_topics(self):
-        """A broker makes a topic known a little after it has made it."""
-        known = AdminClient({"bootstrap.servers": self.broker.address}).list_topics(timeout=30).topics
-        return sum(len(topic.partitions) == self.PARTITIONS for name, topic in known.items() if name.startswith(self.prefix)) == len(TOPICS)
+        """A broker makes a topic known a little after it has made it. Which there are, the program knows best."""
+        topics = json.loads(self.topics("--dry-run"))["topics"]
+        return bool(topics) and all(topic["action"] == "keep" for topic in topics)
 
     def wait(self, seen, otherwise, patience_s):
         end = time.monotonic() + patience_s
@@ -112,7 +117,7 @@ class Run:
                 raise SystemExit(1)
 
     def under_fire(self):
-        self.load = Load(self.broker.address, f"{self.prefix}audit.events", self.oracle, self.options.seed, self.TENANTS, self.options.per_second)
+        self.load = Load(self.broker.address, f"{self.prefix}audit.events", self.oracle, self.events, self.options.per_second)
         self.faults = Faults(self.fleet, self.proxy, self.broker, self.options.seed, SHORT if self.options.short else LONG, self.fail)
         began, told = time.monotonic(), 0
         self.load.start()
@@ -169,9 +174,14 @@ class Run:
             self.fail(failure)
         if self.forked:
             self.fail(f"{self.forked} partitions of the archive are not what the log holds")
-        for kind in ("duplicate", "rejected", "rerouted"):
-            if self.kinds[kind]:
-                self.fail(f"{self.kinds[kind]} {kind} leaves, which nobody caused")
+        self.repeated = judge.reroutes.repeated
+        if self.kinds["rejected"]:
+            self.fail(f"{self.kinds['rejected']} rejected leaves, which nobody caused")
+        if not 0 < self.load.keyless < self.oracle.astray():
+            self.fail(f"{self.oracle.astray()} events were sent astray, {self.load.keyless} of them without a key: there must be some of both")
+        # What zombies wrote too late stands in the log, and who reads it must have passed it over.
+        if not any(self.skipped[reason] for reason in STALE):
+            self.fail("nothing in ledger.entries is stale: no late write was put to the test")
         for kind, hits in self.faults.hits.items():
             if not hits or hits < self.faults.paces[kind].enough:
                 self.fail(f"the fault `{kind}` was hit {hits} times")

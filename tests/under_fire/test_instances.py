@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from instances import STOPPED, Instance, Pauses, sum_of
+from instances import STOPPED, Fleet, Instance, Pauses, sum_of
 
 METRICS = """# HELP a b
 ledgerline_fences_total{partition="1"} 2
@@ -91,6 +91,44 @@ class Ends(unittest.TestCase):
         self.assertEqual((said.address, said.zombie_lines), ("127.0.0.1:1", 1))
         self.assertIsNotNone(said.pauses.last[1])
         self.assertIn("stopped partition 0: a fork", self.failures[-1])
+
+    def test_the_log_tells_which_partitions_the_group_gave_and_took_and_how_often_one_was_owned(self):
+        said = self.instance("sleep 600")
+        self.say(
+            {"message": "partitions taken", "partitions": "[0, 3, 5]"},
+            {"message": "sealing", "partition": 3},
+            {"message": "partitions given back", "partitions": "[0]"},
+            {"message": "partitions taken", "partitions": "[]"},
+            {"message": "sealing", "partition": 3},
+        )
+        said.read_log()
+        self.assertEqual((said.assigned, said.sessions[3], said.sessions[0]), ({3, 5}, 2, 0))
+        self.say({"message": "the group counts this process as gone: what it does is dropped", "partitions": "[3]"})
+        said.read_log()
+        self.assertEqual(said.assigned, {5})
+
+    def test_one_that_is_started_again_has_nothing_of_what_the_one_before_it_said_last(self):
+        said = self.instance("sleep 600")
+        self.say({"message": "partitions taken", "partitions": "[0, 3]"})
+        self.assertTrue(said.kill())
+        said.start()
+        said.read_log()
+        self.assertEqual((said.assigned, said.is_ahead(0)), (frozenset(), False))
+
+    def test_of_a_fleet_only_those_that_run_hold_partitions(self):
+        one, other, visitor = (self.instance("sleep 600") for _ in range(3))
+        one.assigned, other.assigned, visitor.assigned = {0, 1}, {2}, {3}
+        fleet = Fleet([one, other], visitor, 4)
+        self.assertEqual((fleet.assigned(), fleet.assigned(but=visitor)), ({0, 1, 2, 3}, {0, 1, 2}))
+        other.freeze()
+        self.assertEqual(fleet.assigned(), {0, 1, 3})
+        other.thaw()
+        self.assertTrue(one.kill())
+        self.assertEqual(fleet.assigned(), {2, 3})
+
+    def say(self, *lines):
+        with open(self.log, "a") as log:
+            log.writelines(json.dumps({"timestamp": datetime.now(UTC).isoformat()} | line) + "\n" for line in lines)
 
     def test_series_of_one_name_are_added_and_what_is_no_number_is_none(self):
         self.assertEqual(sum_of(METRICS, "ledgerline_fences_total"), 5)

@@ -16,7 +16,7 @@ import entries
 from judge import Judge
 from oracle import Events, Oracle, OutOfOrder
 
-NOTHING = {"lost": 0, "doubled": 0, "reordered": 0, "altered": 0}
+NOTHING = {"lost": 0, "doubled": 0, "reordered": 0, "altered": 0, "misrouted": 0, "repeated": 0}
 
 
 def acknowledged(count=200, tenants=7):
@@ -101,7 +101,8 @@ class Harms(unittest.TestCase):
 
 def leaf(index, tenant=None, event=None):
     made = {"index": index, "kind": "cut" if event is None else "entry", "origin": "a/0"}
-    return made if event is None else made | {"event": hashlib.sha256(event).hexdigest(), "tenant": tenant}
+    entry = {"source": f"audit.events/0@{index}", "tenant": tenant}
+    return made if event is None else made | entry | {"event": hashlib.sha256(event).hexdigest()}
 
 
 def text(value):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from proxy import PRODUCE, Proxy
+from proxy import ENTRIES, PRODUCE, Proxy
 
 FETCH = 1
 # Fails a hang and measures nothing.
@@ -141,14 +141,19 @@ class Proxied(unittest.TestCase):
         stream = self.connect()
         self.proxy.begin_withholding("a")
         self.assertEqual(self.ask(self.connect(), FETCH, 1), b"\0\0\0\1records")
-        stream.sendall(request(PRODUCE, 2))
+        stream.sendall(request(PRODUCE, 2, body=ENTRIES))
         while not self.proxy.counts["withheld_requests"]:
             threading.Event().wait(0.01)
         self.assertEqual([asked[:2] for asked in self.broker.asked], [FETCH.to_bytes(2)])
         self.proxy.end_withholding("a")
-        self.assertEqual(answer_of(stream), b"\0\0\0\2records")
+        self.assertEqual(answer_of(stream), b"\0\0\0\2" + ENTRIES)
         self.assertEqual(self.ask(stream, PRODUCE, 3), b"\0\0\0\3records")
         self.assertEqual((self.proxy.counts["withheld_requests"], self.proxy.counts["late_requests"]), (1, 1))
+
+    def test_what_is_produced_to_other_topics_is_not_withheld(self):
+        self.proxy.begin_withholding("a")
+        self.assertEqual(self.ask(self.connect(), PRODUCE, 1), b"\0\0\0\1records")
+        self.assertEqual(self.proxy.counts["withheld_requests"], 0)
 
     def test_a_broker_that_is_away_closes_the_connection_and_comes_back_for_the_next(self):
         away = Proxy(0, self.broker.port)
