@@ -212,7 +212,8 @@ async fn one_process_is_assigned_every_partition(log: &dyn Log) {
     while leases.len() < PARTITIONS as usize {
         leases.extend(assignments.next().await.unwrap());
     }
-    assert!(*assignments.settled().borrow());
+    // It settles a moment after the last one is given.
+    assert!(*assignments.settled().wait_for(|settled| *settled).await.unwrap());
     let mut assigned: Vec<u32> = leases.iter().map(Lease::partition).collect();
     assigned.sort_unstable();
     assert_eq!(assigned, (0..PARTITIONS).collect::<Vec<_>>());
