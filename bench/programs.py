@@ -165,10 +165,10 @@ class Bench:
         line = [self.program, "load", "--brokers", self.brokers, "--input", source, "--first", str(first)]
         return Process([*line, "--rate", str(rate), "--tenants", str(tenants)], self.work)
 
-    def instance(self, prefix, store, *more, url=""):
+    def instance(self, prefix, store, *more, url="", environment=()):
         """`store`: where its archive and keys lie."""
         at = self.work / store
-        line = [self.ledgerline, "run", f"--log={self.url(prefix, url)}", f"--archive=file:{at}/archive"]
+        line = ["env", *environment, self.ledgerline, "run", f"--log={self.url(prefix, url)}", f"--archive=file:{at}/archive"]
         return Instance([*line, f"--signer=file:{at}/keys", f"--log-name={LOG_NAME}", *more], self.work)
 
     def streams(self, source, target, events, warmup, commit_ms):

@@ -15,6 +15,10 @@ SESSION_TIMEOUT_MS = 6_000
 COMMIT_MS = (100, 10)
 
 
+# As docs/OPERATIONS.md has it.
+MALLOC = ("MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=65536", "MALLOC_TRIM_THRESHOLD_=131072")
+
+
 class Input:
     """Topics of one ledger with a backlog in `audit.events`. The ledger's own topics are made anew for each run."""
 
@@ -36,8 +40,8 @@ class Input:
         self.bench.apply(self.prefix)
         shutil.rmtree(self.bench.work / self.prefix, ignore_errors=True)
 
-    def instance(self, *more, url=""):
-        return self.bench.instance(self.prefix, self.prefix, *more, url=url)
+    def instance(self, *more, url="", environment=()):
+        return self.bench.instance(self.prefix, self.prefix, *more, url=url, environment=environment)
 
     def entries(self):
         return f"{self.prefix}ledger.entries"
@@ -138,7 +142,7 @@ def latency(bench, warmup, rates, seconds):
 
 def memory(bench, source):
     """The whole job with many tenants and full windows; it stays for what follows."""
-    with source.instance("--cut-interval-ms=1000") as instance:
+    with source.instance("--cut-interval-ms=1000", environment=MALLOC) as instance:
         instance.wait_for("the archive", lambda it: sum(it.indexes("archive").values()) >= source.events, 600)
         return {"peak_mib": instance.peak_mib()}
 
