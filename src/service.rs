@@ -25,12 +25,13 @@ use crate::stages::restore::ledger_name;
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use task::{RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, given_up};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinSet};
 use work::Work;
 
 /// Partitions of a new embedded log.
@@ -92,13 +93,21 @@ pub async fn open_log(log: &LogConfig, partitions: Option<u32>) -> Result<Arc<dy
 
 /// As [`open_log`], for who only looks or changes: an embedded log that is not there is not made.
 pub async fn open_log_that_exists(log: &LogConfig) -> Result<Arc<dyn Log>, LogError> {
-    if let LogConfig::Embedded(path) = log
-        && !path.exists()
-    {
-        let what = format!("there is no log at {}", path.display());
-        return Err(LogError::Fatal { what, source: None });
+    match log {
+        LogConfig::Embedded(path) if !path.exists() => {
+            let fault = misfit(
+                "log",
+                "LEDGERLINE_LOG",
+                format!("there is no log at {}", path.display()),
+            );
+            Err(LogError::Fatal {
+                what: fault.to_string(),
+                source: Some(fault.into()),
+            })
+        }
+        LogConfig::Embedded(path) => Ok(Arc::new(EmbeddedLog::open_existing(path).await?)),
+        LogConfig::Kafka(_) => open_log(log, None).await,
     }
-    open_log(log, None).await
 }
 
 async fn open_embedded(path: &Path, partitions: Option<u32>) -> Result<EmbeddedLog, LogError> {
@@ -208,9 +217,13 @@ pub async fn run(
     ));
     let mut settled = assignments.settled();
     let work = Arc::new(Work::new(config, seams, Arc::clone(&status), ending));
-    let _retention = AbortOnDrop(tokio::spawn(tell_retention(Arc::clone(&seams.log))));
-    let reach = watch_reach(seams.log.as_ref(), &status, config.retry_for);
-    tokio::pin!(reach);
+    let watch = async {
+        tokio::select! {
+            error = watch_reach(seams.log.as_ref(), &status, config.retry_for) => error,
+            never = tell_retention(seams.log.as_ref()) => match never {},
+        }
+    };
+    tokio::pin!(watch);
     let mut partitions = JoinSet::new();
     // Held at some time and not worked to its end: where the input ends, they are waited for.
     let mut unfinished = BTreeSet::new();
@@ -240,7 +253,7 @@ pub async fn run(
                     outcome = outcome.and(Err(error.into()));
                 }
             },
-            error = &mut reach, if !work.is_aborted() => {
+            error = &mut watch, if !work.is_aborted() => {
                 work.abort();
                 outcome = outcome.and(Err(error));
             }
@@ -292,7 +305,7 @@ async fn watch_reach(log: &dyn Log, status: &Status, retry_for: Duration) -> Sta
 }
 
 /// How long the log keeps records: what the archiver's lag is compared with.
-async fn tell_retention(log: Arc<dyn Log>) {
+async fn tell_retention(log: &dyn Log) -> Infallible {
     let mut ticks = tokio::time::interval(RETENTION_INTERVAL);
     loop {
         ticks.tick().await;
@@ -306,15 +319,6 @@ async fn tell_retention(log: Arc<dyn Log>) {
                 Err(error) => tracing::debug!(topic, %error, "how long it is kept is not known"),
             }
         }
-    }
-}
-
-/// A task that is not to outlive who began it.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

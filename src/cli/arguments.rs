@@ -1,7 +1,7 @@
 //! What the commands' arguments have in common: all their faults at once, numbers, the directory of an archive, small files.
 
 use super::{Exit, Failure};
-use crate::config::parse_url;
+use crate::config::{Fault, parse_url};
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
@@ -41,6 +41,19 @@ impl Faults {
                 default
             }
         }
+    }
+
+    /// What settings came to; `None` where they are wrong, each of their faults noted.
+    pub(super) fn settings<T>(&mut self, checked: Result<T, Vec<Fault>>) -> Option<T> {
+        checked
+            .map_err(|faults| faults.iter().for_each(|fault| self.add(fault.to_string())))
+            .ok()
+    }
+
+    /// As [`Self::done`], and then what [`Self::settings`] gave.
+    pub(super) fn done_with<T>(self, settings: Option<T>) -> Result<T, Failure> {
+        self.done()?;
+        settings.ok_or_else(|| Failure::usage("the settings are wrong"))
     }
 
     /// # Errors

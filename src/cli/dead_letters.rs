@@ -6,10 +6,9 @@ mod select;
 
 use super::Failure;
 use super::arguments::Faults;
-use crate::config::{InputConfig, LogConfig, Settings};
-use crate::log::embedded::EmbeddedLog;
-use crate::log::kafka::KafkaLog;
-use crate::log::{Log, LogError};
+use crate::config::{InputConfig, Settings};
+use crate::log::Log;
+use crate::service;
 use std::sync::Arc;
 
 /// See what was rejected, and send it again once it can be sealed
@@ -40,25 +39,14 @@ impl Place {
             event_bytes_max,
             ..Settings::default()
         };
-        match settings.check_input() {
-            Ok(config) => Some(config),
-            Err(wrong) => {
-                for fault in wrong {
-                    faults.add(fault.to_string());
-                }
-                None
-            }
-        }
+        faults.settings(settings.check_input())
     }
 }
 
 /// # Errors
 /// `Usage` for arguments that are wrong, `Invalid` where a letter that was asked for is not there, `Unreadable` where the log fails.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    let runtime = super::runtime()?;
     match &args.command {
         Command::List(args) => runtime.block_on(list::run(args)),
         Command::Replay(args) => runtime.block_on(Box::pin(replay::run(args))),
@@ -67,17 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 /// The log, which must be there: looking at letters makes none.
 async fn open(config: &InputConfig) -> Result<Arc<dyn Log>, Failure> {
-    let opened: Result<Arc<dyn Log>, LogError> = match &config.log {
-        LogConfig::Embedded(path) if !path.exists() => {
-            return Err(Failure::usage(format!(
-                "--log (or LEDGERLINE_LOG): there is no log at {}",
-                path.display()
-            )));
-        }
-        LogConfig::Embedded(path) => EmbeddedLog::open_existing(path)
-            .await
-            .map(|log| Arc::new(log) as Arc<dyn Log>),
-        LogConfig::Kafka(config) => Ok(Arc::new(KafkaLog::new(config.as_ref().clone(), None))),
-    };
-    opened.map_err(|error| super::failure(&error))
+    service::open_log_that_exists(&config.log)
+        .await
+        .map_err(|error| super::failure(&error))
 }

@@ -99,10 +99,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let _lock = super::run::lock(&dir.join(LOG_FILE))?;
     let mut options = IngestOptions::new(dir.join("refused.ndjson"));
     options.mapping = asked.mapping;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    let runtime = super::runtime()?;
     show::opening(args.json, &dir)?;
     let sealed = runtime.block_on(seal(&config, input, options, lines_total))?;
     let options = Options {

@@ -14,12 +14,11 @@ pub use ingestion::{IngestError, IngestOptions, Progress, Summary, ingest_lines}
 
 use super::Failure;
 use super::arguments::Faults;
-use crate::config::{InputConfig, Settings, describe as describe_faults};
+use crate::config::{InputConfig, Settings};
 use crate::log::Log;
 use crate::mapping::{MAPPING_BYTES_MAX, Mapping};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,11 +64,12 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (config, options) = check(args)?;
     let (input, bytes) = open_input(&args.file)?;
-    let bar = progress_bar(bytes);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::unreadable(format!("the runtime cannot be started: {e}")))?;
+    let template = match bytes {
+        Some(_) => "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {msg}",
+        None => "{spinner} {bytes} {bytes_per_sec} {msg}",
+    };
+    let bar = super::progress_bar(bytes, template);
+    let runtime = super::runtime()?;
     let summary = runtime.block_on(async {
         let log = open_log(&config).await?;
         let summary = Box::pin(ingest_lines(input, &options, log.as_ref(), |progress| {
@@ -103,15 +103,11 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 /// Where the events go, and how they are read.
 fn check(args: &Args) -> Result<(InputConfig, IngestOptions), Failure> {
     let mut faults = Faults::default();
-    let config = args.settings().check_input();
-    for fault in config.as_ref().err().into_iter().flatten() {
-        faults.add(fault.to_string());
-    }
+    let config = faults.settings(args.settings().check_input());
     let mut options = IngestOptions::new(args.refused_file());
     options.mapping = faults.take(args.mapping.as_deref().map(read_mapping).transpose());
     options.from_line = faults.number("--from-line", args.from_line.as_deref(), 1, 1..=u64::MAX);
-    faults.done()?;
-    let config = config.map_err(|faults| Failure::usage(describe_faults(&faults)))?;
+    let config = faults.done_with(config)?;
     options.limits = config.limits;
     Ok((config, options))
 }
@@ -173,27 +169,6 @@ pub fn read_mapping(path: &Path) -> Result<Mapping, Failure> {
         .and_then(|file| file.take(MAPPING_BYTES_MAX as u64 + 1).read_to_string(&mut text))
         .map_err(|e| Failure::unreadable(format!("{} cannot be read: {e}", path.display())))?;
     Mapping::from_toml(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar(bytes: Option<u64>) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let (bar, template) = match bytes {
-        Some(bytes) => (
-            ProgressBar::new(bytes),
-            "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {msg}",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {bytes} {bytes_per_sec} {msg}",
-        ),
-    };
-    match ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 /// The summary as it is printed.

@@ -16,8 +16,9 @@ pub mod verify_proof;
 use crate::config::Fault;
 use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
 use std::error::Error;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 /// Chain, sign, archive and verify audit events.
@@ -96,6 +97,29 @@ fn print(bytes: &[u8]) -> Result<(), Failure> {
             "standard output cannot be written: {error}"
         ))),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Threads for what waits for logs and networks.
+///
+/// # Errors
+/// `Unreadable` where the system gives none.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))
+}
+
+/// A bar on a terminal, nothing elsewhere; a spinner where `length` is not known. `template` is indicatif's.
+fn progress_bar(length: Option<u64>, template: &str) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = length.map_or_else(ProgressBar::new_spinner, ProgressBar::new);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 

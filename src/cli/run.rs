@@ -46,10 +46,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         // A group shares the partitions out.
         LogConfig::Kafka(_) => None,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    let runtime = super::runtime()?;
     let outcome = runtime.block_on(serve(&config, metrics));
     // A question to brokers that do not answer would keep the process for as long as its answer is waited for.
     runtime.shutdown_timeout(QUESTIONS_END_MAX);

@@ -3,7 +3,7 @@
 use super::Failure;
 use super::arguments::Faults;
 use crate::clock::SystemClock;
-use crate::config::{InputConfig, Settings, describe as describe_faults};
+use crate::config::{InputConfig, Settings};
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::log::{Log, topic};
@@ -12,8 +12,6 @@ use crate::stages::StageError;
 use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
 use crate::stages::seal::sources::{Bounds, TOPICS, judge};
 use crate::stages::seal::{Adopted, Adoption, From, Refused, adopt};
-use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal as _;
 
 /// Event ids that are remembered while a partition is read: none is asked for.
 const WINDOW_ENTRIES: usize = 1;
@@ -68,10 +66,7 @@ struct Adopt {
 /// `Usage` for arguments that mean nothing, `Invalid` where the source must not be adopted so, `Unreadable` where the log fails.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (config, adoption) = check(args)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    let runtime = super::runtime()?;
     let text = runtime.block_on(async {
         let log = service::open_log_that_exists(&config.log)
             .await
@@ -92,17 +87,12 @@ fn check(args: &Args) -> Result<(InputConfig, Option<(u32, Adoption)>), Failure>
         log: args.log.clone(),
         ..Settings::default()
     };
-    let config = settings.check_input();
-    for fault in config.as_ref().err().into_iter().flatten() {
-        faults.add(fault.to_string());
-    }
+    let config = faults.settings(settings.check_input());
     let adoption = match &args.command {
         Command::List => None,
         Command::Adopt(adopt) => faults.take(adoption(adopt).map(Some)),
     };
-    faults.done()?;
-    let config = config.map_err(|faults| Failure::usage(describe_faults(&faults)))?;
-    Ok((config, adoption))
+    Ok((faults.done_with(config)?, adoption))
 }
 
 fn adoption(args: &Adopt) -> Result<(u32, Adoption), Failure> {
@@ -222,7 +212,10 @@ impl Row {
 
 async fn list(log: &dyn Log, json: bool) -> Result<String, Failure> {
     let partitions = partitions(log).await?;
-    let bar = progress_bar(partitions);
+    let bar = super::progress_bar(
+        Some(partitions.into()),
+        "{bar:32} {pos}/{len} partitions  {elapsed}",
+    );
     let mut rows = Vec::new();
     for partition in 0..partitions {
         rows.extend(rows_of(log, partition).await?);
@@ -300,16 +293,4 @@ async fn partition_config(log: &dyn Log, partition: u32) -> Result<Option<Partit
         window_entries_max: WINDOW_ENTRIES,
         archived: None,
     }))
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar(partitions: u32) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(partitions.into());
-    match ProgressStyle::with_template("{bar:32} {pos}/{len} partitions  {elapsed}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }

@@ -58,10 +58,7 @@ struct Apply {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let Command::Apply(apply) = &args.command;
     let config = apply.config()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    let runtime = super::runtime()?;
     let changes = runtime.block_on(apply.run(&config))?;
     let text = if apply.json {
         json(&changes, &config, apply.dry_run)

@@ -19,9 +19,8 @@ use crate::ledger::verify::{
     NotEstablished, Options, Progress, Reason, Report, SourceError, THREADS_MAX, Verdict, verify,
 };
 use crate::vault::source::DirectorySource;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use std::error::Error as _;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -125,15 +124,12 @@ fn reread_sources(
     sources: &mut [completeness::SourceReport<'_>],
     show_progress: bool,
 ) -> Result<(), Failure> {
-    let bar = if show_progress && std::io::stderr().is_terminal() {
-        ProgressBar::new(sources.len() as u64).with_message("sources read again")
-    } else {
-        ProgressBar::hidden()
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::unreadable(format!("cannot start threads: {error}")))?;
+    let bar = bar(
+        show_progress,
+        sources.len() as u64,
+        "{bar:32} {pos}/{len} sources read again  {elapsed}",
+    );
+    let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
         let log = crate::service::open_log_that_exists(config).await?;
         let outcome = completeness::reread(sources, log.as_ref(), || bar.inc(1)).await;
@@ -152,11 +148,7 @@ pub fn verify_directory(root: &Path, options: &Options, show_progress: bool) -> 
     let source = DirectorySource::open(root).map_err(|error| {
         Failure::unreadable(format!("the archive {} cannot be read: {error}", root.display()))
     })?;
-    let bar = if show_progress && std::io::stderr().is_terminal() {
-        progress_bar()
-    } else {
-        ProgressBar::hidden()
-    };
+    let bar = bar(show_progress, 0, "{bar:32} {pos}/{len} objects  {msg}  {elapsed}");
     let outcome = verify(&source, options, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
     outcome.map_err(|error| Failure::unreadable(explain(&error)))
@@ -253,12 +245,12 @@ fn explain(error: &SourceError) -> String {
     }
 }
 
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} objects  {msg}  {elapsed}") {
-        bar.set_style(style);
+fn bar(show: bool, length: u64, template: &str) -> ProgressBar {
+    if show {
+        super::progress_bar(Some(length), template)
+    } else {
+        ProgressBar::hidden()
     }
-    bar
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

@@ -56,8 +56,7 @@ pub(super) async fn run(args: &Args) -> Result<(), Failure> {
         since: parse_since(args.since.as_deref(), &mut faults),
     };
     let limit = faults.number("--limit", args.limit.as_deref(), u64::MAX, 1..=u64::MAX);
-    faults.done()?;
-    let Some(config) = config else { return Ok(()) };
+    let config = faults.done_with(config)?;
     let log = open(&config).await?;
     if !args.json {
         crate::cli::print(HEAD.as_bytes())?;

@@ -15,9 +15,7 @@ use crate::ledger::names::parse_source_position;
 use crate::ledger::partition::partition_of;
 use crate::log::{Log, LogError, NewRecord, topic};
 use crate::stages::dead_letters::{Letter, REPLAY_OF};
-use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
 const APPEND_ATTEMPTS_MAX: u32 = 10;
@@ -91,9 +89,7 @@ impl Args {
             ..Selection::default()
         };
         self.check_together(&mut faults);
-        faults.done()?;
-        let config = config.ok_or_else(|| Failure::usage("--log (or LEDGERLINE_LOG): is required"))?;
-        Ok((config, selection))
+        Ok((faults.done_with(config)?, selection))
     }
 
     /// What only makes sense with something else.
@@ -185,7 +181,7 @@ async fn send_all(
     sender: &mut Sender<'_>,
     count: u64,
 ) -> Result<(), Failure> {
-    let bar = progress_bar(count);
+    let bar = crate::cli::progress_bar(Some(count), "{bar:40} {pos}/{len} letters {per_sec}");
     let mut sent = 0;
     let outcome = letters
         .each_batch(selection, async |_, letters| {
@@ -324,17 +320,5 @@ impl Summary {
             );
         }
         lines.join("\n") + "\n"
-    }
-}
-
-/// A bar on a terminal, nothing elsewhere.
-fn progress_bar(letters: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(letters);
-    match ProgressStyle::with_template("{bar:40} {pos}/{len} letters {per_sec}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }
