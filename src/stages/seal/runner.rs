@@ -3,7 +3,7 @@
 use super::correlation::correlation_id;
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
-use super::sources::{Source, Sources, too_large as too_large_to_seal};
+use super::sources::{Source, Sources};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::keyring::KeyRing;
@@ -152,7 +152,7 @@ impl Sealer {
             .filter_map(|(source, last)| Some((self.sources.each.get(*source)?, *last)))
         {
             let next = session.machine.next_offset(&source.name);
-            source.tell_lag(self.partition.partition, last, next);
+            source.tell_lag(last, next);
         }
         let committed = self.commit_positions(&session.machine, now).await;
         self.session = Some(session);
@@ -376,22 +376,13 @@ impl Sealer {
             .log
             .read(source.topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
             .await?;
-        source.tell_lag(partition, records.last().map(|record| record.offset), from);
+        source.tell_lag(records.last().map(|record| record.offset), from);
         // A gap may be markers of transactions, or records that retention took a moment ago.
         if from > 0 && records.first().is_some_and(|first| first.offset > from) {
             let start = self.log.start(source.topic, partition).await?;
-            source.tell_deleted(partition, from, start);
+            source.tell_deleted(from, start);
         }
-        let bytes_max = self.log.record_bytes_max();
-        let too_large = records.iter().position(|record| record.value.len() > bytes_max);
-        if let Some(large) = too_large {
-            if let Some(record) = records.get(large).filter(|_| large == 0) {
-                let what = too_large_to_seal(&source.name, record.offset, record.value.len(), bytes_max);
-                source.stop(partition, what);
-            }
-            // What lies before it is sealed first.
-            records.truncate(large);
-        }
+        source.keep_what_can_be_sealed(&mut records, self.log.record_bytes_max());
         Ok(records)
     }
 

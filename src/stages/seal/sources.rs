@@ -4,7 +4,7 @@
 //! nothing more of it is sealed until an operator has declared what its offsets mean now (`ledgerline sources adopt`). The partition's other sources go on.
 
 use crate::clock::UnixMicros;
-use crate::log::{Log, LogError, topic};
+use crate::log::{Log, LogError, Record, topic};
 use crate::stages::state::PartitionState;
 
 /// The topics that are sealed.
@@ -13,7 +13,6 @@ pub const TOPICS: [&str; 2] = [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED];
 const LOOK_INTERVAL_MICROS: i64 = 1_000_000;
 
 pub(super) struct Sources {
-    partition: u32,
     pub each: Vec<Source>,
     /// When they were last asked for their bounds, in this session.
     looked_at: Option<UnixMicros>,
@@ -21,6 +20,7 @@ pub(super) struct Sources {
 
 pub(super) struct Source {
     pub topic: &'static str,
+    pub partition: u32,
     /// `<topic>/<partition>`
     pub name: String,
     /// Where it ended when it was last asked.
@@ -60,6 +60,7 @@ impl Sources {
     pub fn new(partition: u32) -> Self {
         let each = TOPICS.into_iter().map(|topic| Source {
             topic,
+            partition,
             name: format!("{topic}/{partition}"),
             end: 0,
             stopped: None,
@@ -68,7 +69,6 @@ impl Sources {
             committed: None,
         });
         Self {
-            partition,
             each: each.collect(),
             looked_at: None,
         }
@@ -96,19 +96,14 @@ impl Sources {
             return Ok(());
         }
         for source in &mut self.each {
-            let start = log.start(source.topic, self.partition).await?;
-            source.end = log.end(source.topic, self.partition).await?;
+            let start = log.start(source.topic, source.partition).await?;
+            source.end = log.end(source.topic, source.partition).await?;
             let next = state
                 .order
                 .sources
                 .get(&source.name)
                 .map(|known| known.next_offset);
-            source.heed(
-                judge(start, source.end, next),
-                start,
-                next.unwrap_or(0),
-                self.partition,
-            );
+            source.heed(judge(start, source.end, next), start, next.unwrap_or(0));
         }
         self.looked_at = Some(now);
         Ok(())
@@ -120,67 +115,82 @@ impl Source {
         self.stopped.is_some()
     }
 
-    fn heed(&mut self, bounds: Bounds, start: u64, next: u64, partition: u32) {
+    fn heed(&mut self, bounds: Bounds, start: u64, next: u64) {
         self.stopped = None;
         match bounds {
             Bounds::Whole => {}
             Bounds::EndsBefore => {
                 // All that it holds waits for the declaration.
-                self.tell_lag(partition, self.end.checked_sub(1), start);
-                self.stop(partition, ends_before(&self.name, self.end, next));
+                self.tell_lag(self.end.checked_sub(1), start);
+                self.stop(ends_before(&self.name, self.end, next));
             }
-            Bounds::Deleted(_) => self.tell_deleted(partition, next, start),
+            Bounds::Deleted(_) => self.tell_deleted(next, start),
         }
-        metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic, "partition" => partition.to_string())
-            .set(if self.is_stopped() { 1.0 } else { 0.0 });
+        self.tell_stopped();
+    }
+
+    /// Keeps of `records` those before one that no record of the ledger can hold. Where that is the next, the source stops.
+    pub fn keep_what_can_be_sealed(&mut self, records: &mut Vec<Record>, bytes_max: usize) {
+        let too_large = |record: &Record| record.value.len() > bytes_max;
+        let Some(at) = records.iter().position(too_large) else {
+            return;
+        };
+        if let Some(record) = records.first().filter(|record| too_large(record)) {
+            self.stop(too_large_to_seal(
+                &self.name,
+                record.offset,
+                record.value.len(),
+                bytes_max,
+            ));
+            self.tell_stopped();
+        }
+        records.truncate(at);
     }
 
     /// Reads no more of it until the next look, which finds whether that still holds.
-    pub fn stop(&mut self, partition: u32, what: String) {
+    fn stop(&mut self, what: String) {
         if self.told.as_ref() != Some(&what) {
-            tracing::error!(
-                partition,
-                topic = self.topic,
-                what,
-                "a source is stopped: a person must look"
-            );
+            let (partition, topic) = (self.partition, self.topic);
+            tracing::error!(partition, topic, what, "a source is stopped: a person must look");
             self.told = Some(what.clone());
         }
         self.stopped = Some(what);
-        metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic, "partition" => partition.to_string())
-            .set(1.0);
+    }
+
+    fn tell_stopped(&self) {
+        metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic, "partition" => self.partition.to_string())
+            .set(if self.is_stopped() { 1.0 } else { 0.0 });
     }
 
     /// Offsets from `next` to `start` are gone, and were not sealed.
-    pub fn tell_deleted(&mut self, partition: u32, next: u64, start: u64) {
+    pub fn tell_deleted(&mut self, next: u64, start: u64) {
         let from = next.max(self.lost_to);
         if start <= from {
             return;
         }
         self.lost_to = start;
         tracing::error!(
-            partition,
+            partition = self.partition,
             topic = self.topic,
             next_offset = next,
             start,
             "offsets of a source were deleted before they were sealed: its retention is shorter than sealing was behind"
         );
-        metrics::counter!("ledgerline_source_deleted_offsets_total", "topic" => self.topic, "partition" => partition.to_string())
+        metrics::counter!("ledgerline_source_deleted_offsets_total", "topic" => self.topic, "partition" => self.partition.to_string())
             .increment(start - from);
     }
 
     /// Says how much waits, once records up to `last` were read and those below `next` are sealed. Where a read gave nothing, nothing waits: what lies
     /// before the end are markers of transactions.
-    pub fn tell_lag(&self, partition: u32, last: Option<u64>, next: u64) {
+    pub fn tell_lag(&self, last: Option<u64>, next: u64) {
         let end = last.map_or(0, |last| self.end.max(last + 1));
-        metrics::gauge!("ledgerline_source_lag_records", "topic" => self.topic, "partition" => partition.to_string())
+        metrics::gauge!("ledgerline_source_lag_records", "topic" => self.topic, "partition" => self.partition.to_string())
             .set(end.saturating_sub(next) as f64);
     }
 }
 
 /// What is said of a record that no record of the ledger can hold.
-#[must_use]
-pub fn too_large(source: &str, offset: u64, bytes: usize, bytes_max: usize) -> String {
+fn too_large_to_seal(source: &str, offset: u64, bytes: usize, bytes_max: usize) -> String {
     format!(
         "the record at offset {offset} of {source} has {bytes} bytes, more than the {bytes_max} that can be sealed, even as rejected. Nothing more of this source is \
          sealed until `ledgerline sources adopt {source} --from {} --force` has passed it over; and see who may send such records",
