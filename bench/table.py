@@ -19,7 +19,7 @@ def machine():
 
 
 def text(seen, measured_on, sizes):
-    lines = [f"{measured_on}. Medians of {sizes.rounds}.", ""]
+    lines = [f"{measured_on}. Medians of {sizes.rounds}; memory once.", ""]
     lines += ["| what | measured | aim | holds |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows(seen, sizes)]
     if seen["throughput"]:

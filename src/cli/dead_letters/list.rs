@@ -101,7 +101,7 @@ impl Args {
             return self.json_line(letter);
         }
         let line = format!(
-            "{:<41} {} {:<18} {:<29} {:<16} {:>6}\n",
+            "{:<41} {:<28} {:<18} {:<29} {:<16} {:>6}\n",
             letter.name(),
             sealed_at(letter),
             letter.reason.as_str(),

@@ -203,7 +203,7 @@ fn too_large_to_seal(source: &str, offset: u64, bytes: usize, bytes_max: usize) 
 pub fn ends_before(source: &str, end: u64, next_offset: u64) -> String {
     format!(
         "{source} ends at offset {end}, but was sealed up to {next_offset}: the topic was made anew or lost records. Nothing more of it is sealed \
-         until `ledgerline sources adopt {source}` has declared from which offset it counts now"
+         until `ledgerline sources adopt {source} --from ..` has declared from which offset it counts now"
     )
 }
 
