@@ -1,11 +1,14 @@
 //! What `run` and `demo` are told: every setting is a flag and an environment variable of the same meaning. All faults are found at
 //! the start and reported at once.
 
+pub(crate) mod capture_files;
+
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::log::kafka::url::{self, KafkaConfig};
 use crate::signing::local::RsaBits;
 use crate::stages::archive::Classes;
+use crate::stages::capture::CaptureMapping;
 use crate::stages::notarize::NotarizeConfig;
 use crate::stages::seal::SealConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
@@ -13,6 +16,7 @@ use crate::telemetry;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings as they are given. Texts, so that every fault can be reported, not only the first.
@@ -72,7 +76,11 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
     pub partitions: Option<String>,
 
-    /// Which stages this process runs, separated by commas [default: seal,notarize,archive,dead-letters].
+    /// Mapping files of the topics to capture, separated by commas (connectors/audit-logs.toml is one); without them nothing is captured.
+    #[arg(long, env = "LEDGERLINE_CAPTURE", value_name = "FILES")]
+    pub capture: Option<String>,
+
+    /// Which stages this process runs, separated by commas [default: capture, where there are mapping files, and seal,notarize,archive,dead-letters].
     #[arg(long, env = "LEDGERLINE_STAGES", value_name = "STAGES")]
     pub stages: Option<String>,
 
@@ -209,6 +217,7 @@ pub fn describe(faults: &[Fault]) -> String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StageName {
+    Capture,
     Seal,
     Notarize,
     Archive,
@@ -216,11 +225,18 @@ pub enum StageName {
 }
 
 impl StageName {
-    pub const ALL: [Self; 4] = [Self::Seal, Self::Notarize, Self::Archive, Self::DeadLetters];
+    pub const ALL: [Self; 5] = [
+        Self::Capture,
+        Self::Seal,
+        Self::Notarize,
+        Self::Archive,
+        Self::DeadLetters,
+    ];
 
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Capture => "capture",
             Self::Seal => "seal",
             Self::Notarize => "notarize",
             Self::Archive => "archive",
@@ -295,6 +311,8 @@ pub struct Config {
     /// Of a log that is created; one that exists has its own.
     pub partitions: Option<u32>,
     pub stages: Vec<StageName>,
+    /// How topics of Debezium's become audit events.
+    pub capture: Arc<[CaptureMapping]>,
     pub listen: SocketAddr,
     pub seal: SealConfig,
     pub notarize: NotarizeConfig,
@@ -335,6 +353,7 @@ impl Settings {
             log_name: r.log_name(),
             partitions: r.partitions(),
             stages: r.stages(),
+            capture: r.capture(),
             listen: r.listen(),
             seal: r.seal(),
             notarize: r.notarize(),
@@ -567,8 +586,12 @@ impl Reader<'_> {
     }
 
     fn stages(&mut self) -> Vec<StageName> {
+        let has_files = self.settings.capture.is_some();
         let Some(text) = self.settings.stages.as_deref() else {
-            return StageName::ALL.to_vec();
+            let all = StageName::ALL.into_iter();
+            return all
+                .filter(|stage| has_files || *stage != StageName::Capture)
+                .collect();
         };
         let parse = |name: &str| {
             StageName::ALL
@@ -576,6 +599,14 @@ impl Reader<'_> {
                 .find(|stage| stage.as_str() == name.trim())
         };
         match text.split(',').map(parse).collect::<Option<Vec<_>>>() {
+            Some(stages) if stages.contains(&StageName::Capture) && !has_files => {
+                self.fault(
+                    "capture",
+                    "LEDGERLINE_CAPTURE",
+                    "is required by the stage capture: mapping files, for example connectors/audit-logs.toml",
+                );
+                Vec::new()
+            }
             Some(mut stages) => {
                 stages.sort_unstable();
                 stages.dedup();
@@ -585,9 +616,22 @@ impl Reader<'_> {
                 self.fault(
                     "stages",
                     "LEDGERLINE_STAGES",
-                    "must be names out of seal, notarize, archive and dead-letters, separated by commas",
+                    "must be names out of capture, seal, notarize, archive and dead-letters, separated by commas",
                 );
                 Vec::new()
+            }
+        }
+    }
+
+    fn capture(&mut self) -> Arc<[CaptureMapping]> {
+        let Some(names) = self.settings.capture.as_deref() else {
+            return Arc::default();
+        };
+        match capture_files::read(names) {
+            Ok(mappings) => mappings.into(),
+            Err(fault) => {
+                self.fault("capture", "LEDGERLINE_CAPTURE", fault);
+                Arc::default()
             }
         }
     }

@@ -19,7 +19,7 @@
 //! A value that is absent, `null` or `""` is not there. Nothing is altered to fit: a tenant outside its pattern is refused when
 //! the event is sealed. The whole record is kept in `data`, spelled as it was sent, unless `data` points elsewhere.
 
-mod parse;
+pub(crate) mod parse;
 mod pointer;
 
 use crate::ledger::canonical::{Limits, Refusal, canonicalize, span, text};
@@ -73,6 +73,15 @@ enum Context {
     Members(Vec<(String, Source)>),
 }
 
+/// What a record became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// JSON, not judged.
+    pub event: Vec<u8>,
+    /// Its tenant, where that is a string.
+    pub tenant: Option<String>,
+}
+
 /// What is wrong with a mapping file: every fault, each with the key's name and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the mapping has faults:\n  {}", faults.join("\n  "))]
@@ -84,6 +93,18 @@ pub struct MappingError {
 struct Record<'a> {
     json: &'a [u8],
     members: Vec<(&'a [u8], &'a [u8])>,
+}
+
+impl<'a> Record<'a> {
+    fn read(json: &'a [u8]) -> Result<Self, Refusal> {
+        // Behind a valid value only white space can be trimmed, such as the CR of a file with CRLF.
+        let json = json.trim_ascii();
+        let members = span::members(json).ok_or_else(|| {
+            let detail = "a mapping takes records that are JSON objects; this is another value";
+            Refusal::new(RejectCode::NotAnObject, detail)
+        })?;
+        Ok(Self { json, members })
+    }
 }
 
 impl Mapping {
@@ -108,7 +129,16 @@ impl Mapping {
     /// # Errors
     /// A record that docs/FORMAT.md section 2 refuses, is no object, or lacks what a required member is to be made of.
     pub fn apply(&self, record: &[u8]) -> Result<Vec<u8>, Refusal> {
-        let record = self.read(record)?;
+        canonicalize(record, &self.limits)?;
+        self.apply_to_sound(record).map(|mapped| mapped.event)
+    }
+
+    /// As [`Mapping::apply`], of a record that Ledgerline made: whether it is an object is looked at, and nothing else.
+    ///
+    /// # Errors
+    /// A record that is no object, or lacks what a required member is to be made of.
+    pub fn apply_to_sound(&self, record: &[u8]) -> Result<Mapped, Refusal> {
+        let record = Record::read(record)?;
         let mut out = Vec::with_capacity(record.json.len() + 512);
         let mut event = ObjectWriter::open(&mut out);
         event.member("action", &self.action.required("action", &record)?);
@@ -124,20 +154,13 @@ impl Mapping {
         if let Some(targets) = self.targets.as_ref().and_then(|source| source.value(&record)) {
             event.member("targets", &targets);
         }
-        event.member("tenant_id", &self.tenant_id.required("tenant_id", &record)?);
+        let tenant = self.tenant_id.required("tenant_id", &record)?;
+        event.member("tenant_id", &tenant);
         event.close();
-        Ok(out)
-    }
-
-    fn read<'a>(&self, json: &'a [u8]) -> Result<Record<'a>, Refusal> {
-        canonicalize(json, &self.limits)?;
-        // Behind a valid value only white space can be trimmed, such as the CR of a file with CRLF.
-        let json = json.trim_ascii();
-        let members = span::members(json).ok_or_else(|| {
-            let detail = "a mapping takes records that are JSON objects; this is another value";
-            Refusal::new(RejectCode::NotAnObject, detail)
-        })?;
-        Ok(Record { json, members })
+        Ok(Mapped {
+            tenant: span::string(&tenant),
+            event: out,
+        })
     }
 
     fn actor_of(&self, record: &Record<'_>) -> Result<Vec<u8>, Refusal> {

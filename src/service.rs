@@ -356,11 +356,17 @@ async fn make_ready(config: &Config, seams: &Seams, status: &Status) -> Result<A
     }
 }
 
-/// Processes that run the same stages share the partitions out among them; those that run others have groups of their own.
+/// Processes that run the same stages share the partitions out among them; those that run others have groups of their own. A process that captures beside
+/// other stages is in the group of those that do not: two groups that seal would fence one another for ever.
 fn role(stages: &[StageName]) -> String {
-    if stages.len() == StageName::ALL.len() {
-        return String::new();
+    let names: Vec<&str> = stages
+        .iter()
+        .filter(|stage| **stage != StageName::Capture)
+        .map(|stage| stage.as_str())
+        .collect();
+    match names.len() {
+        0 => StageName::Capture.as_str().to_owned(),
+        len if len == StageName::ALL.len() - 1 => String::new(),
+        _ => names.join("-"),
     }
-    let names: Vec<&str> = stages.iter().map(|stage| stage.as_str()).collect();
-    names.join("-")
 }

@@ -94,6 +94,10 @@ impl Log for Timed {
         self.time(self.log.start(topic, partition)).await
     }
 
+    async fn find(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        self.time(self.log.find(topic)).await
+    }
+
     async fn trim(&self, topic: &str, partition: u32, before: Offset) -> Result<(), LogError> {
         self.log.trim(topic, partition, before).await
     }

@@ -1,26 +1,30 @@
 //! `ledgerline sources`: what is sealed of each source, and what its offsets mean.
 
+mod captured;
+
 use super::Failure;
 use super::arguments::Faults;
 use crate::clock::SystemClock;
-use crate::config::{InputConfig, Settings};
+use crate::config::{InputConfig, Settings, capture_files};
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::log::{Log, topic};
 use crate::service;
 use crate::stages::StageError;
+use crate::stages::capture::CaptureMapping;
 use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
 use crate::stages::seal::sources::{Bounds, TOPICS, judge};
 use crate::stages::seal::{Adopted, Adoption, From, Refused, adopt};
+use captured::Captured;
 
 /// Event ids that are remembered while a partition is read: none is asked for.
 const WINDOW_ENTRIES: usize = 1;
 
 /// See what was sealed of each source, and declare that a topic was made anew
 ///
-/// A source is a partition of audit.events or audit.rerouted. Its offsets mean records only as long as its topic is the same. Where a topic was deleted and made
+/// A source is a partition of audit.events, audit.rerouted or audit.captured, or of a topic that is captured. Its offsets mean records only as long as its topic is the same. Where a topic was deleted and made
 /// again, or a broker lost its disk, the source ends before what was sealed of it, and nothing more of it is sealed: `sources adopt` says from which
-/// offset it counts now. That is a leaf of the ledger, for ever.
+/// offset it counts now. That is a leaf of the ledger, for ever; of a captured topic, it is kept beside the position of capture.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,6 +32,9 @@ pub struct Args {
     /// Where the log lies: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..
     #[arg(long, value_name = "URL", global = true, env = "LEDGERLINE_LOG")]
     log: Option<String>,
+    /// Mapping files of captured topics, as `run` has them: lists their sources too
+    #[arg(long, value_name = "FILES", global = true, env = "LEDGERLINE_CAPTURE")]
+    capture: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
@@ -65,15 +72,20 @@ struct Adopt {
 /// # Errors
 /// `Usage` for arguments that mean nothing, `Invalid` where the source must not be adopted so, `Unreadable` where the log fails.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let (config, adoption) = check(args)?;
+    let (config, mappings, adoption) = check(args)?;
     let runtime = super::runtime()?;
     let text = runtime.block_on(async {
         let log = service::open_log_that_exists(&config.log)
             .await
             .map_err(|error| super::failure(&error))?;
         let outcome = match adoption {
-            None => list(log.as_ref(), args.json).await,
-            Some((partition, adoption)) => declare(log.as_ref(), partition, adoption, args.json).await,
+            None => list(log.as_ref(), &mappings, args.json).await,
+            Some(Adopting::Sealed(partition, adoption)) => {
+                declare(log.as_ref(), partition, adoption, args.json).await
+            }
+            Some(Adopting::Captured(adopt, from)) => {
+                captured::adopt(log.as_ref(), adopt, from, args.json).await
+            }
         };
         drop(log.close().await);
         outcome
@@ -81,7 +93,15 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     super::print(text.as_bytes())
 }
 
-fn check(args: &Args) -> Result<(InputConfig, Option<(u32, Adoption)>), Failure> {
+/// What is to be declared.
+enum Adopting<'a> {
+    Sealed(u32, Adoption),
+    Captured(&'a Adopt, From),
+}
+
+type Checked<'a> = (InputConfig, Vec<CaptureMapping>, Option<Adopting<'a>>);
+
+fn check(args: &Args) -> Result<Checked<'_>, Failure> {
     let mut faults = Faults::default();
     let settings = Settings {
         log: args.log.clone(),
@@ -92,10 +112,15 @@ fn check(args: &Args) -> Result<(InputConfig, Option<(u32, Adoption)>), Failure>
         Command::List => None,
         Command::Adopt(adopt) => faults.take(adoption(adopt).map(Some)),
     };
-    Ok((faults.done_with(config)?, adoption))
+    let mappings = faults.take(match args.capture.as_deref() {
+        None => Ok(Vec::new()),
+        Some(names) => capture_files::read(names)
+            .map_err(|fault| Failure::usage(format!("--capture (or LEDGERLINE_CAPTURE) {fault}"))),
+    });
+    Ok((faults.done_with(config)?, mappings, adoption))
 }
 
-fn adoption(args: &Adopt) -> Result<(u32, Adoption), Failure> {
+fn adoption(args: &Adopt) -> Result<Adopting<'_>, Failure> {
     let source = names::parse_source(&args.source);
     let topic = source
         .as_ref()
@@ -103,13 +128,6 @@ fn adoption(args: &Adopt) -> Result<(u32, Adoption), Failure> {
     let partition = source
         .as_ref()
         .and_then(|source| u32::try_from(source.partition).ok());
-    let (Some(topic), Some(partition)) = (topic, partition) else {
-        return Err(Failure::usage(format!(
-            "SOURCE {:?} must be <topic>/<partition>, where the topic is {}",
-            args.source,
-            TOPICS.join(" or ")
-        )));
-    };
     let from =
         match args.from.as_str() {
             "start" => From::Start,
@@ -118,13 +136,16 @@ fn adoption(args: &Adopt) -> Result<(u32, Adoption), Failure> {
                 Failure::usage(format!("--from {offset:?} must be start, end, or an offset"))
             })?),
         };
+    let (Some(topic), Some(partition)) = (topic, partition) else {
+        return Ok(Adopting::Captured(args, from));
+    };
     let adoption = Adoption {
         topic,
         from,
         forced: args.force,
         dry_run: args.dry_run,
     };
-    Ok((partition, adoption))
+    Ok(Adopting::Sealed(partition, adoption))
 }
 
 async fn declare(log: &dyn Log, partition: u32, adoption: Adoption, json: bool) -> Result<String, Failure> {
@@ -181,13 +202,22 @@ fn describe(adopted: &Adopted, json: bool) -> String {
 /// One source as it stands.
 struct Row {
     source: String,
-    /// Incarnation and next offset; `None` where nothing of it was sealed.
+    /// Incarnation and next offset; `None` where nothing of it was sealed, or captured.
     sealed: Option<(u64, u64)>,
     start: u64,
     end: u64,
 }
 
 impl Row {
+    fn of_captured(captured: Captured) -> Self {
+        Self {
+            source: captured.source,
+            sealed: captured.place.map(|place| (place.incarnation, place.next)),
+            start: captured.start,
+            end: captured.end,
+        }
+    }
+
     fn state(&self) -> String {
         let next = self.sealed.map(|(_, next)| next);
         match (judge(self.start, self.end, next), next) {
@@ -210,7 +240,7 @@ impl Row {
     }
 }
 
-async fn list(log: &dyn Log, json: bool) -> Result<String, Failure> {
+async fn list(log: &dyn Log, mappings: &[CaptureMapping], json: bool) -> Result<String, Failure> {
     let partitions = partitions(log).await?;
     let bar = super::progress_bar(
         Some(partitions.into()),
@@ -222,6 +252,13 @@ async fn list(log: &dyn Log, json: bool) -> Result<String, Failure> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let captured = captured::find(log, mappings).await;
+    rows.extend(
+        captured
+            .map_err(|error| super::failure(&error))?
+            .into_iter()
+            .map(Row::of_captured),
+    );
     if json {
         let sources: Vec<_> = rows.iter().map(Row::json).collect();
         return Ok(format!("{}\n", serde_json::json!({ "sources": sources })));

@@ -44,7 +44,8 @@ pub enum Body<'a> {
     Duplicate {
         of: u64,
         source: &'a str,
-        tenant: &'a str,
+        /// Not there where what came again had been rejected, and no tenant was read of it.
+        tenant: Option<&'a str>,
     },
     Rejected {
         code: RejectCode,
@@ -104,10 +105,14 @@ pub enum RejectCode {
     InvalidTenantId,
     InvalidTime,
     Conflict,
+    InvalidAvro,
+    UnknownSchema,
+    InvalidCloudEvent,
+    Unmapped,
 }
 
 impl RejectCode {
-    pub const ALL: [RejectCode; 17] = [
+    pub const ALL: [RejectCode; 21] = [
         Self::Empty,
         Self::ByteOrderMark,
         Self::InvalidUtf8,
@@ -125,6 +130,10 @@ impl RejectCode {
         Self::InvalidTenantId,
         Self::InvalidTime,
         Self::Conflict,
+        Self::InvalidAvro,
+        Self::UnknownSchema,
+        Self::InvalidCloudEvent,
+        Self::Unmapped,
     ];
 
     #[must_use]
@@ -147,6 +156,10 @@ impl RejectCode {
             Self::InvalidTenantId => "invalid_tenant_id",
             Self::InvalidTime => "invalid_time",
             Self::Conflict => "conflict",
+            Self::InvalidAvro => "invalid_avro",
+            Self::UnknownSchema => "unknown_schema",
+            Self::InvalidCloudEvent => "invalid_cloud_event",
+            Self::Unmapped => "unmapped",
         }
     }
 
@@ -176,10 +189,8 @@ impl Body<'_> {
     #[must_use]
     pub const fn tenant(&self) -> Option<&str> {
         match self {
-            Self::Entry { tenant, .. } | Self::Duplicate { tenant, .. } | Self::Rerouted { tenant, .. } => {
-                Some(tenant)
-            }
-            Self::Rejected { tenant, .. } => *tenant,
+            Self::Entry { tenant, .. } | Self::Rerouted { tenant, .. } => Some(tenant),
+            Self::Duplicate { tenant, .. } | Self::Rejected { tenant, .. } => *tenant,
             Self::Genesis { .. }
             | Self::Source { .. }
             | Self::Cut { .. }

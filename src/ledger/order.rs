@@ -105,7 +105,9 @@ impl Order {
                 if *of >= leaf.index {
                     return Err(OrderError::DuplicateOf);
                 }
-                self.check_tenant(tenant)?;
+                if let Some(tenant) = tenant {
+                    self.check_tenant(tenant)?;
+                }
                 self.consume(source)?;
             }
             Body::Rejected { source, .. } => self.consume(source)?,

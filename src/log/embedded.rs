@@ -268,6 +268,11 @@ impl Log for EmbeddedLog {
         Ok(Assignments::everything(self.streams.partitions()))
     }
 
+    /// Nobody else writes to an embedded log.
+    async fn find(&self, _topic: &str) -> Result<Option<u32>, LogError> {
+        Ok(None)
+    }
+
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
         self.stream(topic, 0)?;
         Ok(self.streams.partitions())

@@ -20,6 +20,7 @@ mod window;
 
 use super::lease::Assignments;
 use super::{Appended, Committed, ENTRY_OVERHEAD_BYTES, Log, LogError, NewRecord, Offset, Record, topic};
+use crate::stages::seal::sources;
 use arrivals::Arrivals;
 use async_trait::async_trait;
 use clerk::{Bounds, Clerk, number};
@@ -32,7 +33,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use reads::{Reads, Wanted};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -59,6 +60,8 @@ pub struct KafkaLog {
     producer: Producer,
     reads: Reads,
     clerks: Mutex<HashMap<String, Clerk>>,
+    /// Topics that others make and write, and that were found. Few: those that are configured.
+    found: Mutex<BTreeSet<&'static str>>,
     /// Partitions of each topic, once they are known: a count never shrinks.
     counts: Mutex<HashMap<&'static str, u32>>,
     member: Mutex<Weak<Member>>,
@@ -80,6 +83,7 @@ impl KafkaLog {
             troubles,
             arrivals,
             clerks: Mutex::default(),
+            found: Mutex::default(),
             counts: Mutex::default(),
             member: Mutex::default(),
             partitions,
@@ -140,8 +144,24 @@ impl KafkaLog {
     }
 
     fn topic(&self, topic: &str) -> Result<&'static str, LogError> {
-        let known = topic::ALL.into_iter().find(|known| *known == topic);
-        known.ok_or_else(|| self.missing(topic, None))
+        let own = topic::ALL.into_iter().find(|known| *known == topic);
+        own.or_else(|| self.found().get(topic).copied())
+            .ok_or_else(|| self.missing(topic, None))
+    }
+
+    fn found(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A topic of others' by a name that lives as long as the process, as those of the ledger's own do.
+    fn remember(&self, topic: &str) -> &'static str {
+        let mut found = self.found();
+        if let Some(known) = found.get(topic) {
+            return known;
+        }
+        let name: &'static str = Box::leak(topic.to_owned().into_boxed_str());
+        found.insert(name);
+        name
     }
 
     async fn count(&self, topic: &'static str) -> Result<u32, LogError> {
@@ -155,7 +175,8 @@ impl KafkaLog {
             }
             return Err(self.missing(topic, None));
         };
-        if let Some(wanted) = self.partitions.filter(|wanted| *wanted != count) {
+        let is_own = topic::ALL.contains(&topic);
+        if let Some(wanted) = self.partitions.filter(|wanted| is_own && *wanted != count) {
             let name = self.config.topic(topic);
             return Err(LogError::Fatal {
                 what: format!(
@@ -183,10 +204,12 @@ impl KafkaLog {
     async fn bounds(&self, topic: &str, partition: u32) -> Result<Bounds, LogError> {
         let topic = self.place(topic, partition).await?;
         let bounds = self.asking()?.bounds(topic, partition).await?;
-        match topic {
-            // Made anew, a source ends earlier: who then reads it must not wait for records that were.
-            topic::AUDIT_EVENTS | topic::AUDIT_REROUTED => self.reads.set_end(topic, partition, bounds.end),
-            _ => self.reads.know_end(topic, partition, bounds.end),
+        // Made anew, a source ends earlier: who then reads it must not wait for records that were.
+        let is_source = sources::TOPICS.contains(&topic) || !topic::ALL.contains(&topic);
+        if is_source {
+            self.reads.set_end(topic, partition, bounds.end);
+        } else {
+            self.reads.know_end(topic, partition, bounds.end);
         }
         Ok(bounds)
     }
@@ -334,6 +357,15 @@ impl Log for KafkaLog {
 
     fn arrivals(&self, partition: u32) -> Option<watch::Receiver<u64>> {
         Some(self.arrivals.of(partition))
+    }
+
+    async fn find(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        let count = self.asking()?.partitions(topic).await?;
+        if let Some(count) = count {
+            let topic = self.remember(topic);
+            self.counts().insert(topic, count);
+        }
+        Ok(count)
     }
 
     async fn partitions(&self, topic: &str) -> Result<u32, LogError> {

@@ -27,14 +27,18 @@ pub mod topic {
     /// Events that a sealer found in the wrong partition, each with the position that it was found at. Only sealers may write it (ACL): who
     /// could write a position of his own making could have later events taken for repeats.
     pub const AUDIT_REROUTED: &str = "audit.rerouted";
+    /// Events that capture made of the changes of databases, each with the position that it was captured at. Only capture may write it (ACL), for the same
+    /// reason.
+    pub const AUDIT_CAPTURED: &str = "audit.captured";
     pub const LEDGER_ENTRIES: &str = "ledger.entries";
     pub const LEDGER_CHECKPOINTS: &str = "ledger.checkpoints";
     pub const LEDGER_HEADS: &str = "ledger.heads";
     /// What was rejected, for people and for `ledgerline dead-letters`. Only the stage dead-letters may write it (ACL): it goes on from the newest letter.
     pub const LEDGER_DEAD_LETTERS: &str = "ledger.dead-letters";
-    pub const ALL: [&str; 6] = [
+    pub const ALL: [&str; 7] = [
         AUDIT_EVENTS,
         AUDIT_REROUTED,
+        AUDIT_CAPTURED,
         LEDGER_ENTRIES,
         LEDGER_CHECKPOINTS,
         LEDGER_HEADS,
@@ -171,6 +175,9 @@ pub trait Log: Send + Sync {
     fn arrivals(&self, _partition: u32) -> Option<watch::Receiver<u64>> {
         None
     }
+
+    /// How many partitions a topic has that others make and write, as Debezium's are; `None` where it is not there. It may be read from then on.
+    async fn find(&self, topic: &str) -> Result<Option<u32>, LogError>;
 
     /// How many partitions `topic` has.
     async fn partitions(&self, topic: &str) -> Result<u32, LogError>;

@@ -15,19 +15,20 @@ const SOURCE: &str =
 
 pub(super) fn mapping(text: &str) -> Result<Mapping, MappingError> {
     let mut faults = Faults::default();
+    let found = table(text, &mut faults).and_then(|table| read(&table, &mut faults));
+    faults.done(found)
+}
+
+/// The file as a table.
+pub(crate) fn table(text: &str, faults: &mut Faults) -> Option<Table> {
     if text.len() > MAPPING_BYTES_MAX {
         faults.add(format!("the file has more than {MAPPING_BYTES_MAX} bytes"));
-        return Err(faults.into_error());
+        return None;
     }
-    let table: Table = text.parse().map_err(|e: toml::de::Error| {
-        faults.add(describe(text, &e));
-        std::mem::take(&mut faults).into_error()
-    })?;
-    let mapping = read(&table, &mut faults);
-    match mapping {
-        Some(mapping) if faults.found.is_empty() => Ok(mapping),
-        Some(_) | None => Err(faults.into_error()),
-    }
+    let parsed = text
+        .parse()
+        .map_err(|e: toml::de::Error| faults.add(describe(text, &e)));
+    parsed.ok()
 }
 
 /// Where and why, without the line itself: it may be an event that was given in the mapping's place.
@@ -47,17 +48,32 @@ fn describe(text: &str, error: &toml::de::Error) -> String {
 }
 
 #[derive(Debug, Default)]
-struct Faults {
+pub(crate) struct Faults {
     found: Vec<String>,
 }
 
 impl Faults {
-    fn add(&mut self, fault: String) {
+    pub fn add(&mut self, fault: String) {
         self.found.push(fault);
     }
 
-    fn into_error(self) -> MappingError {
-        MappingError { faults: self.found }
+    /// The faults that `read` finds, each with `section` before it; those that were found before are not told again.
+    pub fn within<T>(&mut self, section: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let mut inner = Self::default();
+        let found = read(&mut inner);
+        let known = |fault: &String| self.found.contains(fault);
+        let new: Vec<String> = inner.found.into_iter().filter(|fault| !known(fault)).collect();
+        self.found
+            .extend(new.into_iter().map(|fault| format!("{section}.{fault}")));
+        found
+    }
+
+    /// `found`, if there were no faults.
+    pub fn done<T>(self, found: Option<T>) -> Result<T, MappingError> {
+        match found {
+            Some(found) if self.found.is_empty() => Ok(found),
+            Some(_) | None => Err(MappingError { faults: self.found }),
+        }
     }
 }
 
@@ -74,7 +90,7 @@ enum Rule {
     FromRecord,
 }
 
-fn read(table: &Table, faults: &mut Faults) -> Option<Mapping> {
+pub(crate) fn read(table: &Table, faults: &mut Faults) -> Option<Mapping> {
     for key in table.keys() {
         match key.as_str() {
             "event_id" | "tenant_id" | "occurred_at" | "action" | "actor" | "targets" | "context"

@@ -4,6 +4,7 @@ use super::status::{Doing, Status};
 use crate::config::StageName;
 use crate::ledger::key::PublicKey;
 use crate::stages::archive::Archiver;
+use crate::stages::capture::Capturer;
 use crate::stages::dead_letters::LetterWriter;
 use crate::stages::notarize::Notary;
 use crate::stages::seal::Sealer;
@@ -20,6 +21,7 @@ pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
 pub(super) enum Runner {
+    Capture(Box<Capturer>),
     Seal(Box<Sealer>),
     Notarize(Box<Notary>),
     Archive(Box<Archiver>),
@@ -29,6 +31,7 @@ pub(super) enum Runner {
 impl Runner {
     async fn step(&mut self) -> Result<Step, StageError> {
         match self {
+            Self::Capture(capturer) => capturer.step().await,
             Self::Seal(sealer) => sealer.step().await,
             Self::Notarize(notary) => notary.step().await,
             Self::Archive(archiver) => archiver.step().await,
@@ -40,13 +43,14 @@ impl Runner {
         match self {
             Self::Seal(sealer) => sealer.declared_keys(),
             Self::Notarize(notary) => notary.declared_keys(),
-            Self::Archive(_) | Self::DeadLetters(_) => &[],
+            Self::Capture(_) | Self::Archive(_) | Self::DeadLetters(_) => &[],
         }
     }
 
     /// Why part of the input is not worked on.
     fn waits_for(&self) -> Option<String> {
         match self {
+            Self::Capture(capturer) => capturer.waits_for(),
             Self::Seal(sealer) => sealer.waits_for(),
             Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) => None,
         }
@@ -54,6 +58,7 @@ impl Runner {
 
     fn reached(&self) -> u64 {
         match self {
+            Self::Capture(capturer) => capturer.captured(),
             Self::Seal(sealer) => sealer.next_index(),
             Self::Notarize(notary) => notary.signed_size(),
             Self::Archive(archiver) => archiver.archived_size(),
@@ -64,6 +69,7 @@ impl Runner {
     /// The last thing before an orderly end. `false`: step again first.
     async fn finish(&mut self) -> Result<bool, StageError> {
         match self {
+            Self::Capture(capturer) => capturer.finish().await.map(|()| true),
             Self::Seal(sealer) => sealer.cut().await,
             Self::Notarize(_) | Self::Archive(_) => Ok(true),
             Self::DeadLetters(writer) => writer.finish().await.map(|()| true),
@@ -196,10 +202,15 @@ impl Task {
     /// A log that tells what has come need not be asked often; a sealer's look is a question to the brokers.
     fn idle_pause_max(&self) -> Duration {
         match (self.stage, &self.arrivals) {
-            (StageName::Seal, Some(_)) => TOLD_PAUSE_MAX,
-            (StageName::Seal | StageName::Notarize | StageName::Archive | StageName::DeadLetters, _) => {
-                IDLE_PAUSE_MAX
-            }
+            (StageName::Capture | StageName::Seal, Some(_)) => TOLD_PAUSE_MAX,
+            (
+                StageName::Capture
+                | StageName::Seal
+                | StageName::Notarize
+                | StageName::Archive
+                | StageName::DeadLetters,
+                _,
+            ) => IDLE_PAUSE_MAX,
         }
     }
 

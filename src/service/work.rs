@@ -7,13 +7,13 @@ use crate::config::{Config, StageName};
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::log::lease::Lease;
-use crate::log::topic;
 use crate::stages::StageError;
 use crate::stages::archive::{Archiver, newest_checkpoint};
+use crate::stages::capture::Capturer;
 use crate::stages::dead_letters::LetterWriter;
 use crate::stages::notarize::Notary;
 use crate::stages::restore::PartitionConfig;
-use crate::stages::seal::{Random, Sealer};
+use crate::stages::seal::{Random, Sealer, sources};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -196,6 +196,12 @@ impl Work {
             clock,
         } = self.seams.clone();
         match stage {
+            StageName::Capture => Runner::Capture(Box::new(Capturer::new(
+                log,
+                clock,
+                Arc::clone(&self.config.capture),
+                partition.partition,
+            ))),
             StageName::Seal => Runner::Seal(Box::new(Sealer::new(
                 log,
                 signer,
@@ -232,7 +238,7 @@ fn forget(partition: u32) {
     }
     metrics::gauge!("ledgerline_unsigned_age_seconds", "partition" => label()).set(f64::NAN);
     metrics::gauge!("ledgerline_unarchived_age_seconds", "partition" => label()).set(f64::NAN);
-    for topic in [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED] {
+    for topic in sources::TOPICS {
         metrics::gauge!("ledgerline_source_lag_records", "topic" => topic, "partition" => label())
             .set(f64::NAN);
         metrics::gauge!("ledgerline_stopped_sources", "topic" => topic, "partition" => label()).set(f64::NAN);

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod beginning;
+pub mod capture;
 pub mod dead_letters;
 pub mod notarize;
 pub mod restore;

@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 13] = [
+const COUNTERS: [Described; 15] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -14,6 +14,16 @@ const COUNTERS: [Described; 13] = [
         "ledgerline_rejected_records_total",
         Unit::Count,
         "Inputs rejected, by code",
+    ),
+    (
+        "ledgerline_captured_records_total",
+        Unit::Count,
+        "Records of captured topics that were worked on, by outcome: event, or one of which nothing is to be sealed (tombstone, heartbeat, transaction)",
+    ),
+    (
+        "ledgerline_capture_refused_total",
+        Unit::Count,
+        "Records of captured topics that are no event by their mapping, and are sealed as rejected, by code",
     ),
     (
         "ledgerline_dead_letters_total",
@@ -76,7 +86,7 @@ const GAUGES: [Described; 8] = [
     (
         "ledgerline_stage_index",
         Unit::Count,
-        "Index that a stage has reached, by stage and partition",
+        "Index that a stage has reached, by stage and partition; of capture, the records that it captured since it began",
     ),
     (
         "ledgerline_stopped_partitions",
@@ -101,7 +111,7 @@ const GAUGES: [Described; 8] = [
     (
         "ledgerline_stopped_sources",
         Unit::Count,
-        "1 where a source is not sealed, because it ends before what was sealed of it, by topic and partition",
+        "1 where a source is not sealed, or a captured topic not captured, because it ends before what was of it, by topic and partition",
     ),
     (
         "ledgerline_ledger_partitions",

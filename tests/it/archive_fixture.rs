@@ -240,6 +240,7 @@ impl PartitionRecords {
     pub fn duplicate(&mut self, tenant: &str, of: u64) {
         let source = self.next_position();
         let source = source.as_str();
+        let tenant = Some(tenant);
         self.push(Body::Duplicate { of, source, tenant }, None, None);
     }
 

@@ -72,6 +72,9 @@ impl Log for MemoryLog {
     async fn start(&self, _: &str, _: u32) -> Result<Offset, LogError> {
         unreachable!("ingest does not read")
     }
+    async fn find(&self, _: &str) -> Result<Option<u32>, LogError> {
+        unreachable!("ingest looks for no topics of others'")
+    }
     async fn trim(&self, _: &str, _: u32, _: Offset) -> Result<(), LogError> {
         unreachable!("ingest does not delete")
     }

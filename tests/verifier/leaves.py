@@ -25,7 +25,7 @@ SEALED_AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.
 CODES = frozenset(
     "empty byte_order_mark invalid_utf8 invalid_json trailing_data lone_surrogate nul_character duplicate_key"
     " number_not_exact too_deep too_large not_an_object missing_member wrong_member invalid_tenant_id invalid_time"
-    " conflict".split()
+    " conflict invalid_avro unknown_schema invalid_cloud_event unmapped".split()
 )
 
 
@@ -95,7 +95,7 @@ KINDS = {
         "source": is_position,
         "tenant": is_tenant,
     },
-    "duplicate": {"of": is_integer, "source": is_position, "tenant": is_tenant},
+    "duplicate": {"of": is_integer, "source": is_position},
     "rejected": {
         "code": lambda v: isinstance(v, str) and v in CODES,
         "raw": is_hex64,
@@ -121,7 +121,7 @@ def check_members(leaf):
     if not isinstance(leaf, dict) or not isinstance(leaf.get("kind"), str) or leaf["kind"] not in KINDS:
         raise Bad("the leaf is not an object of a known kind")
     rules = MEMBERS | KINDS[leaf["kind"]]
-    if leaf["kind"] == "rejected" and "tenant" in leaf:
+    if leaf["kind"] in ("duplicate", "rejected") and "tenant" in leaf:
         rules["tenant"] = is_tenant
     if leaf["kind"] == "source" and "from" in leaf:
         rules["from"] = lambda v: is_integer(v, 1)
@@ -250,7 +250,8 @@ class Partition:
         self.tenants[leaf["tenant"]] = (leaf["sequence"], entry_hash(leaf_bytes).hex())
 
     def duplicate(self, leaf):
-        self.demand_home(leaf["tenant"])
+        if "tenant" in leaf:
+            self.demand_home(leaf["tenant"])
         if leaf["of"] >= leaf["index"]:
             raise Bad("of is not before the leaf")
 

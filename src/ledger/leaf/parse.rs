@@ -82,7 +82,7 @@ impl<'a> Body<'a> {
             "duplicate" => Self::Duplicate {
                 of: m.number("of")?,
                 source: position()?,
-                tenant: tenant()?,
+                tenant: if m.has("tenant") { Some(tenant()?) } else { None },
             },
             "rejected" => Self::Rejected {
                 code: RejectCode::parse(m.text("code")?).ok_or(LeafError::Member("code"))?,

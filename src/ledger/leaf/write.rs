@@ -52,9 +52,10 @@ impl Leaf<'_> {
                     .text("kind", kind)
                     .number("of", *of)
                     .text("origin", self.origin);
-                o.time("sealed_at", self.sealed_at)
-                    .text("source", source)
-                    .text("tenant", tenant);
+                o.time("sealed_at", self.sealed_at).text("source", source);
+                if let Some(tenant) = tenant {
+                    o.text("tenant", tenant);
+                }
             }
             Body::Rejected {
                 code,

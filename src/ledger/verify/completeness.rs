@@ -132,7 +132,7 @@ mod tests {
         let body = Body::Duplicate {
             of: 1,
             source,
-            tenant: "a",
+            tenant: Some("a"),
         };
         take(completeness, body);
     }

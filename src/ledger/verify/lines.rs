@@ -248,7 +248,7 @@ mod tests {
                 body: Body::Duplicate {
                     of: 0,
                     source,
-                    tenant,
+                    tenant: Some(tenant),
                 },
             };
             write_line(&mut lines, &leaf.to_bytes(), None, None);

@@ -43,6 +43,7 @@ enum Kind {
     },
     Duplicate {
         of: u64,
+        has_tenant: bool,
     },
     Rejected {
         has_tenant: bool,
@@ -78,7 +79,10 @@ impl Chunk {
                 self.bytes.extend_from_slice(entry_hash);
                 Kind::Entry { sequence: *sequence }
             }
-            Body::Duplicate { of, .. } => Kind::Duplicate { of: *of },
+            Body::Duplicate { of, tenant, .. } => Kind::Duplicate {
+                of: *of,
+                has_tenant: tenant.is_some(),
+            },
             Body::Rejected { tenant, .. } => Kind::Rejected {
                 has_tenant: tenant.is_some(),
             },
@@ -141,7 +145,11 @@ impl Chunk {
                 source,
                 tenant,
             },
-            Kind::Duplicate { of } => Body::Duplicate { of, source, tenant },
+            Kind::Duplicate { of, has_tenant } => Body::Duplicate {
+                of,
+                source,
+                tenant: has_tenant.then_some(tenant),
+            },
             Kind::Rejected { has_tenant } => Body::Rejected {
                 code: RejectCode::Empty,
                 raw: [0; 32],

@@ -21,6 +21,13 @@ impl Arrivals {
             .subscribe()
     }
 
+    /// Something came that may be for any of them.
+    pub fn ring_all(&self) {
+        for arrivals in self.map().values() {
+            arrivals.send_modify(|count| *count += 1);
+        }
+    }
+
     pub fn ring(&self, partitions: &[u32]) {
         let map = self.map();
         for partition in partitions {

@@ -9,7 +9,7 @@ use super::client::{self, Troubles};
 use super::statistics::{self, Reading};
 use super::url::KafkaConfig;
 use super::window::Window;
-use crate::log::{LogError, Offset, Record};
+use crate::log::{LogError, Offset, Record, topic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -553,7 +553,12 @@ impl Assigned {
         } else {
             shared.troubles.clear();
         }
-        shared.arrivals.ring(&filled);
+        if topic::ALL.contains(&shared.topic) {
+            shared.arrivals.ring(&filled);
+        } else if !filled.is_empty() {
+            // Of a topic of others': which partition of the ledger works on it is not known here.
+            shared.arrivals.ring_all();
+        }
     }
 
     /// The stream that a message of this partition belongs to; none where it is of an earlier place.

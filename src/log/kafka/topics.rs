@@ -150,7 +150,8 @@ pub fn wanted(options: &TopicOptions) -> Vec<WantedTopic> {
     let ledger = days(options.ledger_retention_days, LEDGER_RETENTION_DAYS_DEFAULT);
     vec![
         of(topic::AUDIT_EVENTS, RECORD_BYTES_MAX, sources.clone()),
-        of(topic::AUDIT_REROUTED, RECORD_BYTES_MAX, sources),
+        of(topic::AUDIT_REROUTED, RECORD_BYTES_MAX, sources.clone()),
+        of(topic::AUDIT_CAPTURED, RECORD_BYTES_MAX, sources),
         of(
             topic::LEDGER_ENTRIES,
             RECORD_BYTES_MAX + ENTRY_OVERHEAD_BYTES,

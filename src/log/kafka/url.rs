@@ -1,6 +1,7 @@
 //! `kafka://HOST:PORT[,HOST:PORT..]/[?NAME=VALUE[&NAME=VALUE..]]`: where a cluster is, and how to talk to it. Names are those of Kafka's own
 //! settings where there is one. An unknown name is refused: a misspelt `sasl.mechansim` would otherwise be a plain connection.
 
+use crate::log::topic;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -164,10 +165,14 @@ impl KafkaConfig {
         parameters.config(brokers, password)
     }
 
-    /// The topic of that name in the cluster.
+    /// The name in the cluster of a topic of the ledger's; those of others, as Debezium's, have their own.
     #[must_use]
     pub fn topic(&self, topic: &str) -> String {
-        format!("{}{topic}", self.topic_prefix)
+        if topic::ALL.contains(&topic) {
+            format!("{}{topic}", self.topic_prefix)
+        } else {
+            topic.to_owned()
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The seal machine: `(state, input) → (state, records)`. Pure; the runner reads inputs, appends records, and throws the
 //! machine away when an append's outcome is not known.
 
+use super::sources;
 use crate::clock::UnixMicros;
 use crate::ledger::canonical::{Limits, Refusal};
 use crate::ledger::event::{AuditEvent, EventParser};
@@ -49,8 +50,10 @@ pub struct Input<'a> {
     pub partition: u32,
     pub offset: u64,
     pub value: &'a [u8],
-    /// From where it was forwarded ([`crate::ledger::names::forwarded_from`]), where it was.
+    /// From where it was forwarded ([`crate::ledger::names::forwarded_from`]), or captured, where it was.
     pub via: Option<&'a str>,
+    /// What it is to be rejected with: it was captured, and is no event.
+    pub refused: Option<RejectCode>,
 }
 
 /// What an input is, seen alone.
@@ -162,6 +165,9 @@ impl SealMachine {
         if input.offset < self.next_offset(input.source) {
             return Judgement::AlreadySealed;
         }
+        if let Some(code) = input.refused {
+            return Judgement::Refused(Refusal::new(code, "capture refused it"));
+        }
         match self.parser.parse(input.value) {
             Err(refusal) => Judgement::Refused(refusal),
             Ok(event) => {
@@ -198,7 +204,11 @@ impl SealMachine {
         let sealed = match judgement {
             Judgement::AlreadySealed => return Ok(None),
             Judgement::Refused(refusal) => {
-                self.reject(input, source, refusal.code, refusal.tenant.as_deref(), now, out)
+                let tenant = refusal.tenant.as_deref();
+                match self.replay_of(input) {
+                    Some(of) => self.repeat(input, of, source, tenant, now, out),
+                    None => self.reject(input, source, refusal.code, tenant, now, out),
+                }
             }
             Judgement::Misrouted { partition, tenant } => {
                 let body = Body::Rerouted {
@@ -230,11 +240,7 @@ impl SealMachine {
             None => self.replay_of(input),
         };
         if let Some(of) = of {
-            let payload = Payload {
-                via: self.via(input),
-                ..Payload::default()
-            };
-            return self.emit(Body::Duplicate { of, source, tenant }, &payload, now, out);
+            return self.repeat(input, of, source, Some(tenant), now, out);
         }
         let head = self.state.heads.get(tenant);
         let body = Body::Entry {
@@ -253,13 +259,35 @@ impl SealMachine {
         self.emit(body, &payload, now, out)
     }
 
-    /// The position that an input was forwarded from: one of another partition of this ledger, or none.
+    /// What was sealed before: `of` is its leaf, or one behind it.
+    fn repeat(
+        &mut self,
+        input: &Input<'_>,
+        of: u64,
+        source: &str,
+        tenant: Option<&str>,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        let payload = Payload {
+            via: self.via(input),
+            ..Payload::default()
+        };
+        self.emit(Body::Duplicate { of, source, tenant }, &payload, now, out)
+    }
+
+    /// The position that an input was forwarded from, one of another partition of this ledger; or captured from, one of a topic that is not the ledger's.
     fn via<'i>(&self, input: &Input<'i>) -> Option<&'i str> {
         let via = input.via?;
         let from = parse_forwarded_from(via)?;
-        let partitions = u64::from(self.state.order.genesis.as_ref()?.partitions);
-        let other = from.partition != u64::from(input.partition) && from.partition < partitions;
-        (matches!(from.topic, topic::AUDIT_EVENTS | topic::AUDIT_REROUTED) && other).then_some(via)
+        let is_sealed = sources::TOPICS.contains(&from.topic);
+        let is_due = if input.topic == topic::AUDIT_CAPTURED {
+            !is_sealed
+        } else {
+            let partitions = u64::from(self.state.order.genesis.as_ref()?.partitions);
+            is_sealed && from.partition != u64::from(input.partition) && from.partition < partitions
+        };
+        is_due.then_some(via)
     }
 
     /// A forwarded input that came a second time, after its id left the window: exact by its first position.
@@ -503,6 +531,7 @@ mod tests {
             offset: machine.next_offset("audit.events/0"),
             value: b"not JSON",
             via: None,
+            refused: None,
         };
         let judgement = machine.judge(&input);
         machine.seal(&input, &judgement, at, &mut Vec::new()).unwrap();

@@ -10,4 +10,4 @@ pub mod sources;
 
 pub use adopt::{Adopted, Adoption, From, Refused, adopt};
 pub use machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
-pub use runner::{Random, Sealer};
+pub use runner::{Random, Sealer, VIA};

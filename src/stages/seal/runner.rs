@@ -7,11 +7,12 @@ use super::sources::{Source, Sources};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::keyring::KeyRing;
-use crate::ledger::leaf::{KeyAction, key_proof_message};
+use crate::ledger::leaf::{KeyAction, RejectCode, key_proof_message};
 use crate::ledger::names;
 use crate::log::{Committed, Log, NewRecord, Record, topic};
 use crate::signing::{HeldKey, Signer, sign_by};
 use crate::stages::beginning::beginning;
+use crate::stages::capture::REFUSED;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::{StageError, Step};
 use data_encoding::HEXLOWER;
@@ -26,8 +27,8 @@ const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
 const GROUP: &str = "ledgerline-seal";
 /// Headers of a producer that are forwarded with its record. Nothing that is sealed is in them.
 const FORWARDED_HEADER_BYTES_MAX: usize = 16 << 10;
-/// Header of a forwarded record: the position that it was forwarded from.
-const VIA: &str = "ledgerline-via";
+/// Header of a forwarded or captured record: the position that it was forwarded or captured from.
+pub const VIA: &str = "ledgerline-via";
 
 /// Gives 16 random bytes: a session, or a ledger's id.
 pub type Random = Box<dyn FnMut() -> Result<[u8; 16], StageError> + Send + Sync>;
@@ -486,11 +487,14 @@ fn input<'a>(source: &'a Source, partition: u32, record: &'a Record) -> Input<'a
         partition,
         offset: record.offset,
         value: &record.value,
-        // In any other topic the header is anybody's to write.
-        via: if source.topic == topic::AUDIT_REROUTED {
-            header(record, VIA)
-        } else {
-            None
+        // In any other topic the headers are anybody's to write.
+        via: match source.topic {
+            topic::AUDIT_REROUTED | topic::AUDIT_CAPTURED => header(record, VIA),
+            _ => None,
+        },
+        refused: match source.topic {
+            topic::AUDIT_CAPTURED => header(record, REFUSED).and_then(RejectCode::parse),
+            _ => None,
         },
     }
 }

@@ -8,7 +8,7 @@ use crate::log::{Log, LogError, Record, topic};
 use crate::stages::state::PartitionState;
 
 /// The topics that are sealed.
-pub const TOPICS: [&str; 2] = [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED];
+pub const TOPICS: [&str; 3] = [topic::AUDIT_EVENTS, topic::AUDIT_REROUTED, topic::AUDIT_CAPTURED];
 /// How often the sources are asked for their bounds.
 const LOOK_INTERVAL_MICROS: i64 = 1_000_000;
 
@@ -190,7 +190,8 @@ impl Source {
 }
 
 /// What is said of a record that no record of the ledger can hold.
-fn too_large_to_seal(source: &str, offset: u64, bytes: usize, bytes_max: usize) -> String {
+#[must_use]
+pub fn too_large_to_seal(source: &str, offset: u64, bytes: usize, bytes_max: usize) -> String {
     format!(
         "the record at offset {offset} of {source} has {bytes} bytes, more than the {bytes_max} that can be sealed, even as rejected. Nothing more of this source is \
          sealed until `ledgerline sources adopt {source} --from {} --force` has passed it over; and see who may send such records",

@@ -6,7 +6,7 @@ use ledgerline::log::topic;
 /// A kind of call. Appends are told apart by topic: what a lost one costs differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Call {
-    /// To `audit.rerouted`: a forward.
+    /// To `audit.rerouted` or `audit.captured`: a forward.
     AppendEvents,
     AppendEntries,
     AppendCheckpoints,
@@ -49,7 +49,7 @@ impl Call {
 
     pub fn append_to(topic: &str) -> Self {
         match topic {
-            topic::AUDIT_EVENTS | topic::AUDIT_REROUTED => Self::AppendEvents,
+            topic::AUDIT_EVENTS | topic::AUDIT_REROUTED | topic::AUDIT_CAPTURED => Self::AppendEvents,
             topic::LEDGER_ENTRIES => Self::AppendEntries,
             topic::LEDGER_CHECKPOINTS => Self::AppendCheckpoints,
             topic::LEDGER_HEADS => Self::AppendHeads,
@@ -60,7 +60,7 @@ impl Call {
 
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::AppendEvents => "append to audit.rerouted",
+            Self::AppendEvents => "append to audit.rerouted or audit.captured",
             Self::AppendEntries => "append to ledger.entries",
             Self::AppendCheckpoints => "append to ledger.checkpoints",
             Self::AppendHeads => "append to ledger.heads",

@@ -86,6 +86,13 @@ pub(super) enum Answer {
 }
 
 impl World {
+    /// How many partitions a topic has; `None` where there is no such topic.
+    pub fn count_of(&self, topic: &str) -> Option<u32> {
+        let state = self.state();
+        let count = state.streams.keys().filter(|(of, _)| of == topic).count();
+        (count > 0).then_some(count as u32)
+    }
+
     pub fn new(partitions: u32) -> Self {
         let places = topic::ALL
             .iter()

@@ -415,7 +415,7 @@ impl<'s> Model<'s> {
                     of, tenant: named, ..
                 },
                 Some(due),
-            ) if *of == due && named == tenant => {
+            ) if *of == due && *named == Some(tenant) => {
                 tally.duplicates += 1;
                 Ok(())
             }

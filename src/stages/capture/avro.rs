@@ -1,0 +1,312 @@
+//! Avro as Kafka Connect's converters write it, brought to the JSON that the JSON converter would have written. Pure: schemas come from the
+//! caller, who has them from a registry.
+//!
+//! What a number stands for, the converters keep in attributes of the schema (`connect.name`), which Avro does not look at: [`Shape`] has it.
+
+use super::connect::Shape;
+use crate::ledger::canonical::text;
+use apache_avro::Schema;
+use apache_avro::types::Value;
+use data_encoding::BASE64;
+use serde_json::Value as Json;
+use std::collections::BTreeMap;
+
+/// Deeper schemas are refused: they, and what is written by them, are read by recursion.
+const DEPTH_MAX: usize = 32;
+
+/// Why Avro cannot be read. Holds nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AvroError {
+    #[error("the schema is none of Avro's, refers to itself, or is nested too deeply")]
+    Schema,
+    #[error("the value is not of the schema that it names")]
+    Value,
+}
+
+/// A schema that values were written by.
+#[derive(Debug)]
+pub struct WriterSchema {
+    schema: Schema,
+    shape: Shape,
+}
+
+impl WriterSchema {
+    /// # Errors
+    /// Where `text` is no schema, or one that this cannot read safely.
+    pub fn parse(text: &str) -> Result<Self, AvroError> {
+        let json: Json = serde_json::from_str(text).map_err(|_| AvroError::Schema)?;
+        let mut names = Names::default();
+        let shape = names.shape(&json, "", 0).ok_or(AvroError::Schema)?;
+        let schema = Schema::parse_str(text).map_err(|_| AvroError::Schema)?;
+        Ok(Self { schema, shape })
+    }
+
+    /// JSON of a datum, in its plain form.
+    ///
+    /// # Errors
+    /// Where the bytes are not exactly one value of this schema.
+    pub fn json(&self, mut datum: &[u8]) -> Result<Vec<u8>, AvroError> {
+        let value =
+            apache_avro::from_avro_datum(&self.schema, &mut datum, None).map_err(|_| AvroError::Value)?;
+        if !datum.is_empty() {
+            return Err(AvroError::Value);
+        }
+        let mut json = Vec::new();
+        write_value(&value, &mut json).ok_or(AvroError::Value)?;
+        let mut out = Vec::with_capacity(json.len());
+        self.shape.write(&json, &mut out).ok_or(AvroError::Value)?;
+        Ok(out)
+    }
+}
+
+/// The named types of a schema that were defined so far.
+#[derive(Debug, Default)]
+struct Names {
+    defined: BTreeMap<String, Shape>,
+}
+
+impl Names {
+    /// `None` where it is no schema, or a name stands within its own definition or before it.
+    fn shape(&mut self, schema: &Json, namespace: &str, depth: usize) -> Option<Shape> {
+        if depth > DEPTH_MAX {
+            return None;
+        }
+        match schema {
+            Json::String(name) => self.of_name(name, namespace),
+            Json::Array(branches) => self.union(branches, namespace, depth),
+            Json::Object(_) => self.object(schema, namespace, depth),
+            Json::Null | Json::Bool(_) | Json::Number(_) => None,
+        }
+    }
+
+    fn of_name(&self, name: &str, namespace: &str) -> Option<Shape> {
+        match name {
+            "null" | "boolean" | "int" | "long" | "float" | "double" | "bytes" | "string" => {
+                Some(Shape::Plain)
+            }
+            name => self.defined.get(&full_name(name, namespace)).cloned(),
+        }
+    }
+
+    /// Converters write what may be missing as a union with null. Of others' unions no branch has a shape.
+    fn union(&mut self, branches: &[Json], namespace: &str, depth: usize) -> Option<Shape> {
+        let mut shapes = Vec::new();
+        for branch in branches.iter().filter(|branch| branch.as_str() != Some("null")) {
+            shapes.push(self.shape(branch, namespace, depth + 1)?);
+        }
+        match <[Shape; 1]>::try_from(shapes) {
+            Ok([only]) => Some(only),
+            Err(_) => Some(Shape::Plain),
+        }
+    }
+
+    fn object(&mut self, schema: &Json, namespace: &str, depth: usize) -> Option<Shape> {
+        let kind = schema.get("type")?;
+        let Some(kind) = kind.as_str() else {
+            // A type in brackets of its own.
+            return self.shape(kind, namespace, depth + 1);
+        };
+        let connect_name = schema.get("connect.name").and_then(Json::as_str);
+        let scale = schema.pointer("/connect.parameters/scale").and_then(Json::as_str);
+        let named = connect_name.and_then(|name| Shape::named(name, scale));
+        match kind {
+            "record" | "error" => {
+                let name = schema.get("name")?.as_str()?;
+                let inner = schema.get("namespace").and_then(Json::as_str).map_or_else(
+                    || {
+                        name.rsplit_once('.')
+                            .map_or(namespace, |(inner, _)| inner)
+                            .to_owned()
+                    },
+                    str::to_owned,
+                );
+                let full = full_name(name, &inner);
+                let mut fields = Vec::new();
+                for field in schema.get("fields")?.as_array()? {
+                    let shape = self.shape(field.get("type")?, &inner, depth + 1)?;
+                    fields.push((field.get("name")?.as_str()?.to_owned(), shape));
+                }
+                let shape = named.unwrap_or(Shape::Struct(fields));
+                self.defined.insert(full, shape.clone());
+                Some(shape)
+            }
+            "array" => {
+                let items = self.shape(schema.get("items")?, namespace, depth + 1)?;
+                Some(Shape::List(Box::new(items)))
+            }
+            "map" => {
+                self.shape(schema.get("values")?, namespace, depth + 1)?;
+                Some(Shape::Plain)
+            }
+            "enum" | "fixed" => {
+                let name = schema.get("name")?.as_str()?;
+                let inner = schema
+                    .get("namespace")
+                    .and_then(Json::as_str)
+                    .unwrap_or(namespace);
+                self.defined.insert(full_name(name, inner), Shape::Plain);
+                Some(named.unwrap_or(Shape::Plain))
+            }
+            "bytes"
+                if named.is_none() && schema.get("logicalType").and_then(Json::as_str) == Some("decimal") =>
+            {
+                let scale = schema.get("scale").map_or(Some(0), Json::as_i64)?;
+                Some(Shape::Decimal { scale })
+            }
+            kind => {
+                let plain = self.of_name(kind, namespace)?;
+                Some(named.unwrap_or(plain))
+            }
+        }
+    }
+}
+
+fn full_name(name: &str, namespace: &str) -> String {
+    if name.contains('.') || namespace.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{namespace}.{name}")
+    }
+}
+
+/// JSON as the JSON converter writes such a value. `None` for what Connect's converters do not write.
+fn write_value(value: &Value, out: &mut Vec<u8>) -> Option<()> {
+    let mut digits = |number: String| out.extend_from_slice(number.as_bytes());
+    match value {
+        Value::Null => digits("null".to_owned()),
+        Value::Boolean(on) => digits(on.to_string()),
+        Value::Int(n) | Value::Date(n) | Value::TimeMillis(n) => digits(n.to_string()),
+        Value::Long(n)
+        | Value::TimeMicros(n)
+        | Value::TimestampMillis(n)
+        | Value::TimestampMicros(n)
+        | Value::TimestampNanos(n)
+        | Value::LocalTimestampMillis(n)
+        | Value::LocalTimestampMicros(n)
+        | Value::LocalTimestampNanos(n) => digits(n.to_string()),
+        // The shortest digits of a float are not those of the double that it becomes.
+        Value::Float(n) => float(n.is_finite(), n.is_nan(), *n < 0.0, &n.to_string(), out),
+        Value::Double(n) => float(n.is_finite(), n.is_nan(), *n < 0.0, &n.to_string(), out),
+        Value::Bytes(bytes) | Value::Fixed(_, bytes) => text::write_string(&BASE64.encode(bytes), out),
+        Value::Decimal(decimal) => {
+            let bytes: Vec<u8> = decimal.try_into().ok()?;
+            text::write_string(&BASE64.encode(&bytes), out);
+        }
+        Value::String(string) | Value::Enum(_, string) => text::write_string(string, out),
+        Value::Uuid(uuid) => text::write_string(&uuid.to_string(), out),
+        Value::Union(_, value) => write_value(value, out)?,
+        Value::Array(items) => {
+            out.push(b'[');
+            for (at, item) in items.iter().enumerate() {
+                if at > 0 {
+                    out.push(b',');
+                }
+                write_value(item, out)?;
+            }
+            out.push(b']');
+        }
+        Value::Map(members) => {
+            // In the order of their names: a map has none.
+            let sorted: BTreeMap<_, _> = members.iter().collect();
+            write_members(
+                sorted.into_iter().map(|(name, value)| (name.as_str(), value)),
+                out,
+            )?;
+        }
+        Value::Record(fields) => {
+            write_members(fields.iter().map(|(name, value)| (name.as_str(), value)), out)?
+        }
+        Value::BigDecimal(_) | Value::Duration(_) => return None,
+    }
+    Some(())
+}
+
+fn write_members<'v>(members: impl Iterator<Item = (&'v str, &'v Value)>, out: &mut Vec<u8>) -> Option<()> {
+    out.push(b'{');
+    for (at, (name, value)) in members.enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        text::write_string(name, out);
+        out.push(b':');
+        write_value(value, out)?;
+    }
+    out.push(b'}');
+    Some(())
+}
+
+/// What is no number in JSON is a string there.
+fn float(finite: bool, nan: bool, negative: bool, digits: &str, out: &mut Vec<u8>) {
+    let written = match (finite, nan, negative) {
+        (true, _, _) => digits,
+        (false, true, _) => "\"NaN\"",
+        (false, false, false) => "\"Infinity\"",
+        (false, false, true) => "\"-Infinity\"",
+    };
+    out.extend_from_slice(written.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCHEMA: &str = r#"{"type":"record","name":"Envelope","namespace":"app.public.t","fields":[
+        {"name":"before","type":["null",{"type":"record","name":"Value","fields":[
+            {"name":"id","type":"long"},
+            {"name":"day","type":["null",{"type":"int","connect.name":"io.debezium.time.Date"}],"default":null},
+            {"name":"amount","type":["null",{"type":"bytes","scale":2,"precision":12,"connect.name":"org.apache.kafka.connect.data.Decimal",
+                "connect.parameters":{"scale":"2"},"logicalType":"decimal"}],"default":null},
+            {"name":"ratio","type":{"type":"record","name":"VariableScaleDecimal","namespace":"io.debezium.data","fields":[
+                {"name":"scale","type":"int"},{"name":"value","type":"bytes"}],"connect.name":"io.debezium.data.VariableScaleDecimal"}},
+            {"name":"bin","type":["null","bytes"],"default":null},
+            {"name":"tags","type":["null",{"type":"array","items":["null","string"]}],"default":null},
+            {"name":"real","type":"float"}]}],"default":null},
+        {"name":"after","type":["null","Value"],"default":null},
+        {"name":"op","type":"string"}]}"#;
+
+    fn datum() -> Vec<u8> {
+        let mut bytes = vec![0, 2, 14]; // before null, after, id 7
+        bytes.extend([2, 0xce, 0xbf, 0x02]); // day 20455
+        bytes.extend([2, 4, 0x04, 0xd2]); // amount 12.34
+        bytes.extend([2, 2, 1]); // ratio 0.1
+        bytes.extend([2, 6, 0, 0xff, 0x10]); // bin
+        bytes.extend([2, 4, 2, 2, b'a', 0, 0]); // tags
+        bytes.extend(0.1_f32.to_le_bytes());
+        bytes.extend([2, b'c']);
+        bytes
+    }
+
+    #[test]
+    fn a_datum_becomes_what_the_json_converter_would_have_written() {
+        let schema = WriterSchema::parse(SCHEMA).unwrap();
+        let json = String::from_utf8(schema.json(&datum()).unwrap()).unwrap();
+        let expected = concat!(
+            r#"{"before":null,"after":{"id":7,"day":"2026-01-02Z","amount":"12.34","ratio":"0.1","bin":"AP8Q","tags":["a",null],"#,
+            r#""real":0.1},"op":"c"}"#
+        );
+        assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn no_beginning_and_no_more_of_a_datum_is_taken_for_one() {
+        let (schema, datum) = (WriterSchema::parse(SCHEMA).unwrap(), datum());
+        for end in 0..datum.len() {
+            assert_eq!(schema.json(&datum[..end]), Err(AvroError::Value), "{end}");
+        }
+        let longer = [datum.as_slice(), &[0]].concat();
+        assert_eq!(schema.json(&longer), Err(AvroError::Value));
+    }
+
+    #[test]
+    fn a_schema_that_is_none_or_could_recurse_is_refused() {
+        let deep = format!(
+            "{}\"int\"{}",
+            r#"{"type":"array","items":"#.repeat(40),
+            "}".repeat(40)
+        );
+        let of_itself = r#"{"type":"record","name":"A","fields":[{"name":"a","type":["null","A"]}]}"#;
+        for text in ["", "7", "\"nosuch\"", r#"{"type":"record"}"#, &deep, of_itself] {
+            assert_eq!(WriterSchema::parse(text).err(), Some(AvroError::Schema), "{text}");
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! A captured change as the JSON object that mapping files point into. Pure.
+//!
+//! ```text
+//! {"op":"update","id":"app.public.t/7@26700152/update","row_id":"app.public.t/7","database":"app","schema":"public","table":"t",
+//!  "key":{"id":"7"},"row":{..},"before":{..},"unchanged":["notes"],"lsn":"26700152","transaction":"749",
+//!  "committed_at":"2026-11-22T01:25:13.122162Z","topic":"app.public.t","headers":{"traceparent":".."}}
+//! ```
+//!
+//! What Debezium does not know is not there. Of a deleted row it knows no more than the key, unless the table's replica identity
+//! is full: what it sends in the other columns then are placeholders of its own (`""`, the epoch), and they are left out.
+
+use super::columns::{self, NoRow};
+use super::envelope::{Envelope, Object, Op, headers};
+use crate::ledger::canonical::text;
+use crate::ledger::event::NAME_BYTES_MAX;
+use crate::ledger::time::write_sealed_at;
+use crate::log::Record;
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
+/// Header names and values of one record that are kept, in bytes.
+const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Of the digest of a row that stands in its id.
+const ROW_DIGEST_BYTES: usize = 16;
+
+/// Whether Debezium knows all columns of a row that is gone (`REPLICA IDENTITY FULL`), or its key alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplicaIdentity {
+    #[default]
+    Key,
+    Full,
+}
+
+/// Why an envelope cannot be told as a change. Holds nothing of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    #[error("the key or the row of the change is no JSON object of values")]
+    NoRow,
+    #[error("the change has no position in the log of Postgres (source.lsn)")]
+    NoPosition,
+    #[error(
+        "the table has no primary key and the change no place in its transaction: give the table a key, or the connector provide.transaction.metadata=true"
+    )]
+    NoIdentity,
+}
+
+impl From<NoRow> for ChangeError {
+    fn from(_: NoRow) -> Self {
+        Self::NoRow
+    }
+}
+
+/// The change of `envelope`, which came as `record`.
+///
+/// # Errors
+/// Where it has no identity of its own: two changes must never be taken for one.
+pub fn write(
+    envelope: &Envelope<'_>,
+    key: Option<&[u8]>,
+    topic: &str,
+    record: &Record,
+    identity: ReplicaIdentity,
+) -> Result<Vec<u8>, ChangeError> {
+    let origin = &envelope.origin;
+    let key_texts = key
+        .map(|key| columns::texts(key).ok_or(ChangeError::NoRow))
+        .transpose()?;
+    let (row, unchanged) = row(envelope, key, identity)?;
+    let mut change = ChangeWriter::open(row.len() + 512);
+    change.text("op", envelope.op.as_str());
+    let place = joined(&[&origin.database, &origin.schema, &origin.table], '.');
+    let ids = Ids::of(envelope, &place, key_texts.as_deref(), &row)?;
+    change.text("id", &bounded(ids.change));
+    if let Some(row_id) = ids.row {
+        change.text("row_id", &bounded(row_id));
+    }
+    change.text("database", &origin.database);
+    change.text("schema", &origin.schema);
+    change.text("table", &origin.table);
+    change.text("topic", topic);
+    if let Some(key) = key {
+        let mut json = Vec::with_capacity(key.len() + 2);
+        columns::write_row(key, &mut json)?;
+        change.json("key", &json);
+    }
+    if !row.is_empty() {
+        change.json("row", &row);
+    }
+    if let (Op::Update, Some(before)) = (envelope.op, envelope.before) {
+        let mut json = Vec::with_capacity(before.len());
+        columns::write_row(before, &mut json)?;
+        change.json("before", &json);
+    }
+    if !unchanged.is_empty() {
+        change.texts("unchanged", &unchanged);
+    }
+    if let Some(lsn) = &origin.lsn {
+        change.text("lsn", lsn);
+    }
+    if let Some(transaction) = &origin.transaction {
+        change.text("transaction", transaction);
+    }
+    if let Some(micros) = origin.committed_micros {
+        change.time("committed_at", micros);
+    }
+    change.headers(record);
+    Ok(change.close())
+}
+
+/// The row as it is now; of a deleted one, what is known of it. Empty where nothing is.
+fn row(
+    envelope: &Envelope<'_>,
+    key: Option<&[u8]>,
+    identity: ReplicaIdentity,
+) -> Result<(Vec<u8>, columns::Unchanged), ChangeError> {
+    let mut json = Vec::new();
+    let unchanged = match (envelope.op, envelope.after, envelope.before) {
+        (Op::Insert | Op::Update | Op::Read, Some(after), _) => columns::write_row(after, &mut json)?,
+        (Op::Delete, _, Some(before)) => match identity {
+            ReplicaIdentity::Full => columns::write_row(before, &mut json)?,
+            ReplicaIdentity::Key => {
+                let key = key.and_then(Object::parse);
+                let is_known = |name: &str| key.as_ref().is_some_and(|key| key.has(name));
+                columns::write_columns(before, is_known, &mut json)?
+            }
+        },
+        (Op::Insert | Op::Update | Op::Read, None, _) | (Op::Delete, _, None) | (Op::Truncate, _, _) => {
+            columns::Unchanged::new()
+        }
+    };
+    Ok((json, unchanged))
+}
+
+/// What a change and its row are called. The same change has the same id however often it is delivered, and no other change has it.
+struct Ids {
+    change: String,
+    /// Of a row with a primary key: one for its insert, every snapshot's read and every import of it.
+    row: Option<String>,
+}
+
+impl Ids {
+    fn of(
+        envelope: &Envelope<'_>,
+        place: &str,
+        key: Option<&[String]>,
+        row: &[u8],
+    ) -> Result<Self, ChangeError> {
+        let (op, origin) = (envelope.op, &envelope.origin);
+        let lsn = || origin.lsn.as_deref().ok_or(ChangeError::NoPosition);
+        let row_id = key.map(|key| format!("{place}/{}", joined(key, ',')));
+        let change = match (op, &row_id) {
+            // The statements of one transaction may share a position; of one row they do not.
+            (Op::Insert | Op::Update | Op::Delete, Some(row_id)) => {
+                format!("{row_id}@{}/{}", lsn()?, op.as_str())
+            }
+            (Op::Insert | Op::Update | Op::Delete, None) => {
+                let order = envelope.total_order.as_deref().ok_or(ChangeError::NoIdentity)?;
+                format!("{place}@{}.{order}/{}", lsn()?, op.as_str())
+            }
+            (Op::Truncate, _) => format!("{place}@{}/{}", lsn()?, op.as_str()),
+            // A snapshot that is taken again reads a row that is the same as the same.
+            (Op::Read, Some(row_id)) => format!("{row_id}/read/{}", digest(row)),
+            // Rows that are alike cannot be told apart, and each must be sealed.
+            (Op::Read, None) => return Err(ChangeError::NoIdentity),
+        };
+        Ok(Self { change, row: row_id })
+    }
+}
+
+/// Texts as one, of which no other texts are made: what joins them, and what begins a key, is escaped within them.
+fn joined<T: AsRef<str>>(texts: &[T], by: char) -> String {
+    let mut all = String::new();
+    for (at, text) in texts.iter().enumerate() {
+        if at > 0 {
+            all.push(by);
+        }
+        for character in text.as_ref().chars() {
+            if matches!(character, '\\' | '/' | '@') || character == by {
+                all.push('\\');
+            }
+            all.push(character);
+        }
+    }
+    all
+}
+
+fn digest(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    HEXLOWER.encode(&digest[..ROW_DIGEST_BYTES])
+}
+
+/// An id that an event can have: of a long one, or one that a line of a log could not show, its digest.
+fn bounded(id: String) -> String {
+    if id.len() <= NAME_BYTES_MAX && !id.contains(char::is_control) {
+        id
+    } else {
+        format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(id.as_bytes())))
+    }
+}
+
+/// Writes the change, member by member.
+pub(super) struct ChangeWriter {
+    out: Vec<u8>,
+}
+
+impl ChangeWriter {
+    pub fn open(capacity: usize) -> Self {
+        let mut out = Vec::with_capacity(capacity);
+        out.push(b'{');
+        Self { out }
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.out.len() > 1 {
+            self.out.push(b',');
+        }
+        text::write_string(name, &mut self.out);
+        self.out.push(b':');
+    }
+
+    pub fn json(&mut self, name: &str, json: &[u8]) {
+        self.name(name);
+        self.out.extend_from_slice(json);
+    }
+
+    pub fn text(&mut self, name: &str, value: &str) {
+        self.name(name);
+        text::write_string(value, &mut self.out);
+    }
+
+    fn texts(&mut self, name: &str, values: &[String]) {
+        let mut list = vec![b'['];
+        for (at, value) in values.iter().enumerate() {
+            if at > 0 {
+                list.push(b',');
+            }
+            text::write_string(value, &mut list);
+        }
+        list.push(b']');
+        self.json(name, &list);
+    }
+
+    fn time(&mut self, name: &str, micros: i64) {
+        let mut time = vec![b'"'];
+        write_sealed_at(micros, &mut time);
+        time.push(b'"');
+        self.json(name, &time);
+    }
+
+    /// The record's own headers, as long as they are few.
+    pub fn headers(&mut self, record: &Record) {
+        let mut object = Self::open(0);
+        let mut bytes = 0;
+        for (name, value) in headers(record) {
+            bytes += name.len() + value.len();
+            if bytes > HEADER_BYTES_MAX {
+                return;
+            }
+            object.text(name, value);
+        }
+        if bytes > 0 {
+            let headers = object.close();
+            self.json("headers", &headers);
+        }
+    }
+
+    pub fn close(mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::envelope::{Message, read};
+    use super::*;
+
+    fn record(headers: &[(&str, &str)]) -> Record {
+        Record {
+            offset: 3,
+            timestamp_ms: 0,
+            key: Vec::new(),
+            value: Vec::new(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+        }
+    }
+
+    fn envelope(op: &str, before: &str, after: &str, transaction: &str) -> String {
+        format!(
+            r#"{{"before":{before},"after":{after},"source":{{"db":"app","schema":"public","table":"t","txId":749,"lsn":26700152,
+            "ts_us":1795310713122162}},"transaction":{transaction},"op":"{op}"}}"#
+        )
+    }
+
+    fn change_of(json: &str, key: Option<&str>, identity: ReplicaIdentity) -> Result<String, ChangeError> {
+        let Ok(Message::Change(envelope)) = read(json.as_bytes()) else {
+            panic!("{json}")
+        };
+        let record = record(&[
+            ("traceparent", "00-1"),
+            ("__debezium.context.taskId", "0"),
+            ("traceparent", "2"),
+        ]);
+        write(
+            &envelope,
+            key.map(str::as_bytes),
+            "app.public.t",
+            &record,
+            identity,
+        )
+        .map(|json| String::from_utf8(json).unwrap())
+    }
+
+    const KEY: Option<&str> = Some(r#"{"id":7}"#);
+
+    #[test]
+    fn a_change_says_what_is_known_and_nothing_else() {
+        let json = envelope(
+            "u",
+            r#"{"id":7,"n":1}"#,
+            r#"{"id":7,"n":2,"notes":"__debezium_unavailable_value"}"#,
+            "null",
+        );
+        let expected = concat!(
+            r#"{"op":"update","id":"app.public.t/7@26700152/update","row_id":"app.public.t/7","database":"app","schema":"public","#,
+            r#""table":"t","topic":"app.public.t","key":{"id":"7"},"row":{"id":"7","n":"2"},"before":{"id":"7","n":"1"},"#,
+            r#""unchanged":["notes"],"lsn":"26700152","transaction":"749","committed_at":"2026-11-22T01:25:13.122162Z","#,
+            r#""headers":{"traceparent":"00-1"}}"#
+        );
+        assert_eq!(
+            change_of(&json, KEY, ReplicaIdentity::Full).as_deref(),
+            Ok(expected)
+        );
+    }
+
+    #[test]
+    fn of_a_deleted_row_placeholders_are_left_out_where_only_the_key_is_known() {
+        let json = envelope(
+            "d",
+            r#"{"id":7,"actor":"","at":"1970-01-01T00:00:00.000000Z"}"#,
+            "null",
+            "null",
+        );
+        let key_alone = change_of(&json, KEY, ReplicaIdentity::Key).unwrap();
+        assert!(key_alone.contains(r#""row":{"id":"7"}"#), "{key_alone}");
+        assert!(!key_alone.contains("1970"), "{key_alone}");
+        let whole = change_of(&json, KEY, ReplicaIdentity::Full).unwrap();
+        assert!(
+            whole.contains(r#""row":{"id":"7","actor":"","at":"1970-01-01T00:00:00.000000Z"}"#),
+            "{whole}"
+        );
+    }
+
+    #[test]
+    fn rows_that_a_snapshot_reads_again_have_the_id_that_they_had_unless_they_changed() {
+        let read = |row: &str| {
+            let json = change_of(&envelope("r", "null", row, "null"), KEY, ReplicaIdentity::Key).unwrap();
+            let at = json.find("\"id\":").unwrap();
+            json[at..].split(',').next().unwrap().to_owned()
+        };
+        assert_eq!(read(r#"{"id":7,"n":1}"#), read(r#"{"id":7,"n":1}"#));
+        assert_ne!(read(r#"{"id":7,"n":1}"#), read(r#"{"id":7,"n":2}"#));
+    }
+
+    #[test]
+    fn without_a_key_a_change_needs_its_place_in_the_transaction() {
+        let json = envelope("c", "null", r#"{"n":1}"#, "null");
+        assert_eq!(
+            change_of(&json, None, ReplicaIdentity::Key),
+            Err(ChangeError::NoIdentity)
+        );
+        let json = envelope("c", "null", r#"{"n":1}"#, r#"{"id":"749:1","total_order":2}"#);
+        let change = change_of(&json, None, ReplicaIdentity::Key).unwrap();
+        assert!(
+            change.contains(r#""id":"app.public.t@26700152.2/insert""#),
+            "{change}"
+        );
+        assert!(!change.contains("row_id"), "{change}");
+    }
+
+    #[test]
+    fn keys_of_several_columns_are_told_apart_and_long_ones_are_digested() {
+        assert_ne!(joined(&["a,b", "c"], ','), joined(&["a", "b,c"], ','));
+        assert_ne!(joined(&["a\\", "c"], ','), joined(&["a", "\\c"], ','));
+        let long = bounded("x".repeat(NAME_BYTES_MAX + 1));
+        assert_eq!((&long[..7], long.len()), ("sha256:", 71));
+        assert!(bounded("a\nb".to_owned()).starts_with("sha256:"));
+        assert_eq!(bounded("x".repeat(NAME_BYTES_MAX)).len(), NAME_BYTES_MAX);
+    }
+}

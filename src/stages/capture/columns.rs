@@ -1,0 +1,201 @@
+//! How a column's value stands in a captured row: one form, whatever converter, connector setting or export it came through.
+//!
+//! | column | form |
+//! |---|---|
+//! | any integer, `numeric`, `real`, `double precision` | a string of its decimal digits: no width and no scale is lost, and no reader needs to know which of them a number can hold |
+//! | `boolean` | `true`, `false` |
+//! | text, `uuid`, `jsonb`, times | a string, as it was sent; `jsonb` is the text of its JSON |
+//! | arrays | arrays of these |
+//! | NULL | `null` |
+//!
+//! A floating-point number is written as ECMAScript writes the double: converters spell the same one in several ways.
+
+use super::envelope::{Object, plain_name};
+use crate::ledger::canonical::{span, text};
+
+/// What Debezium writes in place of a value that an update left as it was and Postgres did not log (TOAST).
+const UNAVAILABLE: &str = "__debezium_unavailable_value";
+/// The same of a `bytea`, in base64.
+const UNAVAILABLE_BYTES: &str = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==";
+
+/// The columns that an update left as they were and that were not sent again, by their names.
+pub type Unchanged = Vec<String>;
+
+/// Why a row cannot be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the row is no JSON object of values")]
+pub struct NoRow;
+
+/// Appends the row as an object of its columns' forms, without those that were not sent again, which are returned.
+///
+/// # Errors
+/// Where `row` is no JSON object. `out` then holds a part of it.
+pub fn write_row(row: &[u8], out: &mut Vec<u8>) -> Result<Unchanged, NoRow> {
+    write_columns(row, |_| true, out)
+}
+
+/// As [`write_row`], with no other columns than those of which `keep` says so.
+///
+/// # Errors
+/// As [`write_row`].
+pub fn write_columns(row: &[u8], keep: impl Fn(&str) -> bool, out: &mut Vec<u8>) -> Result<Unchanged, NoRow> {
+    let columns = Object::parse(row).ok_or(NoRow)?;
+    let mut unchanged = Unchanged::new();
+    out.push(b'{');
+    let mut first = true;
+    for (spelled, value) in columns.iter() {
+        let name = plain_name(spelled).ok_or(NoRow)?;
+        if !keep(&name) {
+            continue;
+        }
+        if is_unavailable(value) {
+            unchanged.push(name);
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        text::write_string(&name, out);
+        out.push(b':');
+        write_value(value, out).ok_or(NoRow)?;
+    }
+    out.push(b'}');
+    Ok(unchanged)
+}
+
+/// The values of a row as texts, in their order: what a key is called by.
+#[must_use]
+pub fn texts(row: &[u8]) -> Option<Vec<String>> {
+    let columns = Object::parse(row)?;
+    columns.iter().map(|(_, value)| value_text(value)).collect()
+}
+
+fn value_text(value: &[u8]) -> Option<String> {
+    let mut form = Vec::new();
+    write_value(value, &mut form)?;
+    span::string(&form).or_else(|| String::from_utf8(form).ok())
+}
+
+/// Appends one value's form. `None` where it is no JSON value.
+fn write_value(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    match value.first()? {
+        b'[' => write_list(value, out),
+        b'{' => write_object(value, out),
+        b'-' | b'0'..=b'9' => write_number(value, out),
+        // Strings, true, false and null.
+        _ => {
+            out.extend_from_slice(value);
+            Some(())
+        }
+    }
+}
+
+fn write_list(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.push(b'[');
+    for (at, element) in span::elements(value)?.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_value(element, out)?;
+    }
+    out.push(b']');
+    Some(())
+}
+
+/// A value of several parts, as a point is.
+fn write_object(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.push(b'{');
+    for (at, (name, part)) in span::members(value)?.into_iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(name);
+        out.extend_from_slice(b"\":");
+        write_value(part, out)?;
+    }
+    out.push(b'}');
+    Some(())
+}
+
+fn write_number(token: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.push(b'"');
+    if token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+        let double: f64 = std::str::from_utf8(token).ok()?.parse().ok()?;
+        // One that is too large for a double is not written as infinite: it stays as it was sent.
+        if double.is_finite() {
+            out.extend_from_slice(ryu_js::Buffer::new().format_finite(double).as_bytes());
+        } else {
+            out.extend_from_slice(token);
+        }
+    } else {
+        out.extend_from_slice(token);
+    }
+    out.push(b'"');
+    Some(())
+}
+
+fn is_unavailable(value: &[u8]) -> bool {
+    let is_placeholder = |string: &[u8]| {
+        string
+            .strip_prefix(b"\"")
+            .and_then(|rest| rest.strip_suffix(b"\""))
+            .is_some_and(|inside| inside == UNAVAILABLE.as_bytes() || inside == UNAVAILABLE_BYTES.as_bytes())
+    };
+    match value.first() {
+        Some(b'"') => is_placeholder(value),
+        // Of an array, it is the only element.
+        Some(b'[') => matches!(span::elements(value).as_deref(), Some([only]) if is_placeholder(only)),
+        Some(_) | None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(row: &str) -> (String, Unchanged) {
+        let mut out = Vec::new();
+        let unchanged = write_row(row.as_bytes(), &mut out).unwrap();
+        (String::from_utf8(out).unwrap(), unchanged)
+    }
+
+    #[test]
+    fn numbers_become_strings_of_their_digits_and_all_else_stays() {
+        let (row, unchanged) = written(
+            r#"{ "id" : 9007199254740993, "ratio":0.10, "big":1.0E10, "small":1.0E-7, "n":-5, "ok":true, "none":null,
+                "text":"a\"b", "tags":["x",null,7], "point":{"x":1.0,"y":2} }"#,
+        );
+        let expected = concat!(
+            r#"{"id":"9007199254740993","ratio":"0.1","big":"10000000000","small":"1e-7","n":"-5","ok":true,"none":null,"#,
+            r#""text":"a\"b","tags":["x",null,"7"],"point":{"x":"1","y":"2"}}"#
+        );
+        assert_eq!((row.as_str(), unchanged), (expected, vec![]));
+    }
+
+    #[test]
+    fn a_number_beyond_the_doubles_is_not_made_infinite() {
+        assert_eq!(written(r#"{"n":1e999}"#).0, r#"{"n":"1e999"}"#);
+    }
+
+    #[test]
+    fn what_was_not_sent_again_is_left_out_and_named() {
+        let (row, unchanged) = written(
+            r#"{"id":1,"text":"__debezium_unavailable_value","bytes":"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==","list":["__debezium_unavailable_value"]}"#,
+        );
+        assert_eq!(
+            (row.as_str(), unchanged),
+            (
+                r#"{"id":"1"}"#,
+                vec!["text".into(), "bytes".into(), "list".into()]
+            )
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_no_row() {
+        for row in ["", "[]", "7", r#"{"a":}"#] {
+            assert_eq!(write_row(row.as_bytes(), &mut Vec::new()), Err(NoRow), "{row}");
+        }
+    }
+}

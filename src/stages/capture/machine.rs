@@ -1,0 +1,352 @@
+//! From a record of a captured topic to one of `audit.captured`. Pure, and without state of its own: the same record in the same place becomes the same.
+
+use super::change::{self, ChangeWriter};
+use super::connect;
+use super::envelope::{self, Message, NoChange, Object, Op};
+use super::mapping::{CaptureMapping, Kind};
+use crate::ledger::canonical::{Refusal, span};
+use crate::ledger::leaf::RejectCode;
+use crate::ledger::names;
+use crate::ledger::partition::{murmur2, partition_of};
+use crate::log::{NewRecord, Record};
+use crate::stages::seal::VIA;
+
+/// Header of a captured record that is no event: the code that it is to be rejected with. Only capture may write `audit.captured` (ACL).
+pub const REFUSED: &str = "ledgerline-refused";
+
+/// What a record of a captured topic becomes.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Captured {
+    /// A record for this partition of `audit.captured`.
+    Record {
+        partition: u32,
+        record: NewRecord,
+        /// Why it is no event, where it is none.
+        refused: Option<Refusal>,
+    },
+    /// It tells of no change.
+    NoChange(NoChange),
+}
+
+/// Captures the records of one partition of a topic.
+#[derive(Debug)]
+pub struct CaptureMachine<'m> {
+    pub mapping: &'m CaptureMapping,
+    pub topic: &'m str,
+    pub source_partition: u32,
+    /// Which incarnation of the topic its offsets are of.
+    pub incarnation: u64,
+    /// Of the ledger.
+    pub partitions: u32,
+    /// The largest value that the log takes.
+    pub record_bytes_max: usize,
+}
+
+/// Which partition of the ledger works on a partition of a captured topic, and rejects what of it has no tenant.
+#[must_use]
+pub fn home(topic: &str, source_partition: u32, partitions: u32) -> u32 {
+    let of_topic = murmur2(topic.as_bytes()) & 0x7FFF_FFFF;
+    of_topic.wrapping_add(source_partition) % partitions.max(1)
+}
+
+impl CaptureMachine<'_> {
+    #[must_use]
+    pub fn take(&self, record: &Record) -> Captured {
+        let mapped = match self.mapping.kind {
+            Kind::Debezium => self.change(record),
+            Kind::Outbox => self.outbox(record),
+        };
+        let (change, op) = match mapped {
+            Ok(Told::Change(change, op)) => (change, op),
+            Ok(Told::NoChange(kind)) => return Captured::NoChange(kind),
+            Err(refusal) => return self.refused(record, refusal),
+        };
+        let Some(mapping) = self.mapping.of(op) else {
+            let detail = format!("the mapping has no members for an op {}", op.as_str());
+            return self.refused(record, Refusal::new(RejectCode::Unmapped, detail));
+        };
+        match mapping.apply_to_sound(&change) {
+            Ok(mapped) if mapped.event.len() > self.record_bytes_max => {
+                let detail = format!("the event has more than {} bytes", self.record_bytes_max);
+                self.refused(record, Refusal::new(RejectCode::TooLarge, detail))
+            }
+            Ok(mapped) => {
+                let tenant = mapped.tenant.filter(|tenant| names::is_tenant(tenant));
+                let partition = tenant
+                    .as_deref()
+                    .map_or_else(|| self.home(), |tenant| partition_of(tenant, self.partitions));
+                Captured::Record {
+                    partition,
+                    record: NewRecord {
+                        key: tenant.unwrap_or_default().into_bytes(),
+                        value: mapped.event,
+                        headers: vec![self.via(record)],
+                    },
+                    refused: None,
+                }
+            }
+            Err(refusal) => self.refused(record, refusal),
+        }
+    }
+
+    fn home(&self) -> u32 {
+        home(self.topic, self.source_partition, self.partitions)
+    }
+
+    fn via(&self, record: &Record) -> (String, Vec<u8>) {
+        let source = format!("{}/{}", self.topic, self.source_partition);
+        let via = names::forwarded_from(&source, self.incarnation, record.offset);
+        (VIA.to_owned(), via.into_bytes())
+    }
+
+    /// The record as it came, to be sealed as rejected.
+    fn refused(&self, record: &Record, refusal: Refusal) -> Captured {
+        let code = (REFUSED.to_owned(), refusal.code.as_str().as_bytes().to_vec());
+        Captured::Record {
+            partition: self.home(),
+            record: NewRecord {
+                key: Vec::new(),
+                value: record.value.clone(),
+                headers: vec![self.via(record), code],
+            },
+            refused: Some(refusal),
+        }
+    }
+
+    fn change(&self, record: &Record) -> Result<Told, Refusal> {
+        let unmapped = |detail: String| Refusal::new(RejectCode::Unmapped, detail);
+        let value = connect::plain(&record.value).map_err(|error| unmapped(error.to_string()))?;
+        let envelope = match envelope::read(&value).map_err(|error| unmapped(error.to_string()))? {
+            Message::NoChange(kind) => return Ok(Told::NoChange(kind)),
+            Message::Change(envelope) => envelope,
+        };
+        let key = connect::plain(&record.key).map_err(|error| unmapped(error.to_string()))?;
+        let key = (!key.is_empty() && key.as_ref() != b"null").then_some(key.as_ref());
+        let change = change::write(&envelope, key, self.topic, record, self.mapping.replica_identity)
+            .map_err(|error| unmapped(error.to_string()))?;
+        Ok(Told::Change(change, envelope.op))
+    }
+
+    /// What the EventRouter writes: the payload as value, the aggregate's id as key, all else in headers.
+    fn outbox(&self, record: &Record) -> Result<Told, Refusal> {
+        if record.value.is_empty() {
+            return Ok(Told::NoChange(NoChange::Tombstone));
+        }
+        let id = envelope::headers(record).find(|(name, _)| *name == "id");
+        let Some((_, id)) = id else {
+            let detail = "the record has no header id: is this a topic of the EventRouter's?";
+            return Err(Refusal::new(RejectCode::Unmapped, detail));
+        };
+        let payload = payload(&record.value)
+            .ok_or_else(|| Refusal::new(RejectCode::InvalidJson, "the payload of the outbox is not JSON"))?;
+        let mut event = ChangeWriter::open(record.value.len() + 512);
+        event.text("op", Op::Insert.as_str());
+        event.text("id", id);
+        event.text("topic", self.topic);
+        if let Some(key) = std::str::from_utf8(&record.key)
+            .ok()
+            .filter(|key| !key.is_empty())
+        {
+            event.text(
+                "key",
+                &span::string(record.key.as_slice()).unwrap_or_else(|| key.to_owned()),
+            );
+        }
+        event.json("payload", &payload);
+        event.headers(record);
+        Ok(Told::Change(event.close(), Op::Insert))
+    }
+}
+
+/// A record, told as the change that it is.
+enum Told {
+    /// JSON.
+    Change(Vec<u8>, Op),
+    NoChange(NoChange),
+}
+
+/// The payload as JSON: what was sent, or what a string of JSON holds, as a converter writes it that was given text.
+fn payload(value: &[u8]) -> Option<Vec<u8>> {
+    let value = value.trim_ascii();
+    if Object::parse(value).is_some() || span::elements(value).is_some() {
+        return Some(value.to_vec());
+    }
+    let inside = span::string(value)?.into_bytes();
+    Object::parse(&inside).map(|_| inside.trim_ascii().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = r#"
+topics = ["app.public.t"]
+event_id = "/row_id"
+tenant_id = "/row/tenant"
+occurred_at = "/row/at"
+action = "/row/action"
+data = "/row"
+actor = { type = { constant = "user" }, id = "/row/actor" }
+"#;
+
+    const OUTBOX: &str = r#"
+topics = ["app.outbox"]
+record = "outbox"
+event_id = "/id"
+tenant_id = "/headers/tenant"
+occurred_at = "/headers/createdAt"
+action = "/headers/eventType"
+data = "/payload"
+actor = { type = { constant = "service" }, id = "/key" }
+context = { traceparent = "/headers/traceparent" }
+"#;
+
+    fn record(key: &str, value: &str, headers: &[(&str, &str)]) -> Record {
+        Record {
+            offset: 9,
+            timestamp_ms: 0,
+            key: key.as_bytes().to_vec(),
+            value: value.as_bytes().to_vec(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+        }
+    }
+
+    fn take(mapping: &str, topic: &str, record: &Record) -> Captured {
+        let mapping = CaptureMapping::from_toml(mapping).unwrap();
+        let machine = CaptureMachine {
+            mapping: &mapping,
+            topic,
+            source_partition: 2,
+            incarnation: 3,
+            partitions: 7,
+            record_bytes_max: 1_000,
+        };
+        machine.take(record)
+    }
+
+    fn insert(row: &str) -> Record {
+        let value = format!(
+            r#"{{"before":null,"after":{row},"op":"c","source":{{"db":"app","schema":"public","table":"t","lsn":5}}}}"#
+        );
+        record(r#"{"id":1}"#, &value, &[])
+    }
+
+    const ROW: &str =
+        r#"{"id":1,"tenant":"acme","at":"2026-11-22T01:25:13Z","action":"login","actor":"carol"}"#;
+
+    fn code(captured: &Captured) -> Option<&str> {
+        match captured {
+            Captured::Record { record, .. } => {
+                let header = record.headers.iter().find(|(name, _)| name == REFUSED)?;
+                std::str::from_utf8(&header.1).ok()
+            }
+            Captured::NoChange(_) => None,
+        }
+    }
+
+    #[test]
+    fn a_change_goes_to_its_tenants_partition_with_where_it_was_captured() {
+        let Captured::Record {
+            partition,
+            record,
+            refused,
+        } = take(TABLE, "app.public.t", &insert(ROW))
+        else {
+            panic!()
+        };
+        assert_eq!((partition, refused), (partition_of("acme", 7), None));
+        assert_eq!(record.key, b"acme");
+        assert_eq!(record.headers, [(VIA.to_owned(), b"app.public.t/2~3@9".to_vec())]);
+        let expected = concat!(
+            r#"{"action":"login","actor":{"id":"carol","type":"user"},"data":{"id":"1","tenant":"acme","at":"2026-11-22T01:25:13Z","#,
+            r#""action":"login","actor":"carol"},"event_id":"app.public.t/1","occurred_at":"2026-11-22T01:25:13Z","tenant_id":"acme"}"#
+        );
+        assert_eq!(String::from_utf8(record.value).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_event_is_sent_as_it_came_to_be_rejected() {
+        let no_tenant = insert(r#"{"id":1,"at":"2026-11-22T01:25:13Z","action":"login","actor":"carol"}"#);
+        let large = insert(&ROW.replace("carol", &"x".repeat(1_000)));
+        for (input, expected) in [
+            (&no_tenant, "missing_member"),
+            (&record("", "nothing", &[]), "unmapped"),
+            (
+                &record("7", &String::from_utf8(insert(ROW).value).unwrap(), &[]),
+                "unmapped",
+            ),
+            (&large, "too_large"),
+        ] {
+            let captured = take(TABLE, "app.public.t", input);
+            assert_eq!(code(&captured), Some(expected));
+            let Captured::Record {
+                partition,
+                record,
+                refused,
+            } = captured
+            else {
+                panic!()
+            };
+            assert_eq!(partition, home("app.public.t", 2, 7));
+            assert_eq!(record.value, input.value);
+            assert!(!refused.unwrap().detail.contains("carol"));
+        }
+    }
+
+    #[test]
+    fn a_tenant_that_is_none_is_left_to_the_sealer() {
+        let captured = take(TABLE, "app.public.t", &insert(&ROW.replace("acme", "a cme")));
+        let Captured::Record {
+            partition,
+            record,
+            refused,
+        } = captured
+        else {
+            panic!()
+        };
+        assert_eq!(
+            (partition, refused, record.key.len()),
+            (home("app.public.t", 2, 7), None, 0)
+        );
+    }
+
+    #[test]
+    fn an_event_of_an_outbox_keeps_its_payload_as_it_was_written() {
+        let headers = [
+            ("id", "e-1"),
+            ("eventType", "OrderCreated"),
+            ("tenant", "acme"),
+            ("createdAt", "2026-11-22T01:25:13.126725Z"),
+            ("traceparent", "00-1"),
+        ];
+        let expected = concat!(
+            r#"{"action":"OrderCreated","actor":{"id":"42","type":"service"},"context":{"traceparent":"00-1"},"#,
+            r#""data":{"note": null, "total": 1.10},"event_id":"e-1","occurred_at":"2026-11-22T01:25:13.126725Z","tenant_id":"acme"}"#
+        );
+        for value in [
+            r#"{"note": null, "total": 1.10}"#,
+            r#""{\"note\": null, \"total\": 1.10}""#,
+        ] {
+            let captured = take(OUTBOX, "app.outbox", &record("42", value, &headers));
+            let Captured::Record { record, .. } = captured else {
+                panic!()
+            };
+            assert_eq!(String::from_utf8(record.value).unwrap(), expected);
+        }
+        assert_eq!(
+            code(&take(OUTBOX, "app.outbox", &record("42", "no", &headers))),
+            Some("invalid_json")
+        );
+        assert_eq!(
+            code(&take(OUTBOX, "app.outbox", &record("42", "{}", &[]))),
+            Some("unmapped")
+        );
+        assert_eq!(
+            take(OUTBOX, "app.outbox", &record("42", "", &[])),
+            Captured::NoChange(NoChange::Tombstone)
+        );
+    }
+}

@@ -1,0 +1,272 @@
+//! Captures the partitions of Debezium's topics whose home one ledger partition is. Thin.
+//!
+//! A batch is read, sent to its targets, and acknowledged by all of them before the next one of its source is read. So each target has an unbroken
+//! beginning of what this owner, and every one before it, sent there, whatever crashed: what is sent again lies below the sealer's mark.
+//! Positions are committed behind that. One that is lost costs time, and one that is too low does: both send again what the sealer knows.
+
+use super::machine::{CaptureMachine, Captured, home};
+use super::mapping::CaptureMapping;
+use super::source::Source;
+use crate::clock::{Clock, UnixMicros};
+use crate::log::{Log, LogError, NewRecord, Record, topic};
+use crate::stages::{StageError, Step};
+use futures_util::future::try_join_all;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One read's worth of changes.
+const BATCH_RECORDS_MAX: usize = 2_000;
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// How often topics are looked for, and asked for their bounds.
+const LOOK_INTERVAL_MICROS: i64 = 1_000_000;
+const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
+
+pub struct Capturer {
+    log: Arc<dyn Log>,
+    clock: Arc<dyn Clock>,
+    mappings: Arc<[CaptureMapping]>,
+    /// Of the ledger.
+    partition: u32,
+    /// Of the ledger, once it is known.
+    partitions: Option<u32>,
+    sources: Vec<Source>,
+    /// Topics that are not there yet.
+    missing: Vec<String>,
+    looked_at: Option<UnixMicros>,
+    committed_at: UnixMicros,
+    /// Records that were captured, by this process.
+    captured: u64,
+}
+
+impl Capturer {
+    #[must_use]
+    pub fn new(
+        log: Arc<dyn Log>,
+        clock: Arc<dyn Clock>,
+        mappings: Arc<[CaptureMapping]>,
+        partition: u32,
+    ) -> Self {
+        Self {
+            log,
+            clock,
+            mappings,
+            partition,
+            partitions: None,
+            sources: Vec::new(),
+            missing: Vec::new(),
+            looked_at: None,
+            committed_at: 0,
+            captured: 0,
+        }
+    }
+
+    /// Records that were captured since this began.
+    #[must_use]
+    pub fn captured(&self) -> u64 {
+        self.captured
+    }
+
+    /// Why some of what is configured is not captured. A topic that is not there yet is no fault: its connector makes it with its first change.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        let reasons: Vec<&str> = self.sources.iter().filter_map(Source::stopped).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
+    /// Captures one batch of each source.
+    ///
+    /// Whatever fails, the next step sends that batch again from its beginning.
+    pub async fn step(&mut self) -> Result<Step, StageError> {
+        let now = self.clock.now();
+        self.look(now).await?;
+        let mut step = Step::Idle;
+        for at in 0..self.sources.len() {
+            if self.capture(at).await? {
+                step = Step::Progress;
+            }
+        }
+        if now.saturating_sub(self.committed_at).abs() >= COMMIT_INTERVAL_MICROS {
+            self.committed_at = now;
+            self.commit().await?;
+        }
+        Ok(step)
+    }
+
+    /// The last thing before an orderly end: stores how far it came.
+    pub async fn finish(&mut self) -> Result<(), StageError> {
+        self.commit().await
+    }
+
+    /// Looks for topics that were made since, and whether those that are known are still what was captured.
+    async fn look(&mut self, now: UnixMicros) -> Result<(), StageError> {
+        let is_early = |at: UnixMicros| now.saturating_sub(at).abs() < LOOK_INTERVAL_MICROS;
+        if self.looked_at.is_some_and(is_early) {
+            return Ok(());
+        }
+        let partitions = match self.partitions {
+            Some(partitions) => partitions,
+            None => self.log.partitions(topic::AUDIT_CAPTURED).await?,
+        };
+        self.partitions = Some(partitions);
+        self.find_sources(partitions).await?;
+        for source in &mut self.sources {
+            let start = self.log.start(&source.topic, source.partition).await?;
+            let end = self.log.end(&source.topic, source.partition).await?;
+            source.look(self.log.as_ref(), start, end).await?;
+        }
+        self.looked_at = Some(now);
+        Ok(())
+    }
+
+    async fn find_sources(&mut self, partitions: u32) -> Result<(), LogError> {
+        let mappings = Arc::clone(&self.mappings);
+        let mut missing = Vec::new();
+        for (at, mapping) in mappings.iter().enumerate() {
+            for topic in &mapping.topics {
+                match self.log.find(topic).await? {
+                    Some(count) => self.open_sources(at, topic, count, partitions).await?,
+                    None => missing.push(topic.clone()),
+                }
+            }
+        }
+        if missing != self.missing && self.partition == 0 {
+            tracing::info!(
+                topics = missing.join(", "),
+                "topics to capture that are not there yet"
+            );
+        }
+        self.missing = missing;
+        Ok(())
+    }
+
+    /// Those of a topic's partitions that are at home here, and not known yet.
+    async fn open_sources(
+        &mut self,
+        mapping: usize,
+        topic: &str,
+        count: u32,
+        partitions: u32,
+    ) -> Result<(), LogError> {
+        for partition in 0..count {
+            let is_known = |source: &Source| source.topic == topic && source.partition == partition;
+            if home(topic, partition, partitions) == self.partition && !self.sources.iter().any(is_known) {
+                let source = Source::open(self.log.as_ref(), topic, partition, mapping).await?;
+                self.sources.push(source);
+            }
+        }
+        Ok(())
+    }
+
+    /// Captures one batch of a source. Whether there was any.
+    async fn capture(&mut self, at: usize) -> Result<bool, StageError> {
+        let (Some(source), Some(partitions)) = (self.sources.get_mut(at), self.partitions) else {
+            return Ok(false);
+        };
+        let (Some(mapping), None) = (self.mappings.get(source.mapping), source.stopped()) else {
+            return Ok(false);
+        };
+        let mut records = self
+            .log
+            .read(
+                &source.topic,
+                source.partition,
+                source.next,
+                BATCH_RECORDS_MAX,
+                BATCH_BYTES_MAX,
+            )
+            .await?;
+        let record_bytes_max = self.log.record_bytes_max();
+        source.keep_what_can_be_captured(&mut records, record_bytes_max);
+        let Some(last) = records.last().map(|record| record.offset) else {
+            source.tell_lag(None);
+            return Ok(false);
+        };
+        let machine = CaptureMachine {
+            mapping,
+            topic: &source.topic,
+            source_partition: source.partition,
+            incarnation: source.incarnation,
+            partitions,
+            record_bytes_max,
+        };
+        let (targets, tally) = targets(&machine, &records);
+        // A crash before all of them are acknowledged sends all of it again.
+        let mut appends = Vec::with_capacity(targets.len());
+        for (target, records) in targets {
+            appends.push(self.log.append(topic::AUDIT_CAPTURED, target, records));
+        }
+        try_join_all(appends).await?;
+        source.next = last + 1;
+        source.tell_lag(Some(last));
+        tally.count();
+        self.captured += records.len() as u64;
+        Ok(true)
+    }
+
+    async fn commit(&mut self) -> Result<(), StageError> {
+        for source in &mut self.sources {
+            match source.commit(self.log.as_ref()).await {
+                Ok(()) => {}
+                // Without it the next owner sends again what the sealer knows.
+                Err(error @ (LogError::Retry { .. } | LogError::Unknown { .. })) => {
+                    metrics::counter!("ledgerline_commit_failures_total").increment(1);
+                    tracing::debug!(%error, topic = source.topic, "a position was not stored");
+                }
+                Err(error @ LogError::Fatal { .. }) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the records of a batch became.
+#[derive(Debug, Default)]
+struct Tally {
+    events: u64,
+    refused: BTreeMap<&'static str, u64>,
+    no_change: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Counted once all are acknowledged: a batch that is sent again is counted once.
+    fn count(self) {
+        let outcomes = self.no_change.into_iter().chain([("event", self.events)]);
+        for (outcome, count) in outcomes.filter(|(_, count)| *count > 0) {
+            metrics::counter!("ledgerline_captured_records_total", "outcome" => outcome).increment(count);
+        }
+        for (code, count) in self.refused {
+            metrics::counter!("ledgerline_capture_refused_total", "code" => code).increment(count);
+        }
+    }
+}
+
+/// The records to append, by partition of `audit.captured`, each in the order of the source.
+fn targets(machine: &CaptureMachine<'_>, records: &[Record]) -> (BTreeMap<u32, Vec<NewRecord>>, Tally) {
+    let (mut targets, mut tally) = (BTreeMap::<u32, Vec<NewRecord>>::new(), Tally::default());
+    for record in records {
+        match machine.take(record) {
+            Captured::NoChange(kind) => *tally.no_change.entry(kind.as_str()).or_default() += 1,
+            Captured::Record {
+                partition,
+                record: captured,
+                refused,
+            } => {
+                targets.entry(partition).or_default().push(captured);
+                let Some(refusal) = refused else {
+                    tally.events += 1;
+                    continue;
+                };
+                *tally.refused.entry(refusal.code.as_str()).or_default() += 1;
+                tracing::warn!(
+                    topic = machine.topic,
+                    partition = machine.source_partition,
+                    offset = record.offset,
+                    code = refusal.code.as_str(),
+                    detail = refusal.detail,
+                    "a captured record is no event: it is sealed as rejected"
+                );
+            }
+        }
+    }
+    (targets, tally)
+}

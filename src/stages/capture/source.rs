@@ -1,0 +1,221 @@
+//! One partition of a captured topic: how far it was captured, and in which incarnation of the topic.
+//!
+//! An offset means a record only within one incarnation. A partition that ends before what was captured of it was made anew, or lost records: nothing
+//! more of it is captured until an operator has said from which offset it counts now (`ledgerline sources adopt`), because records
+//! of the new one would be taken for repeats of the old one's.
+
+use crate::log::{Committed, Log, LogError, Offset, Record};
+use crate::stages::seal::sources::{self, Bounds, judge};
+
+/// The group whose committed positions are where capturing goes on.
+pub const GROUP: &str = "ledgerline-capture";
+
+/// Where capturing goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    pub next: Offset,
+    /// From 1.
+    pub incarnation: u64,
+}
+
+impl Place {
+    const BEGIN: Place = Place {
+        next: 0,
+        incarnation: 1,
+    };
+
+    /// The stored place of a partition; `None` where nothing of it was captured.
+    pub async fn stored(log: &dyn Log, topic: &str, partition: u32) -> Result<Option<Self>, LogError> {
+        let committed = log.committed(GROUP, topic, partition).await?;
+        Ok(committed.map(|committed| Self {
+            next: committed.offset,
+            incarnation: parse_incarnation(&committed.metadata),
+        }))
+    }
+
+    pub async fn store(self, log: &dyn Log, topic: &str, partition: u32) -> Result<(), LogError> {
+        let position = Committed {
+            offset: self.next,
+            metadata: format!("incarnation={}", self.incarnation),
+        };
+        log.commit(GROUP, topic, partition, position).await
+    }
+}
+
+/// What an operator's tools wrote there is of the first.
+fn parse_incarnation(metadata: &str) -> u64 {
+    let number = metadata
+        .strip_prefix("incarnation=")
+        .and_then(|digits| digits.parse().ok());
+    number.filter(|number| *number > 0).unwrap_or(1)
+}
+
+pub(super) struct Source {
+    pub topic: String,
+    pub partition: u32,
+    /// Which of the mappings.
+    pub mapping: usize,
+    /// Records below were captured, or tell of no change.
+    pub next: Offset,
+    pub incarnation: u64,
+    /// Whether there is anything that `next` follows from.
+    begun: bool,
+    committed: Option<Place>,
+    end: Offset,
+    stopped: Option<String>,
+    /// What was last said of that, so that it is said once.
+    told: Option<String>,
+    lost_to: Offset,
+}
+
+impl Source {
+    pub async fn open(log: &dyn Log, topic: &str, partition: u32, mapping: usize) -> Result<Self, LogError> {
+        let stored = Place::stored(log, topic, partition).await?;
+        let place = stored.unwrap_or(Place::BEGIN);
+        tracing::info!(
+            topic,
+            partition,
+            offset = place.next,
+            incarnation = place.incarnation,
+            "capturing"
+        );
+        Ok(Self {
+            topic: topic.to_owned(),
+            partition,
+            mapping,
+            next: place.next,
+            incarnation: place.incarnation,
+            begun: stored.is_some(),
+            committed: stored,
+            end: 0,
+            stopped: None,
+            told: None,
+            lost_to: 0,
+        })
+    }
+
+    /// Why it is not captured.
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.as_deref()
+    }
+
+    /// The next offset, where anything before it was captured.
+    pub fn next_offset(&self) -> Option<Offset> {
+        (self.begun || self.next > 0).then_some(self.next)
+    }
+
+    fn name(&self) -> String {
+        format!("{}/{}", self.topic, self.partition)
+    }
+
+    /// Holds its bounds against what was captured of it.
+    pub async fn look(&mut self, log: &dyn Log, start: Offset, end: Offset) -> Result<(), LogError> {
+        self.end = end;
+        if self.stopped.is_some() || judge(start, end, self.next_offset()) == Bounds::EndsBefore {
+            self.look_for_adoption(log).await?;
+        }
+        self.stopped = None;
+        match judge(start, end, self.next_offset()) {
+            Bounds::Whole => {}
+            Bounds::EndsBefore => self.stop(sources::ends_before(&self.name(), end, self.next)),
+            Bounds::Deleted(_) => self.tell_deleted(start),
+        }
+        self.tell_stopped();
+        Ok(())
+    }
+
+    /// Goes on where an operator has said so since.
+    async fn look_for_adoption(&mut self, log: &dyn Log) -> Result<(), LogError> {
+        let stored = Place::stored(log, &self.topic, self.partition).await?;
+        if let Some(place) = stored.filter(|place| place.incarnation > self.incarnation) {
+            let (topic, partition, incarnation) = (&self.topic, self.partition, place.incarnation);
+            tracing::info!(topic, partition, incarnation, offset = place.next, "adopted");
+            (self.next, self.incarnation, self.committed) = (place.next, incarnation, stored);
+        }
+        Ok(())
+    }
+
+    /// Keeps of `records` those before one that no record of the ledger can hold. Where that is the next, the source stops.
+    pub fn keep_what_can_be_captured(&mut self, records: &mut Vec<Record>, bytes_max: usize) {
+        let too_large = |record: &Record| record.value.len() > bytes_max;
+        let Some(at) = records.iter().position(too_large) else {
+            return;
+        };
+        if let Some(record) = records.first().filter(|record| too_large(record)) {
+            let (offset, bytes) = (record.offset, record.value.len());
+            self.stop(sources::too_large_to_seal(&self.name(), offset, bytes, bytes_max));
+            self.tell_stopped();
+        }
+        records.truncate(at);
+    }
+
+    fn stop(&mut self, what: String) {
+        if self.told.as_ref() != Some(&what) {
+            tracing::error!(
+                topic = self.topic,
+                partition = self.partition,
+                what,
+                "a source is stopped: a person must look"
+            );
+            self.told = Some(what.clone());
+        }
+        self.stopped = Some(what);
+    }
+
+    /// Offsets from `next` to `start` are gone, and were not captured.
+    fn tell_deleted(&mut self, start: Offset) {
+        let from = self.next.max(self.lost_to);
+        if start <= from {
+            return;
+        }
+        self.lost_to = start;
+        tracing::error!(
+            topic = self.topic,
+            partition = self.partition,
+            next_offset = self.next,
+            start,
+            "offsets of a captured topic were deleted before they were captured: its retention is shorter than capturing was behind"
+        );
+        metrics::counter!("ledgerline_source_deleted_offsets_total", "topic" => self.topic.clone(), "partition" => self.partition.to_string())
+            .increment(start - from);
+    }
+
+    fn tell_stopped(&self) {
+        metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic.clone(), "partition" => self.partition.to_string())
+            .set(if self.stopped.is_some() { 1.0 } else { 0.0 });
+    }
+
+    /// Says how much waits, once records up to `last` were captured; nothing where there were none.
+    pub fn tell_lag(&self, last: Option<Offset>) {
+        let lag = last.map_or(0, |last| self.end.saturating_sub(last + 1));
+        metrics::gauge!("ledgerline_source_lag_records", "topic" => self.topic.clone(), "partition" => self.partition.to_string())
+            .set(lag as f64);
+    }
+
+    /// Stores how far it was captured, where that is further than before.
+    pub async fn commit(&mut self, log: &dyn Log) -> Result<(), LogError> {
+        let place = Place {
+            next: self.next,
+            incarnation: self.incarnation,
+        };
+        if self.stopped.is_some()
+            || self.committed == Some(place)
+            || (self.committed.is_none() && self.next == 0)
+        {
+            return Ok(());
+        }
+        place.store(log, &self.topic, self.partition).await?;
+        self.committed = Some(place);
+        Ok(())
+    }
+}
+
+impl Drop for Source {
+    /// Its next owner speaks for it.
+    fn drop(&mut self) {
+        for gauge in ["ledgerline_source_lag_records", "ledgerline_stopped_sources"] {
+            metrics::gauge!(gauge, "topic" => self.topic.clone(), "partition" => self.partition.to_string())
+                .set(f64::NAN);
+        }
+    }
+}
