@@ -18,6 +18,7 @@ pub mod clock;
 pub mod config;
 mod descriptors;
 pub mod http;
+pub mod import;
 pub mod ledger;
 pub mod log;
 pub mod mapping;

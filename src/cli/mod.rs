@@ -4,6 +4,7 @@ mod arguments;
 pub mod canonical;
 pub mod dead_letters;
 pub mod demo;
+pub mod import;
 pub mod ingest;
 pub mod keys;
 pub mod proof;
@@ -33,6 +34,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::Args),
     Ingest(ingest::Args),
+    Import(import::Args),
     Run(Box<run::Args>),
     Verify(verify::Args),
     Proof(proof::Args),
@@ -188,6 +190,7 @@ pub fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Ingest(args) => ingest::run(args),
+        Command::Import(args) => import::run(args),
         Command::Run(args) => run::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Proof(args) => proof::run(args),

@@ -48,7 +48,8 @@ impl WriterSchema {
     pub fn json(&self, mut datum: &[u8]) -> Result<Vec<u8>, AvroError> {
         let value =
             apache_avro::from_avro_datum(&self.schema, &mut datum, None).map_err(|_| AvroError::Value)?;
-        if !datum.is_empty() {
+        // Where the bytes end before a string, the crate gives null in its place.
+        if !datum.is_empty() || !value.validate(&self.schema) {
             return Err(AvroError::Value);
         }
         let mut json = Vec::new();

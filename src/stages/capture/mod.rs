@@ -17,6 +17,6 @@ pub mod source;
 
 pub use change::ReplicaIdentity;
 pub use envelope::{NoChange, Op};
-pub use machine::{CaptureMachine, Captured, REFUSED};
+pub use machine::{CaptureMachine, Captured, REFUSED, home};
 pub use mapping::{CaptureMapping, Kind};
 pub use runner::Capturer;

@@ -1,0 +1,246 @@
+//! `ledgerline import`: rows of a Postgres table into `audit.captured`.
+
+use super::Failure;
+use super::arguments::Faults;
+use crate::config::capture_files;
+use crate::config::{InputConfig, Settings};
+use crate::import::page::{Bounds, Order};
+use crate::import::settled::settled_before;
+use crate::import::table::Table;
+use crate::import::{ImportError, ImportOptions, Imported, Importer};
+use crate::log::Log;
+use crate::service;
+use crate::stages::capture::{CaptureMapping, Op};
+use indicatif::ProgressBar;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
+use std::path::PathBuf;
+use std::str::FromStr as _;
+
+const PAGE_ROWS_DEFAULT: u64 = 5_000;
+const PAGE_ROWS_MAX: u64 = 100_000;
+
+/// Append the rows of a Postgres table to the log, each as the event that capturing it would give
+///
+/// For what was there before the table was captured, or where it must not be. Reads in pages by the primary key, and stores in the log how far it came: cut
+/// short, it goes on there, and run again it takes what has a greater key since. A row that was captured too is sealed once, as far back as the ledger
+/// remembers event ids (--dedupe-entries-max of `run`).
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  What there was before the connector began, once:\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --before 2026-11-01T00:00:00Z\n  By a timer, \
+                  where no connector is allowed; needs an index on (created_at, id):\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --by-time\n\nThe password comes from PGPASSWORD \
+                  or a .pgpass file, not from the command line. Encrypted connections: ?sslmode=verify-full&sslrootcert=FILE."
+)]
+pub struct Args {
+    /// postgres://USER@HOST:PORT/DATABASE
+    #[arg(value_name = "URL", env = "LEDGERLINE_IMPORT_URL", hide_env_values = true)]
+    database: String,
+    /// The table, as SQL names it
+    #[arg(long, value_name = "TABLE")]
+    table: String,
+    /// How its rows become events: the mapping file that captures it
+    #[arg(long, value_name = "FILE.toml")]
+    mapping: PathBuf,
+    /// Only rows whose time is before this one
+    #[arg(long, value_name = "TIME")]
+    before: Option<String>,
+    /// The column that --before and --by-time go by
+    #[arg(long, value_name = "COLUMN", default_value = "created_at")]
+    time_column: String,
+    /// Read by time, and within it by the key: what was written since the last run, as far as no transaction that still runs could add to it
+    #[arg(long)]
+    by_time: bool,
+    /// Columns that are left out, as the connector's column.exclude.list leaves them out
+    #[arg(long, value_name = "COLUMN,..", value_delimiter = ',')]
+    exclude: Vec<String>,
+    /// Rows of one page [default: 5000]
+    #[arg(long, value_name = "N")]
+    page_rows: Option<String>,
+    /// From the first row, whatever an earlier run came to: what it sealed is known by its event ids, as far back as those are remembered
+    #[arg(long)]
+    again: bool,
+    /// Read and judge, append nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Where the log lies: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..
+    #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
+    log: Option<String>,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// # Errors
+/// `Usage` for arguments that are wrong, `Invalid` where not one row became an event, `Unreadable` where database or log fail.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let (config, options, mapping, rows_max) = check(args)?;
+    let bar = super::progress_bar(Some(0), "{bar:40} {pos}/{len} rows  {per_sec}  {elapsed}");
+    let runtime = super::runtime()?;
+    let imported = runtime.block_on(async {
+        let log = service::open_log(&config.log, None)
+            .await
+            .map_err(|error| super::failure(&error))?;
+        let imported = import(args, &config, options, &mapping, rows_max, log.as_ref(), &bar).await;
+        // What was appended is durable without it.
+        drop(log.close().await);
+        imported
+    })?;
+    bar.finish_and_clear();
+    super::print(describe(&imported, args).as_bytes())?;
+    if imported.events == 0 && imported.rows > 0 {
+        return Err(Failure::invalid(
+            "not one row became an event: does the mapping fit the table?",
+        ));
+    }
+    Ok(())
+}
+
+fn check(args: &Args) -> Result<(InputConfig, PgConnectOptions, CaptureMapping, u32), Failure> {
+    let mut faults = Faults::default();
+    let settings = Settings {
+        log: args.log.clone(),
+        ..Settings::default()
+    };
+    let config = faults.settings(settings.check_input());
+    let options = PgConnectOptions::from_str(&args.database)
+        .map(|options| options.disable_statement_logging())
+        .map_err(|_| {
+            Failure::usage("URL (or LEDGERLINE_IMPORT_URL): must be postgres://USER@HOST:PORT/DATABASE")
+        });
+    let options = faults.take(options.map(Some));
+    let mapping = capture_files::read(&args.mapping.display().to_string())
+        .map_err(|fault| Failure::usage(format!("--mapping {fault}")));
+    let mapping = faults.take(mapping);
+    let rows = faults.number(
+        "--page-rows",
+        args.page_rows.as_deref(),
+        PAGE_ROWS_DEFAULT,
+        1..=PAGE_ROWS_MAX,
+    );
+    let config = faults.done_with(config)?;
+    match (options, mapping.into_iter().next()) {
+        (Some(options), Some(mapping)) => Ok((config, options, mapping, rows as u32)),
+        (None, _) | (_, None) => Err(Failure::usage("the settings are wrong")),
+    }
+}
+
+async fn import(
+    args: &Args,
+    config: &InputConfig,
+    options: PgConnectOptions,
+    mapping: &CaptureMapping,
+    rows_max: u32,
+    log: &dyn Log,
+    bar: &ProgressBar,
+) -> Result<Imported, Failure> {
+    let Some(mapping) = mapping.of(Op::Read) else {
+        return Err(Failure::usage(
+            "--mapping: is one of an outbox, whose events are not rows",
+        ));
+    };
+    let unreachable =
+        |error: sqlx::Error| Failure::unreadable(format!("the database: {}", super::chain(&error)));
+    let mut connection: PgConnection = options.connect().await.map_err(unreachable)?;
+    let table = Table::find(&mut connection, &args.table, &args.exclude)
+        .await
+        .map_err(|error| match error {
+            crate::import::table::TableError::Sql(error) => unreachable(error),
+            error => Failure::usage(format!("--table: {error}")),
+        })?;
+    if (args.before.is_some() || args.by_time) && table.column(&args.time_column).is_none() {
+        return Err(Failure::usage(format!(
+            "--time-column: {} has no column {}",
+            table.full_name(),
+            args.time_column
+        )));
+    }
+    bar.set_length(table.rows_estimate);
+    let bounds = bounds(args, &mut connection, rows_max)
+        .await
+        .map_err(unreachable)?;
+    let options = ImportOptions {
+        bounds,
+        limits: config.limits,
+        again: args.again,
+        dry_run: args.dry_run,
+    };
+    let failed = |error: ImportError| {
+        Failure::unreadable(format!(
+            "{}; run it again: it goes on where it was",
+            super::chain(&error)
+        ))
+    };
+    let mut importer = Importer::new(log, &table, mapping, options)
+        .await
+        .map_err(failed)?;
+    let imported = importer
+        .run(&mut connection, |rows| {
+            bar.set_length(table.rows_estimate.max(rows));
+            bar.set_position(rows);
+        })
+        .await
+        .map_err(failed)?;
+    drop(connection.close().await);
+    Ok(imported)
+}
+
+async fn bounds(args: &Args, connection: &mut PgConnection, rows_max: u32) -> Result<Bounds, sqlx::Error> {
+    let column = || args.time_column.clone();
+    let before = if args.by_time {
+        let (before, sees_all) = settled_before(connection, args.before.as_deref()).await?;
+        if !sees_all {
+            eprintln!(
+                "ledgerline: this role does not see the transactions of others: a row of one that runs for longer than five minutes is passed over. GRANT \
+                 pg_read_all_stats lets it see them"
+            );
+        }
+        Some((column(), before))
+    } else {
+        args.before.clone().map(|before| (column(), before))
+    };
+    Ok(Bounds {
+        order: if args.by_time {
+            Order::Time(column())
+        } else {
+            Order::Key
+        },
+        before,
+        rows_max,
+    })
+}
+
+fn describe(imported: &Imported, args: &Args) -> String {
+    let refused: u64 = imported.refused.values().sum();
+    if args.json {
+        let value = serde_json::json!({
+            "rows_before": imported.rows_before, "rows": imported.rows, "events": imported.events, "refused": refused,
+            "codes": imported.refused, "dry_run": args.dry_run,
+        });
+        return format!("{value}\n");
+    }
+    let before = match imported.rows_before {
+        0 => String::new(),
+        rows => format!(" behind {rows} that were read before"),
+    };
+    let mut lines = vec![format!(
+        "{} rows{before}: {} events, {refused} refused{}\n",
+        imported.rows,
+        imported.events,
+        if args.dry_run {
+            " (--dry-run: nothing was appended)"
+        } else {
+            ""
+        }
+    )];
+    lines.extend(
+        imported
+            .refused
+            .iter()
+            .map(|(code, rows)| format!("  {code}: {rows}\n")),
+    );
+    lines.extend(imported.refused_shown.iter().map(|shown| format!("  {shown}\n")));
+    if refused > 0 && !args.dry_run {
+        lines.push("What was refused is sealed as rejected, and becomes a dead letter.\n".to_owned());
+    }
+    lines.concat()
+}

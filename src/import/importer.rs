@@ -1,0 +1,268 @@
+//! Reads the pages, makes their rows events, appends them, stores the place.
+
+use super::column;
+use super::page::{self, Bounds};
+use super::place::{self, Place};
+use super::table::{Table, TableError};
+use crate::ledger::canonical::{Limits, Refusal};
+use crate::ledger::event::EventParser;
+use crate::ledger::partition::partition_of;
+use crate::log::{Log, LogError, NewRecord, Record, topic};
+use crate::mapping::Mapping;
+use crate::stages::capture::change;
+use crate::stages::capture::envelope::{Envelope, Origin};
+use crate::stages::capture::{Op, REFUSED, ReplicaIdentity, home};
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, Row as _};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An append is tried again for so long in all.
+const APPEND_ATTEMPTS_MAX: u32 = 12;
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Rows that are refused and shown one by one; all are counted.
+const REFUSED_SHOWN_MAX: usize = 20;
+
+#[derive(Debug, Clone)]
+pub struct ImportOptions {
+    pub bounds: Bounds,
+    pub limits: Limits,
+    /// From the beginning, whatever place is stored.
+    pub again: bool,
+    /// Append nothing, store nothing.
+    pub dry_run: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    #[error("the database: {0}")]
+    Sql(#[from] sqlx::Error),
+    #[error("{0}")]
+    Table(#[from] TableError),
+    #[error("the log: {0}")]
+    Log(#[from] LogError),
+}
+
+/// What became of the rows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Rows that were read before, by earlier runs.
+    pub rows_before: u64,
+    pub rows: u64,
+    pub events: u64,
+    /// Rows that are no event by the mapping, by code: they are appended all the same, to be sealed as rejected.
+    pub refused: BTreeMap<&'static str, u64>,
+    /// The first of them: key and reason.
+    pub refused_shown: Vec<String>,
+}
+
+pub struct Importer<'a> {
+    log: &'a dyn Log,
+    table: &'a Table,
+    mapping: &'a Mapping,
+    options: ImportOptions,
+    partitions: u32,
+    parser: EventParser,
+    group: String,
+}
+
+impl<'a> Importer<'a> {
+    /// # Errors
+    /// Where the log cannot be asked.
+    pub async fn new(
+        log: &'a dyn Log,
+        table: &'a Table,
+        mapping: &'a Mapping,
+        options: ImportOptions,
+    ) -> Result<Self, ImportError> {
+        Ok(Self {
+            log,
+            table,
+            mapping,
+            partitions: log.partitions(topic::AUDIT_CAPTURED).await?,
+            parser: EventParser::new(options.limits),
+            group: place::group(&table.database, &table.full_name()),
+            options,
+        })
+    }
+
+    /// Imports all rows behind the stored place. `progress` is told how many were read, those of earlier runs with them.
+    ///
+    /// # Errors
+    /// Where the database or the log fail for good; what was appended stays, and the next run goes on behind it.
+    pub async fn run(
+        &mut self,
+        connection: &mut PgConnection,
+        mut progress: impl FnMut(u64),
+    ) -> Result<Imported, ImportError> {
+        let columns = page::place_columns(self.table, &self.options.bounds.order);
+        let mut place = if self.options.again {
+            None
+        } else {
+            Place::stored(self.log, &self.group, &columns).await?
+        };
+        let mut imported = Imported {
+            rows_before: place.as_ref().map_or(0, |place| place.rows),
+            ..Imported::default()
+        };
+        loop {
+            let rows = self.page(connection, place.as_ref()).await?;
+            let Some(last) = rows.last() else { break };
+            let values = (self.table.columns.len()..)
+                .take(columns.len())
+                .map(|at| last.try_get::<String, _>(at))
+                .collect::<Result<Vec<_>, _>>()?;
+            let records = self.records(&rows, &mut imported)?;
+            imported.rows += rows.len() as u64;
+            let next = Place {
+                values,
+                columns: columns.clone(),
+                rows: imported.rows_before + imported.rows,
+            };
+            if !self.options.dry_run {
+                self.append(records).await?;
+                next.store(self.log, &self.group).await?;
+            }
+            progress(next.rows);
+            place = Some(next);
+        }
+        Ok(imported)
+    }
+
+    async fn page(
+        &self,
+        connection: &mut PgConnection,
+        place: Option<&Place>,
+    ) -> Result<Vec<PgRow>, ImportError> {
+        let bounds = &self.options.bounds;
+        let sql = page::query(self.table, bounds, place.is_some());
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for value in place.into_iter().flat_map(|place| &place.values) {
+            query = query.bind(value.clone());
+        }
+        if let Some((_, before)) = &bounds.before {
+            query = query.bind(before.clone());
+        }
+        Ok(query.fetch_all(connection).await?)
+    }
+
+    /// The records of a page, by partition.
+    fn records(
+        &mut self,
+        rows: &[PgRow],
+        imported: &mut Imported,
+    ) -> Result<BTreeMap<u32, Vec<NewRecord>>, ImportError> {
+        let mut targets = BTreeMap::<u32, Vec<NewRecord>>::new();
+        for row in rows {
+            let (key, json) = self.row(row)?;
+            match self.event(&key, &json) {
+                Ok((tenant, event)) => {
+                    imported.events += 1;
+                    let partition = partition_of(&tenant, self.partitions);
+                    targets.entry(partition).or_default().push(NewRecord {
+                        key: tenant.into_bytes(),
+                        value: event,
+                        headers: Vec::new(),
+                    });
+                }
+                Err(refusal) => {
+                    *imported.refused.entry(refusal.code.as_str()).or_default() += 1;
+                    if imported.refused_shown.len() < REFUSED_SHOWN_MAX {
+                        let key = String::from_utf8_lossy(&key).into_owned();
+                        imported.refused_shown.push(format!("{key}: {refusal}"));
+                    }
+                    let code = refusal.code.as_str().as_bytes().to_vec();
+                    let partition = home(&self.table.full_name(), 0, self.partitions);
+                    targets.entry(partition).or_default().push(NewRecord {
+                        key: Vec::new(),
+                        value: json,
+                        headers: vec![(REFUSED.to_owned(), code)],
+                    });
+                }
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Key and row as JSON, as Debezium sends them.
+    fn row(&self, row: &PgRow) -> Result<(Vec<u8>, Vec<u8>), ImportError> {
+        let (mut key, mut json) = (vec![b'{'], vec![b'{']);
+        for (at, column) in self.table.columns.iter().enumerate() {
+            let value: Option<String> = row.try_get(at)?;
+            let mut member = Vec::new();
+            crate::ledger::canonical::text::write_string(&column.name, &mut member);
+            member.push(b':');
+            column::write(value.as_deref(), column.reading, &mut member);
+            push_member(&mut json, &member);
+            if self.table.key.contains(&column.name) {
+                push_member(&mut key, &member);
+            }
+        }
+        key.push(b'}');
+        json.push(b'}');
+        Ok((key, json))
+    }
+
+    fn event(&mut self, key: &[u8], row: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
+        let unmapped = |what: String| Refusal::new(crate::ledger::leaf::RejectCode::Unmapped, what);
+        let envelope = Envelope {
+            op: Op::Read,
+            before: None,
+            after: Some(row),
+            origin: Origin {
+                database: self.table.database.clone(),
+                schema: self.table.schema.clone(),
+                table: self.table.name.clone(),
+                lsn: None,
+                transaction: None,
+                committed_micros: None,
+            },
+            total_order: None,
+        };
+        let no_headers = Record {
+            offset: 0,
+            timestamp_ms: 0,
+            key: Vec::new(),
+            value: Vec::new(),
+            headers: Vec::new(),
+        };
+        let change = change::write(&envelope, Some(key), "", &no_headers, ReplicaIdentity::Key)
+            .map_err(|error| unmapped(error.to_string()))?;
+        let mapped = self.mapping.apply_to_sound(&change)?;
+        // Judged here: whoever imports sees at once what is no event, and can mend it.
+        let event = self.parser.parse(&mapped.event)?;
+        Ok((event.tenant_id, mapped.event))
+    }
+
+    async fn append(&self, targets: BTreeMap<u32, Vec<NewRecord>>) -> Result<(), ImportError> {
+        for (partition, records) in targets {
+            let mut backoff = BACKOFF_FIRST;
+            for attempt in 1.. {
+                match self
+                    .log
+                    .append(topic::AUDIT_CAPTURED, partition, records.clone())
+                    .await
+                {
+                    Ok(_) => break,
+                    // Whatever was applied of it, the rows' event ids tell.
+                    Err(LogError::Retry { .. } | LogError::Unknown { .. })
+                        if attempt < APPEND_ATTEMPTS_MAX =>
+                    {
+                        tokio::time::sleep(backoff).await;
+                        backoff = (backoff * 2).min(BACKOFF_MAX);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn push_member(object: &mut Vec<u8>, member: &[u8]) {
+    if object.len() > 1 {
+        object.push(b',');
+    }
+    object.extend_from_slice(member);
+}

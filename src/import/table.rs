@@ -1,0 +1,161 @@
+//! A table as it is in the catalog of Postgres: its columns, and the key by which it is read.
+
+use super::column::{self, Reading};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Row as _};
+
+/// Columns of a table that are read.
+const COLUMNS_MAX: usize = 1_600;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    pub database: String,
+    pub schema: String,
+    pub name: String,
+    pub columns: Vec<Column>,
+    /// The columns of the primary key, in its order.
+    pub key: Vec<String>,
+    /// About how many rows it has, as Postgres last counted.
+    pub rows_estimate: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    /// With its length, as SQL has it.
+    pub sql_type: String,
+    pub expression: String,
+    pub reading: Reading,
+}
+
+/// Why a table cannot be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    #[error("{0}")]
+    Sql(#[from] sqlx::Error),
+    #[error("there is no table {0}, or it is none that this role may read")]
+    NotThere(String),
+    #[error("{0} has no primary key: its rows cannot be told apart, so they cannot be imported once each")]
+    NoKey(String),
+    #[error(
+        "{table} has columns of types that are not read as Debezium writes them ({columns}): leave them out of both with --exclude and the connector's column.exclude.list"
+    )]
+    Types { table: String, columns: String },
+    #[error("--exclude names {0}, which is part of the primary key or no column of the table")]
+    Exclude(String),
+}
+
+const COLUMNS: &str = "
+SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS sql_type, base.typname::text AS type_name, base.typtype = 'e' AS is_enum,
+       CASE WHEN base.typcategory = 'A' THEN element.typname::text END AS element, coalesce(element.typtype = 'e', false) AS element_is_enum,
+       CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier
+FROM pg_attribute a
+JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+LEFT JOIN pg_type element ON element.oid = base.typelem
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ORDER BY a.attnum";
+
+const KEY: &str = "
+SELECT a.attname::text AS name
+FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts
+ORDER BY k.n";
+
+const TABLE: &str = "
+SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, current_database()::text AS database, greatest(c.reltuples, 0)::bigint AS rows
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p')";
+
+impl Table {
+    /// Looks it up. `name` is as SQL has it: `audit_logs`, `public.audit_logs`, `public.\"Audit\"`.
+    ///
+    /// # Errors
+    /// Where it is not there, has no key, or has columns that cannot be read; or the database cannot be asked.
+    pub async fn find(
+        connection: &mut PgConnection,
+        name: &str,
+        exclude: &[String],
+    ) -> Result<Self, TableError> {
+        let not_there = || TableError::NotThere(name.to_owned());
+        let found = sqlx::query(AssertSqlSafe(TABLE))
+            .bind(name)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let found = found.ok_or_else(not_there)?;
+        let oid: sqlx::postgres::types::Oid = found.try_get("oid")?;
+        let key = sqlx::query(AssertSqlSafe(KEY))
+            .bind(oid)
+            .fetch_all(&mut *connection)
+            .await?;
+        let key = key
+            .iter()
+            .map(|row| row.try_get("name"))
+            .collect::<Result<Vec<String>, _>>()?;
+        if key.is_empty() {
+            return Err(TableError::NoKey(name.to_owned()));
+        }
+        let rows = sqlx::query(AssertSqlSafe(COLUMNS))
+            .bind(oid)
+            .fetch_all(&mut *connection)
+            .await?;
+        let (mut columns, mut unread, mut excluded) = (Vec::new(), Vec::new(), 0);
+        for row in rows.iter().take(COLUMNS_MAX) {
+            let column: String = row.try_get("name")?;
+            if exclude.contains(&column) && !key.contains(&column) {
+                excluded += 1;
+                continue;
+            }
+            let sql_type: String = row.try_get("sql_type")?;
+            let type_name: String = row.try_get("type_name")?;
+            let element: Option<String> = row.try_get("element")?;
+            let element_is_enum: bool = row.try_get("element_is_enum")?;
+            let element = element.as_deref().map(|element| (element, element_is_enum));
+            let made = column::expression(
+                &column::quoted(&column),
+                &type_name,
+                row.try_get("is_enum")?,
+                element,
+                row.try_get("modifier")?,
+            );
+            match made {
+                Some((expression, reading)) => columns.push(Column {
+                    name: column,
+                    sql_type,
+                    expression,
+                    reading,
+                }),
+                None => unread.push(format!("{column} {sql_type}")),
+            }
+        }
+        if excluded < exclude.len() {
+            return Err(TableError::Exclude(exclude.join(", ")));
+        }
+        if !unread.is_empty() {
+            return Err(TableError::Types {
+                table: name.to_owned(),
+                columns: unread.join(", "),
+            });
+        }
+        Ok(Self {
+            database: found.try_get("database")?,
+            schema: found.try_get("schema")?,
+            name: found.try_get("name")?,
+            columns,
+            key,
+            rows_estimate: u64::try_from(found.try_get::<i64, _>("rows")?).unwrap_or(0),
+        })
+    }
+
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// As a person writes it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+}
