@@ -26,7 +26,6 @@ use async_trait::async_trait;
 use clerk::{Bounds, Clerk, number};
 use client::{ASK_PATIENCE, Troubles};
 use failure::Failure;
-use group::Member;
 use producer::Producer;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -34,7 +33,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset as Place, TopicPartitionList};
 use reads::{Reads, Wanted};
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use topics::cluster::Cluster;
@@ -46,9 +45,9 @@ pub const RECORD_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 const KEY_BYTES_MAX: usize = 4_096;
 /// The longest `Committed::metadata`, in bytes: a broker's default.
 const METADATA_BYTES_MAX: usize = 4_096;
-/// A position of the members' group is a hint for lag tools: sealing does not wait for it longer than this.
+/// What was sealed of a source is committed as a hint for lag tools: sealing does not wait for it longer than this.
 const COMMIT_PATIENCE: Duration = Duration::from_secs(1);
-/// The group whose positions are those of the members' own group, where the usual tools look for lag.
+/// The group of those hints. Its client answers questions too.
 const SEAL_GROUP: &str = "ledgerline-seal";
 const GROUP_PREFIX: &str = "ledgerline-";
 
@@ -64,7 +63,6 @@ pub struct KafkaLog {
     found: Mutex<BTreeSet<&'static str>>,
     /// Partitions of each topic, once they are known: a count never shrinks.
     counts: Mutex<HashMap<&'static str, u32>>,
-    member: Mutex<Weak<Member>>,
     /// How many partitions each topic must have, where that is configured.
     partitions: Option<u32>,
 }
@@ -85,7 +83,6 @@ impl KafkaLog {
             clerks: Mutex::default(),
             found: Mutex::default(),
             counts: Mutex::default(),
-            member: Mutex::default(),
             partitions,
         }
     }
@@ -101,13 +98,6 @@ impl KafkaLog {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn member(&self) -> Option<Arc<Member>> {
-        self.member
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .upgrade()
-    }
-
     /// The client that commits the positions of `group`, and that questions go to.
     fn clerk(&self, group: &str) -> Result<Clerk, LogError> {
         let mut clerks = self.clerks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,11 +105,9 @@ impl KafkaLog {
             return Ok(clerk.clone());
         }
         let base = &self.config.group_id;
-        // Apart from the groups of members: a group that has any takes commits from them alone.
-        let name = match group.strip_prefix(GROUP_PREFIX).unwrap_or(group) {
-            _ if group == SEAL_GROUP => base.clone(),
-            role => format!("{base}-{role}-position"),
-        };
+        // Apart from the groups of members: a group that has any takes commits from them alone, and those are not safe (see [`group`]).
+        let role = group.strip_prefix(GROUP_PREFIX).unwrap_or(group);
+        let name = format!("{base}-{role}-position");
         let clerk = Clerk::new(Arc::clone(&self.config), Arc::clone(&self.troubles), &name)?;
         clerks.insert(group.to_owned(), clerk.clone());
         Ok(clerk)
@@ -349,10 +337,7 @@ impl Log for KafkaLog {
         } else {
             format!("{base}-{role}")
         };
-        let (member, assignments) =
-            group::join(Arc::clone(&self.config), Arc::clone(&self.troubles), &group)?;
-        *self.member.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&member);
-        Ok(assignments)
+        group::join(Arc::clone(&self.config), Arc::clone(&self.troubles), &group)
     }
 
     fn arrivals(&self, partition: u32) -> Option<watch::Receiver<u64>> {
@@ -386,21 +371,16 @@ impl Log for KafkaLog {
                 source: None,
             });
         }
-        let Some(member) = self.member().filter(|_| group == SEAL_GROUP) else {
-            return self.clerk(group)?.commit(topic, partition, position).await;
-        };
-        let name = self.config.topic(topic);
-        let doing = format!("committing a position of {name}/{partition}");
-        if !group::may_commit(&member) {
-            return Err(self.failure().no_answer(&doing));
+        let clerk = self.clerk(group)?;
+        let committed = clerk.commit(topic, partition, position);
+        if group != SEAL_GROUP {
+            return committed.await;
         }
-        let committed =
-            tokio::task::spawn_blocking(move || group::commit(&member, &name, partition, &position));
         match tokio::time::timeout(COMMIT_PATIENCE, committed).await {
-            Ok(Ok(Ok(()))) => Ok(()),
-            Ok(Ok(Err(error))) => Err(self.failure().of(&doing, error)),
-            Ok(Err(_)) => Err(self.failure().of(&doing, KafkaError::Canceled)),
-            Err(_) => Err(self.failure().no_answer(&doing)),
+            Ok(committed) => committed,
+            Err(_) => Err(self
+                .failure()
+                .no_answer(&format!("committing a position of {topic}/{partition}"))),
         }
     }
 

@@ -3,43 +3,40 @@
 //!
 //! Classic protocol, cooperative-sticky: partitions that stay are not interrupted. One thread polls, and waits in the callback of a revocation until the
 //! work on the partition has ended, for a bounded time.
+//!
+//! Nothing is committed through a member. A static member that the group has given up joins again under a new id; a commit under the old one, on the way at
+//! that moment, fences it, an error that librdkafka never gets over. Positions are committed by [`super::clerk`], for a group without members.
 
-use super::clerk::one;
 use super::client::{self, Troubles};
 use super::failure::Failure;
 use super::url::KafkaConfig;
 use crate::log::lease::{Assignments, Grants, Membership};
-use crate::log::{Committed, LogError, topic};
+use crate::log::{LogError, topic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 /// How long a revocation waits for the step under way. The group waits with it.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 const POLL_PATIENCE: Duration = Duration::from_millis(200);
-/// Between two polls: longer, and this process stood still.
-const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// After a pause the group may have given this member up, and it hears of that within this time.
-const STEADY_AFTER: Duration = Duration::from_secs(2);
 /// How long leaving may take before the process ends without it: the session's timeout then tells the others.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 /// The thread polls all the time; only a revocation keeps it, for [`DRAIN_PATIENCE`].
 const POLL_INTERVAL_MAX_MS: &str = "120000";
 
-/// A member, for commits; the thread holds it too.
-pub(super) type Member = BaseConsumer<Context>;
+type Member = BaseConsumer<Context>;
 
 /// Joins `group`. Answers before the group has settled.
 pub(super) fn join(
     config: Arc<KafkaConfig>,
     troubles: Arc<Troubles>,
     group: &str,
-) -> Result<(Arc<Member>, Assignments), LogError> {
+) -> Result<Assignments, LogError> {
     let mut settings = client::quiet_settings(&config)?;
     let heartbeat = (config.session_timeout / 5).min(Duration::from_secs(3));
     settings
@@ -64,25 +61,20 @@ pub(super) fn join(
         config,
         troubles,
         grants,
-        standing: Mutex::new(Standing {
-            polled_at: Instant::now(),
-            paused_at: Instant::now(),
-            joined: false,
-        }),
     };
     let cannot = |error: KafkaError| LogError::Fatal {
         what: format!("the consumer group {group} cannot be joined: {error}"),
         source: Some(error.into()),
     };
-    let member: Arc<Member> = Arc::new(settings.create_with_context(context).map_err(cannot)?);
+    let member: Member = settings.create_with_context(context).map_err(cannot)?;
     member.subscribe(&[&name]).map_err(cannot)?;
     let stop = Arc::new(AtomicBool::new(false));
     let (left, has_left) = mpsc::channel();
     let thread = std::thread::Builder::new().name("kafka-group".to_owned()).spawn({
-        let (member, stop) = (Arc::clone(&member), Arc::clone(&stop));
+        let stop = Arc::clone(&stop);
         move || {
             poll(&member, &stop);
-            // The last holder closes the member, which leaves the group.
+            // Closes the member, which leaves the group.
             drop(member);
             if left.send(()).is_err() {
                 tracing::debug!("nobody waits for the group to be left");
@@ -94,51 +86,16 @@ pub(super) fn join(
         source: Some(error.into()),
     })?;
     let joined = Joined { stop, has_left };
-    Ok((member, assignments.with_membership(Box::new(joined))))
+    Ok(assignments.with_membership(Box::new(joined)))
 }
 
 fn poll(member: &Member, stop: &AtomicBool) {
     while !stop.load(Ordering::Acquire) {
-        member.context().standing().polled(Instant::now());
         // Its partitions are paused: there are no messages, only events.
         if let Some(Err(error)) = member.poll(POLL_PATIENCE) {
             member.context().heed(error);
         }
     }
-}
-
-/// Whether the group is likely to know this member by the id that it has.
-///
-/// A static member that the group has given up joins again under a new id. A commit under the old one, on the way at that moment, fences it: an error that
-/// librdkafka never gets over. So nothing is committed after a pause of this process, nor between a loss and the next assignment.
-struct Standing {
-    polled_at: Instant,
-    paused_at: Instant,
-    joined: bool,
-}
-
-impl Standing {
-    fn polled(&mut self, now: Instant) {
-        if now.duration_since(self.polled_at) > PAUSE_MIN {
-            self.paused_at = now;
-        }
-        self.polled_at = now;
-    }
-
-    fn is_steady(&self, now: Instant) -> bool {
-        let since = |at: Instant| now.duration_since(at);
-        self.joined && since(self.polled_at) < PAUSE_MIN && since(self.paused_at) > STEADY_AFTER
-    }
-}
-
-/// Whether [`commit`] may be called now.
-pub(super) fn may_commit(member: &Member) -> bool {
-    member.context().standing().is_steady(Instant::now())
-}
-
-/// Commits through a member: while a group has members, only they may.
-pub(super) fn commit(member: &Member, topic: &str, partition: u32, position: &Committed) -> KafkaResult<()> {
-    member.commit(&one(topic, partition, position)?, CommitMode::Sync)
 }
 
 struct Joined {
@@ -167,14 +124,9 @@ pub(super) struct Context {
     config: Arc<KafkaConfig>,
     troubles: Arc<Troubles>,
     grants: Grants,
-    standing: Mutex<Standing>,
 }
 
 impl Context {
-    fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// An error that ends the membership ends the work.
     fn heed(&self, error: KafkaError) {
         let failure = Failure {
@@ -225,7 +177,6 @@ impl ConsumerContext for Context {
         match rebalance {
             Rebalance::Assign(_) | Rebalance::Error(_) => {}
             Rebalance::Revoke(list) if member.assignment_lost() => {
-                self.standing().joined = false;
                 let gone = partitions(list);
                 tracing::warn!(partitions = ?gone, "the group counts this process as gone: what it does on these partitions is dropped");
                 self.grants.lose(&gone);
@@ -251,7 +202,6 @@ impl ConsumerContext for Context {
                 for partition in new {
                     self.grants.grant(partition);
                 }
-                self.standing().joined = true;
                 self.grants.settle();
             }
             Rebalance::Revoke(_) | Rebalance::Error(_) => {}
@@ -259,44 +209,5 @@ impl ConsumerContext for Context {
         if let Ok(held) = member.assignment() {
             metrics::gauge!("ledgerline_kafka_assigned_partitions").set(held.count() as f64);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_is_committed_after_a_pause_nor_after_a_loss() {
-        let begin = Instant::now();
-        let at = |millis: u64| begin + Duration::from_millis(millis);
-        let mut standing = Standing {
-            polled_at: begin,
-            paused_at: begin,
-            joined: true,
-        };
-        for millis in (0..=3_000).step_by(200) {
-            standing.polled(at(millis));
-        }
-        assert!(standing.is_steady(at(3_100)));
-        standing.joined = false;
-        assert!(
-            !standing.is_steady(at(3_100)),
-            "lost, and not given anything since"
-        );
-        standing.joined = true;
-        assert!(
-            !standing.is_steady(at(9_000)),
-            "it stood still, and has not polled since"
-        );
-        standing.polled(at(9_000));
-        assert!(
-            !standing.is_steady(at(9_100)),
-            "what became of it is not known yet"
-        );
-        for millis in (9_200..=12_000).step_by(200) {
-            standing.polled(at(millis));
-        }
-        assert!(standing.is_steady(at(12_100)));
     }
 }
