@@ -59,8 +59,11 @@ connect_configure() {
 
 # What connectors may name as ${env:..}, which keeps the password out of their configuration and off the command line.
 connect_start() {
+    local database_port=$postgres_port
+    # Where it is up already, it may have been given another.
+    ! postgres_pid >/dev/null || database_port=$(<"$postgres/port")
     (
-        export LEDGERLINE_POSTGRES_HOST=127.0.0.1 LEDGERLINE_POSTGRES_PORT=$postgres_port
+        export LEDGERLINE_POSTGRES_HOST=127.0.0.1 LEDGERLINE_POSTGRES_PORT=$database_port
         export LEDGERLINE_POSTGRES_SSLMODE=disable LEDGERLINE_POSTGRES_DATABASE=$postgres_database LEDGERLINE_POSTGRES_USER=$connect_user
         LEDGERLINE_POSTGRES_PASSWORD=$(<"$connect/password")
         export LEDGERLINE_POSTGRES_PASSWORD
