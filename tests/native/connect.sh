@@ -17,7 +17,7 @@ connect_up() {
         return
     fi
     # It keeps what it knows in Kafka, and does not start without. It brings jars of Kafka's too.
-    kafka_pid >/dev/null && kafka_ready || kafka_up
+    if ! kafka_pid >/dev/null || ! kafka_ready; then kafka_up; fi
     mkdir -p "$connect/tmp" "$connect/data"
     ports_are_free LEDGERLINE_STACK_CONNECT_PORT "$connect_port"
     connect_has_plugins || need mvn maven

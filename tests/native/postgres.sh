@@ -88,22 +88,29 @@ postgres_start() {
     local as=()
     postgres_await_children
     # Not postgres_as: the pid that is kept must be the server's.
-    [ "$(id -u)" -ne 0 ] || as=(setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --)
+    [ "$(id -u)" -ne 0 ] || as=(env --chdir=/ setpriv --reuid=postgres --regid=postgres --init-groups --reset-env --)
     start postgres "$postgres_word" "${as[@]}" "$postgres_programs/postgres" -D "$(postgres_data)" -c "$postgres_word"
     wait_until postgres "$postgres_word" 120 postgres_ready
     postgres_has_database || postgres_sql "CREATE DATABASE $postgres_database" >/dev/null
 }
 
-# Of a server that was killed, processes live on for a moment, and a new one refuses to start beside them.
+# Of a server that was killed, processes live on for a moment, and a new one refuses to start beside them. When they are gone, the file that
+# names the killed one is in the way as long as nobody has reaped it: PostgreSQL takes a zombie for a server.
 postgres_await_children() {
     local data end=$((SECONDS + 30)) last=$((SECONDS + 40)) pids
     data=$(postgres_data)
-    while pids=$(find /proc -maxdepth 2 -name cwd -lname "$data" -printf '%h\n' 2>/dev/null | sed 's|^/proc/||') && [ -n "$pids" ]; do
+    while pids=$(postgres_processes_in "$data") && [ -n "$pids" ]; do
         # shellcheck disable=SC2086
         [ "$SECONDS" -lt "$end" ] || kill -KILL $pids 2>/dev/null || true
-        [ "$SECONDS" -lt "$last" ] || fail "processes of a PostgreSQL that was killed do not end:" $pids
+        [ "$SECONDS" -lt "$last" ] || fail "processes of a PostgreSQL that was killed do not end: ${pids//$'\n'/ }"
         sleep 0.1
     done
+    rm -f "$data/postmaster.pid"
+}
+
+# All its processes work in its data directory. That some end while this looks is no failure.
+postgres_processes_in() {
+    { find /proc -maxdepth 2 -name cwd -lname "$1" -printf '%h\n' 2>/dev/null || true; } | sed 's|^/proc/||'
 }
 
 postgres_sql() {

@@ -62,8 +62,8 @@ listens() {
 # answers PORT PATH: an HTTP server there says 200.
 answers() {
     local line
-    { exec 3<>"/dev/tcp/127.0.0.1/$1" && printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$2" >&3 && read -r -t 5 line <&3; } 2>/dev/null || return 1
-    exec 3>&-
+    line=$(exec 2>/dev/null 3<>"/dev/tcp/127.0.0.1/$1" &&
+        printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$2" >&3 && timeout 5 head -n 1 <&3) || return 1
     [[ $line == HTTP/1.?' 200'* ]]
 }
 

@@ -28,7 +28,7 @@ registry_has_jars() { cmp -s "$native/registry/pom.xml" "$registry/lib/pom.xml";
 registry_jars() {
     ! registry_has_jars || return 0
     collect registry "$registry/archive"
-    rm -rf "$registry/lib" "$registry/lib.new" && mkdir "$registry/lib.new"
+    rm -rf "${registry:?}/lib" "$registry/lib.new" && mkdir "$registry/lib.new"
     tar -xzf "$registry"/archive/*.tar.gz -C "$registry/lib.new"
     cp "$native/registry/pom.xml" "$registry/lib.new/pom.xml"
     rm -rf "$registry/archive" && mv "$registry/lib.new" "$registry/lib"
