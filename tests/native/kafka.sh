@@ -40,12 +40,8 @@ kafka_has_jars() { cmp -s "$native/kafka/pom.xml" "$kafka/lib/pom.xml"; }
 
 kafka_jars() {
     ! kafka_has_jars || return 0
-    local pom=$native/kafka/pom.xml
-    rm -rf "$kafka/lib.new"
-    mvn -B -ntp -q -f "$pom" -Dmaven.repo.local="$stack/maven" dependency:copy-dependencies \
-        -DincludeScope=runtime -DoutputDirectory="$kafka/lib.new" >"$kafka/maven.log" 2>&1 ||
-        fail_with_log "Maven could not fetch Kafka" "$kafka/maven.log" "see that Maven reaches its central repository, then run this again"
-    cp "$pom" "$kafka/lib.new/pom.xml"
+    collect kafka "$kafka/lib.new"
+    cp "$native/kafka/pom.xml" "$kafka/lib.new/pom.xml"
     rm -rf "${kafka:?}/lib" && mv "$kafka/lib.new" "$kafka/lib"
 }
 

@@ -59,6 +59,14 @@ listens() {
     (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
+# answers PORT PATH: an HTTP server there says 200.
+answers() {
+    local line
+    line=$(exec 2>/dev/null 3<>"/dev/tcp/127.0.0.1/$1" &&
+        printf 'GET %s HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' "$2" >&3 && timeout 5 head -n 1 <&3) || return 1
+    [[ $line == HTTP/1.?' 200'* ]]
+}
+
 # ports_are_free VARIABLE PORT..: VARIABLE is what moves them. A process that was just killed gives its ports up a moment after
 # its command line is gone, so a taken port is looked at again for some seconds.
 ports_are_free() {
