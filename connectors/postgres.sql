@@ -62,6 +62,13 @@ CREATE TABLE IF NOT EXISTS public.outbox_events (
     type text NOT NULL,
     -- Becomes the record's value, as PostgreSQL prints it. NULL would become a record without a value, which is a tombstone.
     payload jsonb NOT NULL,
+    -- These become headers. Whose event it is, and who did it:
+    tenant_id text NOT NULL,
+    actor_type text NOT NULL DEFAULT 'user',
+    actor_id text NOT NULL,
+    -- By what it can be found in other systems' logs and traces (W3C trace context).
+    correlation_id text,
+    traceparent text,
     created_at timestamptz NOT NULL DEFAULT now()
 );
 

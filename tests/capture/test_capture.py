@@ -1,0 +1,242 @@
+"""From a row in PostgreSQL to the archive: through Debezium, Kafka, capture, seal, notarize and archive."""
+
+import json
+import unittest
+
+from capture_case import ROOT, CaptureCase, database, kinds, wait
+
+import psycopg
+
+# One of each type that is captured, with what is in it.
+WIDE = {
+    "small": ("smallint", "'-32768'"),
+    "whole": ("integer", "'2147483647'"),
+    "large": ("bigint", "'9007199254740993'"),
+    "amount": ("numeric(12,2)", "'-0.10'"),
+    "exact": ("numeric", "'12345678901234567890.1234567890'"),
+    "nan": ("numeric", "'NaN'"),
+    "single": ("real", "'0.1'"),
+    "double": ("double precision", "'1e-7'"),
+    "huge": ("double precision", "'1e300'"),
+    "ok": ("boolean", "true"),
+    "entity": ("uuid", "'11111111-2222-3333-4444-555555555555'"),
+    "day": ("date", "'2026-01-02'"),
+    "at": ("time", "'03:04:05.6'"),
+    "midnight": ("time", "'00:00'"),
+    "zoned_at": ("timetz", "'03:04:05.678901+02'"),
+    "local": ("timestamp", "'2026-01-02 03:04:05'"),
+    "local_ms": ("timestamp(3)", "'2026-01-02 03:04:05.670'"),
+    "instant": ("timestamptz", "'2026-01-02 03:04:05.1+02'"),
+    "instant_ms": ("timestamptz(3)", "'2026-01-02 03:04:05+02'"),
+    "instant_s": ("timestamptz(0)", "'2026-01-02 03:04:05+02'"),
+    "span": ("interval", "'1 year 2 mons 3 days 04:05:06.789'"),
+    "back": ("interval", "'-1 day -00:00:00.000001'"),
+    "nothing": ("interval", "'0'"),
+    "bytes": ("bytea", "decode(repeat('00ff10', 40), 'hex')"),
+    "empty": ("bytea", "''"),
+    "document": ("jsonb", """'{"a": null, "b": 1.10, "text": "Grüße 😀 \\u0001", "n": 9007199254740993}'"""),
+    "spelled": ("json", """'{"b": 1.10,   "a": null, "e": 1e400}'"""),
+    "tags": ("text[]", """'{a,NULL,"with,comma",""}'"""),
+    "counts": ("bigint[]", "'{9007199254740993,NULL}'"),
+    "amounts": ("numeric[]", "'{1.10,NULL,12345678901234567890.5}'"),
+    "ratios": ("double precision[]", "'{0.1,1e-7,1e300}'"),
+    "flags": ("boolean[]", "'{t,f,NULL}'"),
+    "days": ("date[]", "'{2026-01-02}'"),
+    "none": ("text[]", "'{}'"),
+    "address": ("inet", "'10.0.0.1'"),
+    "network": ("inet", "'10.0.0.1/24'"),
+    "padded": ("char(5)", "'ab'"),
+    "absent": ("text", "NULL"),
+}
+# What each is, read over SQL by hand, in the form that docs/CAPTURE.md gives.
+FORMS = {
+    "small": "-32768",
+    "whole": "2147483647",
+    "large": "9007199254740993",
+    "amount": "-0.10",
+    "exact": "12345678901234567890.1234567890",
+    "nan": "NAN",
+    "single": "0.1",
+    "double": "1e-7",
+    "huge": "1e+300",
+    "ok": True,
+    "entity": "11111111-2222-3333-4444-555555555555",
+    "day": "2026-01-02Z",
+    "at": "03:04:05.6Z",
+    "midnight": "00:00:00Z",
+    "zoned_at": "01:04:05.678901Z",
+    "local": "2026-01-02T03:04:05Z",
+    "local_ms": "2026-01-02T03:04:05.67Z",
+    "instant": "2026-01-02T01:04:05.100000Z",
+    "instant_ms": "2026-01-02T01:04:05.000Z",
+    "instant_s": "2026-01-02T01:04:05Z",
+    "span": "P1Y2M3DT4H5M6.789S",
+    "back": "P0Y0M-1DT0H0M-0.000001S",
+    "nothing": "P0Y0M0DT0H0M0S",
+    "empty": "",
+    "tags": ["a", None, "with,comma", ""],
+    "counts": ["9007199254740993", None],
+    "amounts": ["1.10", None, "12345678901234567890.5"],
+    "ratios": ["0.1", "1e-7", "1e+300"],
+    "flags": [True, False, None],
+    "days": ["2026-01-02Z"],
+    "none": [],
+    "address": "10.0.0.1",
+    "network": "10.0.0.1/24",
+    "padded": "ab   ",
+    "absent": None,
+}
+
+
+class Changes(CaptureCase):
+    def test_each_change_is_sealed_once_and_found_by_verify(self):
+        self.insert(20)
+        program = self.start_program()
+        self.start_connector()
+        with psycopg.connect(self.sql.info.dsn, password=self.sql.info.password) as other:
+            self.insert(50, first=100, connection=other)
+            other.rollback()
+        self.insert(10_000, tenants=40, first=1_000)
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action) VALUES (NULL, 'nobody', 'lost')")
+        changed, moved, gone = (row for (row,) in self.sql.execute(f"SELECT id FROM {self.table} ORDER BY id LIMIT 3").fetchall())
+        before = self.row_ids() - {str(moved), str(gone)}
+        self.sql.execute(f"UPDATE {self.table} SET action = 'changed' WHERE id = %s", [changed])
+        self.sql.execute(f"UPDATE {self.table} SET id = -7 WHERE id = %s", [moved])
+        self.sql.execute(f"DELETE FROM {self.table} WHERE id = %s", [gone])
+        without_tenant = {str(row) for (row,) in self.sql.execute(f"SELECT id FROM {self.table} WHERE tenant_id IS NULL")}
+        self.sql.execute(f"TRUNCATE {self.table}")
+        leaves = self.wait_leaves("the truncate is archived", lambda leaves: "audit_log.truncated" in actions(leaves))
+        self.stop_program(program)
+        self.verify()
+        leaves = self.leaves()
+        entries = self.row_entries(leaves)
+        self.assertEqual(set(entries), (before - without_tenant) | {str(moved), str(gone), "-7"})
+        self.assertEqual({count for count in entries.values()}, {1})
+        self.assertEqual([leaf["code"] for leaf, _ in leaves if leaf["kind"] == "rejected"], ["missing_member"])
+        self.assertEqual(kinds(leaves).get("duplicate", 0), 0)
+        changes = {event["action"]: event for leaf, event in leaves if leaf["kind"] == "entry" and "@" in event["event_id"]}
+        self.assertEqual(sorted(changes), ["audit_log.deleted", "audit_log.truncated", "audit_log.updated"])
+        # Deleted were the row that is gone, and the old key of the one that was moved.
+        self.assertEqual(sum(leaf["kind"] == "entry" and event["action"] == "audit_log.deleted" for leaf, event in leaves), 2)
+        update = changes["audit_log.updated"]
+        self.assertEqual((update["data"]["before"]["action"], update["data"]["row"]["action"]), (f"row.{changed}", "changed"))
+        self.assertEqual(update["actor"], {"type": "database", "id": database()})
+        self.assertEqual(changes["audit_log.truncated"]["tenant_id"], "ledgerline")
+
+    def test_imported_and_captured_rows_are_one(self):
+        self.insert(3_000)
+        url, key = self.sql.info, "PGPASSWORD"
+        import os
+
+        os.environ[key] = url.password
+        self.addCleanup(os.environ.pop, key)
+        address = f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
+        arguments = ("import", address, f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--time-column=occurred_at", "--json")
+        first = json.loads(self.command(*arguments, "--page-rows=700"))
+        self.assertEqual((first["rows"], first["events"], first["refused"]), (3_000, 3_000, 0))
+        self.insert(10, first=5_000)
+        again = json.loads(self.command(*arguments))
+        self.assertEqual((again["rows_before"], again["rows"]), (3_000, 10))
+        program = self.start_program()
+        # Its snapshot reads all of them once more.
+        self.start_connector()
+        self.insert(5, first=6_000)
+        self.wait_rows()
+        leaves = self.wait_leaves("the snapshot's reads are sealed", lambda leaves: kinds(leaves).get("duplicate", 0) >= 3_010)
+        self.stop_program(program)
+        self.verify()
+        self.assert_each_row_once(leaves)
+        self.assertEqual(kinds(leaves)["duplicate"], 3_010)
+        self.assertNotIn("rejected conflict", kinds(leaves))
+
+
+class Columns(CaptureCase):
+    COLUMNS = CaptureCase.COLUMNS + "".join(f', "{name}" {kind}' for name, (kind, _) in WIDE.items())
+
+    def write(self):
+        names = ", ".join(f'"{name}"' for name in WIDE)
+        values = ", ".join(value for _, value in WIDE.values())
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, {names}) VALUES ('acme', 'a', 'wide', {values})")
+
+    def expected(self):
+        """By hand where that can be; the rest by what PostgreSQL itself prints."""
+        import base64
+
+        document, spelled, content = self.sql.execute(f"SELECT document::text, spelled::text, bytes FROM {self.table} LIMIT 1").fetchone()
+        return FORMS | {"document": document, "spelled": spelled, "bytes": base64.b64encode(content).decode()}
+
+    def data(self, leaves):
+        return [{name: event["data"][name] for name in WIDE} for leaf, event in leaves if leaf["kind"] == "entry"]
+
+    def test_columns_survive_the_snapshot_the_stream_and_the_import(self):
+        self.write()
+        program = self.start_program()
+        self.start_connector()
+        self.write()
+        leaves = self.wait_rows()
+        self.assertEqual(self.data(leaves), [self.expected()] * 2)
+        import os
+
+        url = self.sql.info
+        os.environ["PGPASSWORD"] = url.password
+        self.addCleanup(os.environ.pop, "PGPASSWORD")
+        address = f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
+        summary = self.command("import", address, f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
+        self.assertEqual(json.loads(summary)["events"], 2)
+        # The same events to the byte: anything else would be rejected as a conflict, or be another entry.
+        leaves = self.wait_leaves("the imported rows are sealed", lambda leaves: kinds(leaves).get("duplicate", 0) == 2)
+        self.stop_program(program)
+        self.assertEqual(len(self.row_entries(leaves)), 2)
+
+    def test_values_with_their_schema_beside_them_mean_the_same(self):
+        program = self.start_program()
+        settings = {"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true"}
+        self.start_connector(**settings)
+        self.write()
+        leaves = self.wait_rows()
+        self.stop_program(program)
+        self.assertEqual(self.data(leaves), [self.expected()])
+
+
+class Outbox(CaptureCase):
+    MAPPING = (ROOT / "connectors" / "outbox.toml").read_text()
+    CONNECTOR = json.loads((ROOT / "connectors" / "outbox.json").read_text())
+    COLUMNS = """id uuid PRIMARY KEY DEFAULT gen_random_uuid(), aggregatetype text NOT NULL, aggregateid text NOT NULL, type text NOT NULL,
+        payload jsonb NOT NULL, tenant_id text, actor_type text NOT NULL DEFAULT 'user', actor_id text NOT NULL, correlation_id text, traceparent text,
+        created_at timestamptz NOT NULL DEFAULT now()"""
+    IDENTITY = "DEFAULT"
+
+    def setUp(self):
+        super().setUp()
+        topic = f"{self.name}.events"
+        self.mapping = self.write_mapping("outbox.toml", self.MAPPING.replace("outbox.events", topic))
+        self.sql.execute(f"ALTER PUBLICATION {self.name} SET (publish = 'insert')")
+        self.start_connector(**{"transforms.outbox.route.topic.replacement": topic})
+
+    def test_an_event_is_sealed_with_what_it_was_written_with(self):
+        program = self.start_program()
+        insert = f"INSERT INTO {self.table} (aggregatetype, aggregateid, type, payload, tenant_id, actor_id, correlation_id, traceparent) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
+        with self.sql.transaction():
+            row = ("order", "42", "OrderCreated", '{"total": 1.10, "note": null}', "acme", "carol", "cor-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            (kept,) = self.sql.execute(insert, row).fetchone()
+            self.sql.execute(f"DELETE FROM {self.table}")
+        self.sql.execute(insert, ("order", "43", "OrderCreated", "{}", None, "carol", None, None))
+        leaves = self.wait_leaves("both are archived", lambda leaves: {"entry", "rejected missing_member"} <= set(kinds(leaves)))
+        self.stop_program(program)
+        self.verify()
+        (event,) = [event for leaf, event in leaves if leaf["kind"] == "entry"]
+        self.assertEqual((event["event_id"], event["tenant_id"], event["action"]), (str(kept), "acme", "OrderCreated"))
+        self.assertEqual(event["data"], {"total": 1.1, "note": None})
+        self.assertEqual(event["actor"], {"type": "user", "id": "carol"})
+        self.assertEqual(
+            event["context"],
+            {"aggregate_type": "order", "aggregate_id": "42", "correlation_id": "cor-1", "traceparent": row[-1]},
+        )
+
+
+def actions(leaves):
+    return {event["action"] for leaf, event in leaves if leaf["kind"] == "entry"}
+
+
+if __name__ == "__main__":
+    unittest.main()
