@@ -29,7 +29,8 @@ wait_until() {
     local name=$1 word=$2 end=$((SECONDS + $3))
     shift 3
     until "$@"; do
-        pid_of "$name" "$word" >/dev/null ||
+        # Looked at twice: while a process becomes another program, it has no command line for a moment.
+        pid_of "$name" "$word" >/dev/null || { sleep 1 && pid_of "$name" "$word" >/dev/null; } ||
             fail_with_log "$name ended while it was starting" "$stack/$name/log" "remove its cause, or start afresh with: tests/stack reset $name"
         if [ "$SECONDS" -ge "$end" ]; then
             stop "$name" "$word"
