@@ -218,7 +218,6 @@ impl<'a> Importer<'a> {
                 transaction: None,
                 committed_micros: None,
             },
-            total_order: None,
         };
         let no_headers = Record {
             offset: 0,

@@ -194,6 +194,8 @@ class CaptureCase(unittest.TestCase):
         return self.directory / "archive"
 
     def stop_program(self, program):
+        if program is self.programs[0]:
+            wait("every partition is archived", lambda: len({leaf["origin"] for leaf, _ in self.leaves()}) == PARTITIONS)
         # What handles the signal is set up before anything is listened to.
         log = self.directory / f"run-{self.programs.index(program)}.log"
         wait("it listens", lambda: b'"listening"' in log.read_bytes())
@@ -233,7 +235,7 @@ class CaptureCase(unittest.TestCase):
         """So many rows, in one statement."""
         (connection or self.sql).execute(
             f"INSERT INTO {self.table} (tenant_id, actor_id, action, details) SELECT 'tenant-' || g %% {tenants}, 'actor', 'row.' || g, jsonb_build_object('n', g) "
-            "FROM generate_series(%s, %s) g",
+            "FROM generate_series(%s::int, %s::int) g",
             [first + 1, first + count],
         )
 

@@ -59,8 +59,6 @@ pub struct Envelope<'a> {
     pub before: Option<&'a [u8]>,
     pub after: Option<&'a [u8]>,
     pub origin: Origin,
-    /// The place among the changes of its transaction, where `provide.transaction.metadata` is on.
-    pub total_order: Option<String>,
 }
 
 /// Where in the database a change was made, and when.
@@ -198,15 +196,11 @@ fn change<'a>(payload: &Object<'a>, op: &str) -> Result<Envelope<'a>, EnvelopeEr
         Op::Insert | Op::Update | Op::Read | Op::Delete | Op::Truncate => {}
     }
     let source = payload.object("source").ok_or(EnvelopeError::Member("source"))?;
-    let total_order = payload
-        .object("transaction")
-        .and_then(|transaction| transaction.digits("total_order"));
     Ok(Envelope {
         op,
         before,
         after,
         origin: origin(&source)?,
-        total_order,
     })
 }
 
