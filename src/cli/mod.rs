@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod canonical;
+pub mod connectors;
 pub mod dead_letters;
 pub mod demo;
 pub mod import;
@@ -44,6 +45,7 @@ enum Command {
     Topics(topics::Args),
     Sources(sources::Args),
     DeadLetters(dead_letters::Args),
+    Connectors(connectors::Args),
 }
 
 /// How a command ends when it did not do what it was asked. Success is exit status 0.
@@ -200,6 +202,7 @@ pub fn main() -> ExitCode {
         Command::Topics(args) => topics::run(args),
         Command::Sources(args) => sources::run(args),
         Command::DeadLetters(args) => dead_letters::run(args),
+        Command::Connectors(args) => connectors::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,165 @@
+//! `connectors apply`.
+
+use super::rest::Connect;
+use super::{Apply, Told};
+use crate::cli::Failure;
+use crate::cli::arguments::{Faults, read_limited};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+const CONFIG_BYTES_MAX: usize = 256 << 10;
+const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A connector as it should be.
+struct Wanted {
+    name: String,
+    config: Map<String, Value>,
+}
+
+/// What differs from it.
+enum Change {
+    Create,
+    Alter(Vec<String>),
+    Keep,
+}
+
+pub(super) async fn apply(args: &Apply, json: bool) -> Result<Told, Failure> {
+    let mut faults = Faults::default();
+    let timeout_s = faults.number("--timeout-s", args.timeout_s.as_deref(), 60, 0..=3_600);
+    let wanted: Vec<Wanted> = args.files.iter().filter_map(|file| faults.take(read(file).map(Some))).collect();
+    faults.done()?;
+    let connect = args.worker.open()?;
+    let mut rows = Vec::new();
+    for wanted in &wanted {
+        let change = difference(wanted, connect.config(&wanted.name).await?.as_ref());
+        if !args.dry_run && !matches!(change, Change::Keep) {
+            connect.set_config(&wanted.name, &wanted.config).await?;
+        }
+        rows.push((wanted.name.as_str(), change));
+    }
+    let outcome = if args.dry_run {
+        Ok(())
+    } else {
+        wait_until_running(&connect, &wanted, Duration::from_secs(timeout_s)).await
+    };
+    Ok((describe(&rows, args.dry_run, json), outcome))
+}
+
+fn read(file: &Path) -> Result<Wanted, Failure> {
+    let shown = file.display();
+    let bytes = read_limited(file, CONFIG_BYTES_MAX)?;
+    let config = match serde_json::from_slice(&bytes) {
+        Ok(Value::Object(config)) if config.values().all(Value::is_string) => config,
+        Ok(_) | Err(_) => {
+            return Err(Failure::usage(format!(
+                "{shown}: must be a JSON object whose values are strings, as connectors/audit-logs.json is"
+            )));
+        }
+    };
+    let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || !name.bytes().all(is_plain) {
+        return Err(Failure::usage(format!("{shown}: its name becomes the connector's, so it must be of letters, digits, - _ and .")));
+    }
+    Ok(Wanted {
+        name: name.to_owned(),
+        config,
+    })
+}
+
+fn difference(wanted: &Wanted, found: Option<&BTreeMap<String, String>>) -> Change {
+    let Some(found) = found else {
+        return Change::Create;
+    };
+    let differs = |key: &&String| wanted.config.get(*key).and_then(Value::as_str) != found.get(*key).map(String::as_str);
+    // The worker adds the name.
+    let keys = wanted.config.keys().chain(found.keys().filter(|key| *key != "name" && !wanted.config.contains_key(*key)));
+    let changed: Vec<String> = keys.filter(differs).cloned().collect();
+    if changed.is_empty() { Change::Keep } else { Change::Alter(changed) }
+}
+
+/// A connector that was just given a configuration has no tasks for a moment, and may have failed ones of the configuration before.
+async fn wait_until_running(connect: &Connect, wanted: &[Wanted], timeout: Duration) -> Result<(), Failure> {
+    let end = Instant::now() + timeout;
+    let bar = crate::cli::progress_bar(None, "{spinner} {msg} {elapsed}");
+    for Wanted { name, .. } in wanted {
+        bar.set_message(format!("waiting for {name}"));
+        loop {
+            let status = connect.status(name).await?;
+            if status.as_ref().is_some_and(super::rest::ConnectorStatus::runs) {
+                break;
+            }
+            if Instant::now() >= end {
+                let cause = status.and_then(|status| status.cause());
+                return Err(Failure::invalid(format!(
+                    "{name} does not run within {} s: {}",
+                    timeout.as_secs(),
+                    cause.as_deref().unwrap_or("the worker does not say why; see its log")
+                )));
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn describe(rows: &[(&str, Change)], dry_run: bool, json: bool) -> String {
+    if json {
+        let rows: Vec<Value> = rows
+            .iter()
+            .map(|(name, change)| serde_json::json!({ "connector": name, "action": action(change), "settings": settings(change) }))
+            .collect();
+        return format!("{}\n", serde_json::json!({ "dry_run": dry_run, "connectors": rows }));
+    }
+    let mut lines: Vec<String> = rows
+        .iter()
+        .map(|(name, change)| {
+            // Their names alone: a value may be a secret.
+            let settings = settings(change).join(", ");
+            format!("{:<8}{name}{}{settings}\n", action(change), if settings.is_empty() { "" } else { "  " })
+        })
+        .collect();
+    if dry_run {
+        lines.push("Nothing was changed (--dry-run).\n".to_owned());
+    }
+    lines.concat()
+}
+
+const fn action(change: &Change) -> &'static str {
+    match change {
+        Change::Create => "create",
+        Change::Alter(_) => "alter",
+        Change::Keep => "keep",
+    }
+}
+
+fn settings(change: &Change) -> &[String] {
+    match change {
+        Change::Alter(settings) => settings,
+        Change::Create | Change::Keep => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_named_and_the_name_itself_does_not_count() {
+        let wanted = Wanted {
+            name: "c".to_owned(),
+            config: serde_json::from_str(r#"{"a":"1","b":"2"}"#).unwrap(),
+        };
+        let found = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        assert!(matches!(difference(&wanted, None), Change::Create));
+        assert!(matches!(difference(&wanted, Some(&found(&[("a", "1"), ("b", "2"), ("name", "c")]))), Change::Keep));
+        let Change::Alter(changed) = difference(&wanted, Some(&found(&[("a", "0"), ("b", "2"), ("x", "3")]))) else {
+            panic!()
+        };
+        assert_eq!(changed, ["a", "x"]);
+    }
+}

@@ -1,0 +1,104 @@
+//! `connectors lag`: what only the database knows. A slot keeps the log of Postgres until its reader has stored it.
+
+use super::{Lag, Told};
+use crate::cli::{Failure, chain};
+use serde_json::{Value, json};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use std::str::FromStr as _;
+
+const SLOTS: &str = "
+SELECT slot_name::text AS slot, active, coalesce(wal_status, '')::text AS wal_status,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)::bigint AS behind,
+       pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint AS kept,
+       safe_wal_size AS safe
+FROM pg_replication_slots
+WHERE slot_type = 'logical' AND database = current_database() AND (cardinality($1::text[]) = 0 OR slot_name = ANY($1::text[]))
+ORDER BY slot_name";
+
+struct Slot {
+    name: String,
+    active: bool,
+    wal_status: String,
+    /// Bytes of log behind what its reader has stored.
+    behind: Option<i64>,
+    /// Bytes of log that Postgres keeps for it.
+    kept: Option<i64>,
+    /// Bytes until it is given up; `None` without a limit.
+    safe: Option<i64>,
+}
+
+pub(super) async fn lag(args: &Lag, as_json: bool) -> Result<Told, Failure> {
+    let options = PgConnectOptions::from_str(&args.database)
+        .map_err(|_| Failure::usage("URL (or LEDGERLINE_IMPORT_URL): must be postgres://USER@HOST:PORT/DATABASE"))?
+        .disable_statement_logging();
+    let failed = |error: sqlx::Error| Failure::unreadable(format!("the database: {}", chain(&error)));
+    let mut connection: PgConnection = options.connect().await.map_err(failed)?;
+    let rows = sqlx::query(AssertSqlSafe(SLOTS))
+        .bind(args.slot.clone())
+        .fetch_all(&mut connection)
+        .await
+        .map_err(failed)?;
+    let slots = rows.iter().map(Slot::read).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    drop(connection.close().await);
+    let missing: Vec<&str> = args
+        .slot
+        .iter()
+        .filter(|name| !slots.iter().any(|slot| slot.name == **name))
+        .map(String::as_str)
+        .collect();
+    let lost: Vec<&str> = slots.iter().filter(|slot| slot.wal_status == "lost").map(|slot| slot.name.as_str()).collect();
+    let outcome = match (missing.is_empty(), lost.is_empty()) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Failure::invalid(format!("there is no slot {}", missing.join(", ")))),
+        (true, false) => Err(Failure::invalid(format!(
+            "lost: {}; changes since are in no topic: connectors/README.md says what to do",
+            lost.join(", ")
+        ))),
+    };
+    Ok((if as_json { json_of(&slots) } else { table(&slots) }, outcome))
+}
+
+impl Slot {
+    fn read(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            name: row.try_get("slot")?,
+            active: row.try_get("active")?,
+            wal_status: row.try_get("wal_status")?,
+            behind: row.try_get("behind")?,
+            kept: row.try_get("kept")?,
+            safe: row.try_get("safe")?,
+        })
+    }
+}
+
+fn json_of(slots: &[Slot]) -> String {
+    let rows: Vec<Value> = slots
+        .iter()
+        .map(|slot| {
+            json!({ "slot": slot.name, "active": slot.active, "wal_status": slot.wal_status, "behind_bytes": slot.behind, "kept_bytes": slot.kept, "safe_bytes": slot.safe })
+        })
+        .collect();
+    format!("{}\n", json!({ "slots": rows }))
+}
+
+fn table(slots: &[Slot]) -> String {
+    let width = slots.iter().map(|slot| slot.name.len()).max().unwrap_or(0).max(4);
+    let number = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+    let mut lines = vec![format!(
+        "{:<width$}  {:<6}  {:>14}  {:>14}  {:>14}  WAL\n",
+        "SLOT", "ACTIVE", "BEHIND BYTES", "KEPT BYTES", "SAFE BYTES"
+    )];
+    for slot in slots {
+        lines.push(format!(
+            "{:<width$}  {:<6}  {:>14}  {:>14}  {:>14}  {}\n",
+            slot.name,
+            if slot.active { "yes" } else { "no" },
+            number(slot.behind),
+            number(slot.kept),
+            number(slot.safe),
+            slot.wal_status
+        ));
+    }
+    lines.concat()
+}

@@ -1,0 +1,178 @@
+//! The REST interface of Kafka Connect, as far as it is used here.
+
+use crate::cli::{Failure, chain};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A worker validates a configuration against the database before it answers.
+const TIMEOUT: Duration = Duration::from_secs(90);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Of what a worker says of a failure.
+const SHOWN_BYTES_MAX: usize = 2_000;
+
+pub(super) struct Connect {
+    http: Client,
+    url: String,
+}
+
+/// What a worker says of one connector.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ConnectorStatus {
+    pub name: String,
+    pub connector: PartStatus,
+    #[serde(default)]
+    pub tasks: Vec<PartStatus>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct PartStatus {
+    pub state: String,
+    #[serde(default)]
+    pub worker_id: String,
+    #[serde(default)]
+    pub trace: Option<String>,
+}
+
+impl PartStatus {
+    /// Why it failed: the last cause of the trace, in one line.
+    pub fn cause(&self) -> Option<String> {
+        let trace = self.trace.as_deref()?;
+        let cause = trace.lines().rfind(|line| line.starts_with("Caused by: ")).or_else(|| trace.lines().next())?;
+        Some(bounded(cause.trim_start_matches("Caused by: ")))
+    }
+}
+
+impl ConnectorStatus {
+    pub fn runs(&self) -> bool {
+        self.connector.state == "RUNNING" && !self.tasks.is_empty() && self.tasks.iter().all(|task| task.state == "RUNNING")
+    }
+
+    pub fn cause(&self) -> Option<String> {
+        std::iter::once(&self.connector).chain(&self.tasks).find_map(PartStatus::cause)
+    }
+}
+
+impl Connect {
+    pub fn new(url: &str) -> Result<Self, Failure> {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Failure::usage("--connect (or LEDGERLINE_CONNECT): must be http://HOST:PORT or https://HOST:PORT"));
+        }
+        let http = Client::builder()
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .redirect(Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(|error| Failure::unreadable(format!("the client of Kafka Connect cannot be set up: {}", chain(&error))))?;
+        Ok(Self {
+            http,
+            url: url.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// `None` where there is no such connector.
+    pub async fn config(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Failure> {
+        self.ask(Method::GET, &format!("connectors/{name}/config"), None).await
+    }
+
+    pub async fn set_config(&self, name: &str, config: &Map<String, Value>) -> Result<(), Failure> {
+        let body = Value::Object(config.clone());
+        self.ask::<Value>(Method::PUT, &format!("connectors/{name}/config"), Some(&body)).await.map(drop)
+    }
+
+    pub async fn status(&self, name: &str) -> Result<Option<ConnectorStatus>, Failure> {
+        self.ask(Method::GET, &format!("connectors/{name}/status"), None).await
+    }
+
+    pub async fn names(&self) -> Result<Vec<String>, Failure> {
+        Ok(self.ask(Method::GET, "connectors", None).await?.unwrap_or_default())
+    }
+
+    /// The answer; `None` for 404.
+    async fn ask<T: for<'d> Deserialize<'d>>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Option<T>, Failure> {
+        let doing = format!("{method} {}/{path}", self.url);
+        let failed = |what: String| Failure::unreadable(format!("{doing}: {what}"));
+        let mut request = self.http.request(method, format!("{}/{path}", self.url));
+        if let Some(body) = body {
+            request = request.header("Content-Type", "application/json").body(body.to_string());
+        }
+        let response = request.send().await.map_err(|error| failed(chain(&error)))?;
+        let status = response.status();
+        let answer = read(response).await.map_err(failed)?;
+        match status.as_u16() {
+            404 => Ok(None),
+            400..=499 => Err(Failure::invalid(format!("{doing}: status {status}: {}", said(&answer)))),
+            200..=299 => serde_json::from_slice(&answer)
+                .map(Some)
+                .map_err(|_| failed("answers with something else than Kafka Connect does: is the URL right?".to_owned())),
+            _ => Err(failed(format!("status {status}: {}", said(&answer)))),
+        }
+    }
+}
+
+async fn read(mut response: Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|error| chain(&error))? {
+        if body.len() + piece.len() > ANSWER_BYTES_MAX {
+            return Err(format!("answers with more than {ANSWER_BYTES_MAX} bytes"));
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+/// What a worker says in an error.
+fn said(answer: &[u8]) -> String {
+    let json: Option<Value> = serde_json::from_slice(answer).ok();
+    let message = json.as_ref().and_then(|json| json.get("message")?.as_str());
+    bounded(message.unwrap_or("it does not say why"))
+}
+
+fn bounded(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(SHOWN_BYTES_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_cause_is_shown_in_one_line() {
+        let part = PartStatus {
+            state: "FAILED".to_owned(),
+            worker_id: String::new(),
+            trace: Some("org.X: outer\n\tat a\nCaused by: org.Y: inner\n\tat b\nCaused by: org.Z: the\tcause\n\tat c\n".to_owned()),
+        };
+        assert_eq!(part.cause().as_deref(), Some("org.Z: the cause"));
+        let mut status = ConnectorStatus {
+            name: "c".to_owned(),
+            connector: PartStatus {
+                state: "RUNNING".to_owned(),
+                worker_id: String::new(),
+                trace: None,
+            },
+            tasks: Vec::new(),
+        };
+        assert!(!status.runs(), "a connector without a task does nothing");
+        status.tasks.push(part);
+        assert!(!status.runs());
+        assert_eq!(status.cause().as_deref(), Some("org.Z: the cause"));
+    }
+
+    #[test]
+    fn an_error_says_what_the_worker_said() {
+        assert_eq!(said(br#"{"error_code":400,"message":"no\nsuch  thing"}"#), "no such thing");
+        assert_eq!(said(b"<html>"), "it does not say why");
+    }
+}
