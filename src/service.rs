@@ -13,6 +13,8 @@ pub use work::os_random;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Fault, LogConfig, SignerConfig, StageName};
+use crate::formats::Formats;
+use crate::formats::registry::Registry;
 use crate::ledger::key::PublicKey;
 use crate::log::embedded::EmbeddedLog;
 use crate::log::kafka::KafkaLog;
@@ -51,6 +53,8 @@ pub struct Seams {
     pub vault: Arc<dyn Vault>,
     pub signer: Arc<dyn Signer>,
     pub clock: Arc<dyn Clock>,
+    /// What records of sources may be; asks a schema registry, where one is configured.
+    pub formats: Formats,
 }
 
 impl Seams {
@@ -64,6 +68,7 @@ impl Seams {
             vault: Arc::new(vault),
             signer: Arc::new(signer),
             clock: Arc::new(SystemClock),
+            formats: formats(config)?,
         })
     }
 
@@ -80,6 +85,17 @@ impl Seams {
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.signer.keys().into_iter().map(|held| held.key).collect()
     }
+}
+
+fn formats(config: &Config) -> Result<Formats, StageError> {
+    let registry = config.schema_registry.clone().map(Registry::new).transpose();
+    let registry = registry.map_err(|error| StageError::Fatal {
+        what: error.to_string(),
+        source: Some(error.into()),
+    })?;
+    Ok(Formats::new(config.seal.limits)
+        .with_tenant_attribute(&config.cloud_event_tenant)
+        .with_registry(registry))
 }
 
 /// The log. An embedded one that is not there is made with `partitions`, or with [`PARTITIONS_DEFAULT`]; one that exists, and Kafka's topics, say

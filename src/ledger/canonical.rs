@@ -110,7 +110,11 @@ impl Fault {
             | RejectCode::WrongMember
             | RejectCode::InvalidTenantId
             | RejectCode::InvalidTime
-            | RejectCode::Conflict => Refusal::new(code, format!("{what} at byte {at}")),
+            | RejectCode::Conflict
+            | RejectCode::InvalidAvro
+            | RejectCode::UnknownSchema
+            | RejectCode::InvalidCloudEvent
+            | RejectCode::Unmapped => Refusal::new(code, format!("{what} at byte {at}")),
         }
     }
 }

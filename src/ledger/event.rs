@@ -119,7 +119,12 @@ fn tenant_of_refused(code: RejectCode, input: &[u8]) -> Option<String> {
         | RejectCode::InvalidJson
         | RejectCode::TrailingData
         | RejectCode::NotAnObject
-        | RejectCode::InvalidTenantId => None,
+        | RejectCode::InvalidTenantId
+        // Of other forms than JSON: no parser of JSON gives them.
+        | RejectCode::InvalidAvro
+        | RejectCode::UnknownSchema
+        | RejectCode::InvalidCloudEvent
+        | RejectCode::Unmapped => None,
         RejectCode::LoneSurrogate
         | RejectCode::NulCharacter
         | RejectCode::DuplicateKey

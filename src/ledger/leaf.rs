@@ -104,10 +104,14 @@ pub enum RejectCode {
     InvalidTenantId,
     InvalidTime,
     Conflict,
+    InvalidAvro,
+    UnknownSchema,
+    InvalidCloudEvent,
+    Unmapped,
 }
 
 impl RejectCode {
-    pub const ALL: [RejectCode; 17] = [
+    pub const ALL: [RejectCode; 21] = [
         Self::Empty,
         Self::ByteOrderMark,
         Self::InvalidUtf8,
@@ -125,6 +129,10 @@ impl RejectCode {
         Self::InvalidTenantId,
         Self::InvalidTime,
         Self::Conflict,
+        Self::InvalidAvro,
+        Self::UnknownSchema,
+        Self::InvalidCloudEvent,
+        Self::Unmapped,
     ];
 
     #[must_use]
@@ -147,6 +155,10 @@ impl RejectCode {
             Self::InvalidTenantId => "invalid_tenant_id",
             Self::InvalidTime => "invalid_time",
             Self::Conflict => "conflict",
+            Self::InvalidAvro => "invalid_avro",
+            Self::UnknownSchema => "unknown_schema",
+            Self::InvalidCloudEvent => "invalid_cloud_event",
+            Self::Unmapped => "unmapped",
         }
     }
 

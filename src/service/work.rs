@@ -194,6 +194,7 @@ impl Work {
             vault,
             signer,
             clock,
+            formats,
         } = self.seams.clone();
         match stage {
             StageName::Seal => Runner::Seal(Box::new(Sealer::new(
@@ -203,6 +204,7 @@ impl Work {
                 os_random(),
                 partition,
                 self.config.seal.clone(),
+                formats,
             ))),
             StageName::Notarize => Runner::Notarize(Box::new(Notary::new(
                 log,

@@ -25,7 +25,7 @@ SEALED_AT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.
 CODES = frozenset(
     "empty byte_order_mark invalid_utf8 invalid_json trailing_data lone_surrogate nul_character duplicate_key"
     " number_not_exact too_deep too_large not_an_object missing_member wrong_member invalid_tenant_id invalid_time"
-    " conflict".split()
+    " conflict invalid_avro unknown_schema invalid_cloud_event unmapped".split()
 )
 
 

@@ -48,7 +48,10 @@ pub struct Input<'a> {
     pub topic: &'a str,
     pub partition: u32,
     pub offset: u64,
+    /// As it stands in the log: what is kept of one that is rejected.
     pub value: &'a [u8],
+    /// The JSON text of its event, or why there is none ([`crate::formats`]).
+    pub text: Result<&'a [u8], &'a Refusal>,
     /// From where it was forwarded ([`crate::ledger::names::forwarded_from`]), where it was.
     pub via: Option<&'a str>,
 }
@@ -162,7 +165,7 @@ impl SealMachine {
         if input.offset < self.next_offset(input.source) {
             return Judgement::AlreadySealed;
         }
-        match self.parser.parse(input.value) {
+        match input.text.map_err(Clone::clone).and_then(|text| self.parser.parse(text)) {
             Err(refusal) => Judgement::Refused(refusal),
             Ok(event) => {
                 let partition = self.state.order.partition_of(&event.tenant_id);
@@ -494,6 +497,34 @@ mod tests {
         assert_eq!(cuts(&mut machine, &[NOW - 3_590 * SECOND]), 1);
     }
 
+    #[test]
+    fn what_was_refused_before_is_rejected_with_the_bytes_of_the_log() {
+        let mut machine = machine();
+        genesis(&mut machine, NOW);
+        let refusal = Refusal {
+            code: RejectCode::InvalidAvro,
+            detail: String::new(),
+            tenant: Some("acme".to_owned()),
+        };
+        let input = Input {
+            source: "audit.events/0",
+            topic: "audit.events",
+            partition: 0,
+            offset: 0,
+            value: b"\xC3\x01..",
+            text: Err(&refusal),
+            via: None,
+        };
+        let (judgement, mut out) = (machine.judge(&input), Vec::new());
+        let sealed = machine.seal(&input, &judgement, NOW, &mut out).unwrap().unwrap();
+        assert_eq!(sealed.code, Some(RejectCode::InvalidAvro));
+        let record = out.last().unwrap();
+        let record::LedgerRecord::Leaf { raw, event, .. } = record::decode(&record.value).unwrap() else {
+            panic!("a leaf")
+        };
+        assert_eq!((raw, event, record.key.as_slice()), (Some(input.value), None, &b"acme"[..]));
+    }
+
     /// Puts a leaf into the open segment.
     fn put_something(machine: &mut SealMachine, at: UnixMicros) {
         let input = Input {
@@ -502,6 +533,7 @@ mod tests {
             partition: 0,
             offset: machine.next_offset("audit.events/0"),
             value: b"not JSON",
+            text: Ok(b"not JSON"),
             via: None,
         };
         let judgement = machine.judge(&input);
