@@ -23,7 +23,14 @@ pub(super) const FINGERPRINT: [u8; 8] = [0x87, 0xFD, 0xAF, 0x86, 0x42, 0xDF, 0xD
 
 /// Members of section 1 of the format: `extra` may not name one.
 const SECTION_1: [&str; 8] = [
-    "event_id", "tenant_id", "occurred_at", "action", "actor", "targets", "context", "data",
+    "event_id",
+    "tenant_id",
+    "occurred_at",
+    "action",
+    "actor",
+    "targets",
+    "context",
+    "data",
 ];
 const ACTOR_NAMES: [&str; 2] = ["type", "id"];
 
@@ -131,12 +138,12 @@ impl Schema {
     }
 
     fn fields_fit(&self, fields: &[(String, NodeId)], members: &[Member]) -> bool {
-        members.iter().all(|member| {
-            match fields.iter().find(|(name, _)| name == member.name) {
+        members.iter().all(
+            |member| match fields.iter().find(|(name, _)| name == member.name) {
                 Some((_, field)) => self.fits(*field, member.due),
                 None => !member.is_required,
-            }
-        })
+            },
+        )
     }
 }
 
@@ -149,7 +156,10 @@ pub(super) fn single_object(value: &[u8], own: &Schema) -> Result<Vec<u8>, Refus
             RejectCode::UnknownSchema,
             "the Avro record is of another schema: its fingerprint is not that of ledgerline.AuditEvent (schemas/audit_event.avsc)",
         )),
-        None => Err(invalid("the record", "the bytes end within the schema's fingerprint")),
+        None => Err(invalid(
+            "the record",
+            "the bytes end within the schema's fingerprint",
+        )),
     }
 }
 

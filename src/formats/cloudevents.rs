@@ -32,7 +32,14 @@ const ACTOR_ID: &str = "actorid";
 const CORRELATION_ID: &str = "correlationid";
 /// The attributes of the specification.
 const SPECIFIED: [&str; 8] = [
-    "specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema",
+    "specversion",
+    "id",
+    "source",
+    "type",
+    "subject",
+    "time",
+    "datacontenttype",
+    "dataschema",
 ];
 
 /// Whether the tenant may be named by this attribute: an extension, of 1 to 20 letters and digits, that means nothing else here.
@@ -85,7 +92,10 @@ pub(super) fn structured(value: &[u8], tenant_attribute: &str, limits: &Limits) 
     // The data has the event's limits, one level deeper, and may be in base64.
     let envelope = Limits {
         depth_max: limits.depth_max + 1,
-        event_bytes_max: limits.event_bytes_max.saturating_mul(2).saturating_add(ENVELOPE_BYTES),
+        event_bytes_max: limits
+            .event_bytes_max
+            .saturating_mul(2)
+            .saturating_add(ENVELOPE_BYTES),
     };
     let json = canonicalize(value, &envelope)?;
     let members = span::members(&json).ok_or_else(|| invalid("it is no JSON object"))?;
@@ -167,7 +177,9 @@ impl Attributes {
         }
         self.bytes += name.len() + value.len();
         if self.bytes > ATTRIBUTE_BYTES_MAX || self.each.len() >= ATTRIBUTES_MAX {
-            let what = format!("it has more than {ATTRIBUTES_MAX} attributes, or {ATTRIBUTE_BYTES_MAX} bytes of them");
+            let what = format!(
+                "it has more than {ATTRIBUTES_MAX} attributes, or {ATTRIBUTE_BYTES_MAX} bytes of them"
+            );
             return Err(invalid(&what));
         }
         match self.each.insert(name.to_owned(), value) {
@@ -311,7 +323,11 @@ fn write_context(attributes: &Attributes, tenant_attribute: &str, out: &mut Vec<
             other => other == tenant_attribute,
         };
         if !is_elsewhere {
-            let member = if name == CORRELATION_ID { "correlation_id" } else { name };
+            let member = if name == CORRELATION_ID {
+                "correlation_id"
+            } else {
+                name
+            };
             text::write_string(value, context.begin(member));
         }
     }

@@ -150,15 +150,24 @@ mod tests {
             "Application/CloudEvents+JSON;charset=utf-8",
         ];
         for content_type in structured {
-            assert_eq!(form(b"{}", &[("content-type", content_type)]), Form::CloudEventStructured);
+            assert_eq!(
+                form(b"{}", &[("content-type", content_type)]),
+                Form::CloudEventStructured
+            );
         }
         assert_eq!(form(b"\xC3\x01", &[]), Form::AvroSingleObject);
         assert_eq!(form(b"\0\0\0\x01\x02", &[]), Form::AvroFramed { schema: 258 });
         for content_type in ["application/avro", "avro/binary", "AVRO/binary; v=1"] {
-            assert_eq!(form(b"\x04e1", &[("Content-Type", content_type)]), Form::AvroPlain);
+            assert_eq!(
+                form(b"\x04e1", &[("Content-Type", content_type)]),
+                Form::AvroPlain
+            );
         }
         assert_eq!(
-            form(b"{}", &[("ce_specversion", "0.3"), ("content-type", "application/avro")]),
+            form(
+                b"{}",
+                &[("ce_specversion", "0.3"), ("content-type", "application/avro")]
+            ),
             Form::CloudEventBinary
         );
         for (value, content_type) in [
@@ -176,9 +185,15 @@ mod tests {
         let avro = ("content-type", "application/avro");
         assert_eq!(form(b"\xC3\x01", &[avro]), Form::AvroSingleObject);
         assert_eq!(form(b"\0\0\0\0\x07", &[avro]), Form::AvroFramed { schema: 7 });
-        assert_eq!(form(b"\0\0\0\0\x07", &[("ce_specversion", "1.0")]), Form::CloudEventBinary);
+        assert_eq!(
+            form(b"\0\0\0\0\x07", &[("ce_specversion", "1.0")]),
+            Form::CloudEventBinary
+        );
         // Structured mode may repeat the attributes as headers.
-        let both = [("ce_specversion", "1.0"), ("content-type", "application/cloudevents+json")];
+        let both = [
+            ("ce_specversion", "1.0"),
+            ("content-type", "application/cloudevents+json"),
+        ];
         assert_eq!(form(b"{}", &both), Form::CloudEventStructured);
     }
 
@@ -190,7 +205,11 @@ mod tests {
             };
             assert_eq!(code, RejectCode::InvalidAvro);
         }
-        for content_type in ["application/cloudevents+avro", "application/cloudevents-batch+json", "application/cloudevents"] {
+        for content_type in [
+            "application/cloudevents+avro",
+            "application/cloudevents-batch+json",
+            "application/cloudevents",
+        ] {
             let Form::Broken { code, .. } = form(b"[]", &[("content-type", content_type)]) else {
                 panic!("{content_type}")
             };
@@ -200,7 +219,10 @@ mod tests {
 
     #[test]
     fn of_two_content_types_the_last_counts_and_a_long_one_is_none() {
-        let two = [("content-type", "application/avro"), ("content-type", "application/json")];
+        let two = [
+            ("content-type", "application/avro"),
+            ("content-type", "application/json"),
+        ];
         assert_eq!(form(b"x", &two), Form::Json);
         let long = format!("application/avro;{}", " ".repeat(CONTENT_TYPE_BYTES_MAX));
         assert_eq!(form(b"x", &[("content-type", &long)]), Form::Json);
@@ -216,17 +238,31 @@ mod tests {
             ("content-type", "application/json"),
         ]);
         let kept = deciding_headers(&sent);
-        let expected = headers(&[("ce_specversion", "1.0"), ("ce_id", "1"), ("content-type", "application/json")]);
+        let expected = headers(&[
+            ("ce_specversion", "1.0"),
+            ("ce_id", "1"),
+            ("content-type", "application/json"),
+        ]);
         assert_eq!(kept, expected);
         assert_eq!(deciding_headers(&headers(&[("ce_id", "1"), ("x", "y")])), []);
     }
 
     #[test]
     fn json_is_declared_by_its_subtype() {
-        for yes in ["application/json", "text/JSON; charset=utf-8", "application/vnd.acme.v1+json"] {
+        for yes in [
+            "application/json",
+            "text/JSON; charset=utf-8",
+            "application/vnd.acme.v1+json",
+        ] {
             assert!(is_json(yes), "{yes}");
         }
-        for no in ["json", "application/jsonl", "application/xml", "", "application/json+xml"] {
+        for no in [
+            "json",
+            "application/jsonl",
+            "application/xml",
+            "",
+            "application/json+xml",
+        ] {
             assert!(!is_json(no), "{no}");
         }
     }

@@ -140,7 +140,9 @@ impl Registry {
             None if status == 200 && is_json => Ok(Fetched::Unusable(format!(
                 "its answer has more than {ANSWER_BYTES_MAX} bytes"
             ))),
-            None => Err(format!("it answers with more than {ANSWER_BYTES_MAX} bytes, status {status}")),
+            None => Err(format!(
+                "it answers with more than {ANSWER_BYTES_MAX} bytes, status {status}"
+            )),
         }
     }
 }

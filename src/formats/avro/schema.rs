@@ -91,7 +91,10 @@ impl Schema {
         let extra = parser.push(Node::Map(text));
         let record = |name: &str, fields: &[(&str, NodeId)]| Node::Record {
             name: name.to_owned(),
-            fields: fields.iter().map(|(name, of)| ((*name).to_owned(), *of)).collect(),
+            fields: fields
+                .iter()
+                .map(|(name, of)| ((*name).to_owned(), *of))
+                .collect(),
         };
         let actor_fields = [("type", text), ("id", text), ("attributes", attributes)];
         let event_fields = [
@@ -217,7 +220,8 @@ impl Parser {
             "fixed" => {
                 let size = object.get("size").and_then(Value::as_u64);
                 let size = size.ok_or(SchemaFault("a fixed type in it has no size"))?;
-                self.define(object, namespace, Node::Fixed(size)).map(|(id, _)| id)
+                self.define(object, namespace, Node::Fixed(size))
+                    .map(|(id, _)| id)
             }
             "array" => {
                 let items = self.inner(object, "items", namespace)?;
@@ -273,7 +277,8 @@ impl Parser {
         let listed = object.get("fields").and_then(Value::as_array);
         let mut fields: Vec<(String, NodeId)> = Vec::new();
         for field in listed.ok_or(SchemaFault("a record in it has no fields"))? {
-            let (Some(name), Some(of)) = (field.get("name").and_then(Value::as_str), field.get("type")) else {
+            let (Some(name), Some(of)) = (field.get("name").and_then(Value::as_str), field.get("type"))
+            else {
                 return Err(SchemaFault("a field in it has no name or no type"));
             };
             fields.push((name.to_owned(), self.node(of, &opened)?));
@@ -324,8 +329,13 @@ mod tests {
         assert_eq!((name.as_str(), fields.len()), ("Node", 5));
         let node = |at: usize| schema.node(fields[at].1);
         assert_eq!(node(0), &Node::Union(vec![NodeId(0), schema.root()]));
-        assert_eq!((node(1), node(2), node(3)), (&Node::Enum, &Node::Enum, &Node::Long));
-        let Node::Array(items) = node(4) else { panic!("an array") };
+        assert_eq!(
+            (node(1), node(2), node(3)),
+            (&Node::Enum, &Node::Enum, &Node::Long)
+        );
+        let Node::Array(items) = node(4) else {
+            panic!("an array")
+        };
         assert_eq!(schema.node(*items), &Node::Fixed(4));
         assert!(schema.bytes() < 20 * document.len());
     }
@@ -350,7 +360,10 @@ mod tests {
             (r#"{"type":"fixed","name":"f","size":-1}"#, "no size"),
             (r#"{"type":"enum"}"#, "has none"),
             (r#"{"type":"record","name":"r"}"#, "no fields"),
-            (r#"{"type":"record","name":"r","fields":[{"name":"a"}]}"#, "no type"),
+            (
+                r#"{"type":"record","name":"r","fields":[{"name":"a"}]}"#,
+                "no type",
+            ),
             (
                 r#"{"type":"record","name":"r","fields":[{"name":"a","type":"int"},{"name":"a","type":"int"}]}"#,
                 "one name",

@@ -24,7 +24,12 @@ fn some(value: Value) -> Value {
 }
 
 fn record(fields: Vec<(&str, Value)>) -> Value {
-    Value::Record(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    Value::Record(
+        fields
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
 }
 
 fn fields() -> Vec<(&'static str, Value)> {
@@ -39,7 +44,10 @@ fn fields() -> Vec<(&'static str, Value)> {
         ("occurred_at", text("2026-11-22T10:00:00Z")),
         ("action", text("a.b")),
         ("actor", actor),
-        ("targets", some(Value::Array(vec![text("{\"id\": 1.50}"), text("\"x\"")]))),
+        (
+            "targets",
+            some(Value::Array(vec![text("{\"id\": 1.50}"), text("\"x\"")])),
+        ),
         ("context", some(texts(&[("ip", "\"192.0.2.1\"")]))),
         ("data", some(text("null"))),
         ("extra", texts(&[("schema", "[1,{}]")])),
@@ -107,26 +115,53 @@ fn what_the_crate_writes_is_read_member_by_member() {
 
 #[test]
 fn another_fingerprint_is_an_unknown_schema_and_half_of_one_no_avro() {
-    let single = [MARKER.as_slice(), &FINGERPRINT, &encode(AUDIT_EVENT_SCHEMA, record(fields()))].concat();
+    let single = [
+        MARKER.as_slice(),
+        &FINGERPRINT,
+        &encode(AUDIT_EVENT_SCHEMA, record(fields())),
+    ]
+    .concat();
     assert!(single_object(&single, &own()).is_ok());
     let mut other = single.clone();
     other[9] ^= 1;
-    assert_eq!(single_object(&other, &own()).unwrap_err().code, RejectCode::UnknownSchema);
+    assert_eq!(
+        single_object(&other, &own()).unwrap_err().code,
+        RejectCode::UnknownSchema
+    );
     for length in 2..single.len() {
         let refusal = single_object(&single[..length], &own()).unwrap_err();
         assert_eq!(refusal.code, RejectCode::InvalidAvro, "{length}");
     }
     let longer = [single.as_slice(), &[0]].concat();
-    assert!(single_object(&longer, &own()).unwrap_err().detail.contains("bytes behind it"));
+    assert!(
+        single_object(&longer, &own())
+            .unwrap_err()
+            .detail
+            .contains("bytes behind it")
+    );
 }
 
 #[test]
 fn a_text_that_is_not_one_json_value_cannot_become_other_members() {
-    for injected in ["1,\"tenant_id\":\"evil\"", "", " ", "1}", "\"a", "{\"a\":1", "1 2", "//"] {
+    for injected in [
+        "1,\"tenant_id\":\"evil\"",
+        "",
+        " ",
+        "1}",
+        "\"a",
+        "{\"a\":1",
+        "1 2",
+        "//",
+    ] {
         assert!(refused(with("data", some(text(injected)))).contains("data: a string in it"));
         assert!(refused(with("extra", texts(&[("x", injected)]))).contains("extra: a string in it"));
-        assert!(refused(with("context", some(texts(&[("x", injected)])))).contains("context: a string in it"));
-        assert!(refused(with("targets", some(Value::Array(vec![text(injected)])))).contains("targets: a string in it"));
+        assert!(
+            refused(with("context", some(texts(&[("x", injected)])))).contains("context: a string in it")
+        );
+        assert!(
+            refused(with("targets", some(Value::Array(vec![text(injected)]))))
+                .contains("targets: a string in it")
+        );
     }
     // A name is written as one, whatever it holds.
     let named = read(AUDIT_EVENT_SCHEMA, with("extra", texts(&[("a\":1,\"b", "2")]))).unwrap();
@@ -190,7 +225,11 @@ fn a_writer_with_other_fields_in_another_order_is_resolved() {
     );
     let refusal = read(writer, event(Value::Union(0, Box::new(Value::Null)))).unwrap_err();
     assert_eq!(refusal.code, RejectCode::InvalidAvro);
-    assert!(refusal.detail.contains("tenant_id: the branch"), "{}", refusal.detail);
+    assert!(
+        refusal.detail.contains("tenant_id: the branch"),
+        "{}",
+        refusal.detail
+    );
 }
 
 #[test]
@@ -200,10 +239,16 @@ fn a_writer_without_what_an_event_needs_does_not_resolve() {
     for (from, to) in [
         ("\"name\": \"AuditEvent\"", "\"name\": \"Order\""),
         ("\"name\": \"Actor\"", "\"name\": \"Person\""),
-        ("\"name\": \"event_id\",\n      \"type\": \"string\"", "\"name\": \"event_id\", \"type\": \"long\""),
+        (
+            "\"name\": \"event_id\",\n      \"type\": \"string\"",
+            "\"name\": \"event_id\", \"type\": \"long\"",
+        ),
         ("\"name\": \"tenant_id\"", "\"name\": \"tenant\""),
         ("[\"null\", \"string\"]", "[\"null\", \"long\"]"),
-        ("{\"type\": \"array\", \"items\": \"string\"}", "{\"type\": \"array\", \"items\": \"int\"}"),
+        (
+            "{\"type\": \"array\", \"items\": \"string\"}",
+            "{\"type\": \"array\", \"items\": \"int\"}",
+        ),
     ] {
         let changed = AUDIT_EVENT_SCHEMA.replacen(from, to, 1);
         assert_ne!(changed, AUDIT_EVENT_SCHEMA, "{from}");
@@ -211,7 +256,12 @@ fn a_writer_without_what_an_event_needs_does_not_resolve() {
         let resolves = Schema::parse(&changed).unwrap().resolves();
         assert_eq!(resolves, from.starts_with('[') || from.starts_with('{'), "{to}");
     }
-    for document in [r#""string""#, "[]", r#"{"type":"map","values":"string"}"#, r#"["null"]"#] {
+    for document in [
+        r#""string""#,
+        "[]",
+        r#"{"type":"map","values":"string"}"#,
+        r#"["null"]"#,
+    ] {
         assert!(!Schema::parse(document).unwrap().resolves(), "{document}");
     }
 }

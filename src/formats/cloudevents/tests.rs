@@ -15,7 +15,12 @@ fn headers(pairs: Pairs<'_>) -> Vec<(String, Vec<u8>)> {
 }
 
 fn from_binary(value: &[u8], pairs: Pairs<'_>) -> Result<Vec<u8>, Refusal> {
-    let decoded = binary(value, &headers(pairs), TENANT_ATTRIBUTE_DEFAULT, &Limits::default());
+    let decoded = binary(
+        value,
+        &headers(pairs),
+        TENANT_ATTRIBUTE_DEFAULT,
+        &Limits::default(),
+    );
     decoded.json(value).map(<[u8]>::to_vec).map_err(Clone::clone)
 }
 
@@ -48,13 +53,18 @@ fn with(more: Pairs<'_>) -> Vec<(&'static str, String)> {
         };
         (name, (*value).to_owned())
     });
-    let base = ATTRIBUTES.iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let base = ATTRIBUTES
+        .iter()
+        .map(|(name, value)| (*name, (*value).to_owned()));
     base.chain(more).collect()
 }
 
 fn binary_example(value: &[u8], more: Pairs<'_>) -> String {
     let pairs = with(more);
-    let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let pairs: Vec<(&str, &str)> = pairs
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     canonical(from_binary(value, &pairs))
 }
 
@@ -81,28 +91,36 @@ fn the_examples_of_the_specification_give_the_same_event_in_both_modes() {
             "application/vnd.apache.thrift.binary",
             "A234-1234-1234",
             &b"\x80\x01\0\x01"[..],
-            format!(r#"{{{actor},"context":{{{context},"datacontenttype":"application/vnd.apache.thrift.binary","source":"/mycontext"}},"data_base64":"gAEAAQ==","event_id":"A234-1234-1234",{rest}}}"#),
+            format!(
+                r#"{{{actor},"context":{{{context},"datacontenttype":"application/vnd.apache.thrift.binary","source":"/mycontext"}},"data_base64":"gAEAAQ==","event_id":"A234-1234-1234",{rest}}}"#
+            ),
         ),
         (
             xml,
             "application/xml",
             "B234-1234-1234",
             b"<much wow=\"xml\"/>",
-            format!(r#"{{{actor},"context":{{{context},"datacontenttype":"application/xml","source":"/mycontext"}},"data_base64":"PG11Y2ggd293PSJ4bWwiLz4=","event_id":"B234-1234-1234",{rest}}}"#),
+            format!(
+                r#"{{{actor},"context":{{{context},"datacontenttype":"application/xml","source":"/mycontext"}},"data_base64":"PG11Y2ggd293PSJ4bWwiLz4=","event_id":"B234-1234-1234",{rest}}}"#
+            ),
         ),
         (
             object,
             "application/json",
             "C234-1234-1234",
             b"{\n  \"appinfoA\" : \"abc\",\n  \"appinfoB\" : 123,\n  \"appinfoC\" : true\n}",
-            format!(r#"{{{actor},"context":{{{context},"source":"/mycontext"}},"data":{{"appinfoA":"abc","appinfoB":123,"appinfoC":true}},"event_id":"C234-1234-1234",{rest}}}"#),
+            format!(
+                r#"{{{actor},"context":{{{context},"source":"/mycontext"}},"data":{{"appinfoA":"abc","appinfoB":123,"appinfoC":true}},"event_id":"C234-1234-1234",{rest}}}"#
+            ),
         ),
         (
             string,
             "application/json",
             "D234-1234-1234",
             b"\"I'm just a string\"",
-            format!(r#"{{{actor},"context":{{{context},"source":"/mycontext"}},"data":"I'm just a string","event_id":"D234-1234-1234",{rest}}}"#),
+            format!(
+                r#"{{{actor},"context":{{{context},"source":"/mycontext"}},"data":"I'm just a string","event_id":"D234-1234-1234",{rest}}}"#
+            ),
         ),
     ] {
         assert_eq!(canonical(from_structured(&structured)), event);
@@ -124,7 +142,10 @@ fn the_example_of_the_kafka_binding_is_kept_to_the_byte() {
         TENANT,
     ];
     let event = canonical(from_binary(b"\x02\xFF\0", &pairs));
-    assert!(event.contains(r#""data_base64":"Av8A""#) && event.contains(r#""datacontenttype":"application/avro""#));
+    assert!(
+        event.contains(r#""data_base64":"Av8A""#)
+            && event.contains(r#""datacontenttype":"application/avro""#)
+    );
 }
 
 #[test]
@@ -144,15 +165,27 @@ fn attributes_have_their_places_and_the_others_are_context() {
 #[test]
 fn without_data_there_is_none_and_null_is_a_value() {
     let envelope = |data: &str| {
-        format!(r#"{{"specversion":"1.0","id":"e","source":"/s","type":"t","time":"2026-11-22T10:00:00Z","tenantid":"acme"{data}}}"#)
+        format!(
+            r#"{{"specversion":"1.0","id":"e","source":"/s","type":"t","time":"2026-11-22T10:00:00Z","tenantid":"acme"{data}}}"#
+        )
     };
-    for none in ["", r#","data_base64":"""#, r#","datacontenttype":"text/plain","data":"""#] {
-        assert!(!canonical(from_structured(&envelope(none))).contains("\"data"), "{none}");
+    for none in [
+        "",
+        r#","data_base64":"""#,
+        r#","datacontenttype":"text/plain","data":"""#,
+    ] {
+        let event = canonical(from_structured(&envelope(none)));
+        assert!(
+            !event.contains("\"data\"") && !event.contains("data_base64"),
+            "{event}"
+        );
     }
     assert!(canonical(from_structured(&envelope(r#","data":null"#))).contains(r#""data":null"#));
     // JSON in base64 is JSON.
-    assert!(canonical(from_structured(&envelope(r#","data_base64":"WzEsIDJd""#))).contains(r#""data":[1,2]"#));
-    assert!(!binary_example(b"", &[("ce_id", "e"), TENANT]).contains("\"data"));
+    assert!(
+        canonical(from_structured(&envelope(r#","data_base64":"WzEsIDJd""#))).contains(r#""data":[1,2]"#)
+    );
+    assert!(!binary_example(b"", &[("ce_id", "e"), TENANT]).contains("\"data\""));
 }
 
 #[test]
@@ -161,30 +194,98 @@ fn what_is_no_cloud_event_is_refused_with_its_code_and_its_tenant() {
     from_structured(good).unwrap();
     let add = |member: &str| good.replacen('{', &format!("{{{member},"), 1);
     for (value, code, reason) in [
-        (good.replace("1.0", "0.3"), RejectCode::InvalidCloudEvent, "specversion"),
-        (good.replace("\"specversion\":\"1.0\",", ""), RejectCode::InvalidCloudEvent, "no attribute specversion"),
-        (good.replace("\"id\":\"e\",", ""), RejectCode::InvalidCloudEvent, "no attribute id"),
-        (good.replace("\"/s\"", "\"\""), RejectCode::InvalidCloudEvent, "source is empty"),
-        (good.replace("\"t\"", "null"), RejectCode::InvalidCloudEvent, "no attribute type"),
-        (add("\"traceParent\":\"x\""), RejectCode::InvalidCloudEvent, "characters a-z 0-9"),
-        (add("\"x\":[1]"), RejectCode::InvalidCloudEvent, "no string, boolean or integer"),
-        (add("\"x\":1.5"), RejectCode::InvalidCloudEvent, "no string, boolean or integer"),
-        (add("\"x\":2147483648"), RejectCode::InvalidCloudEvent, "integer of 32 bits"),
-        (add("\"data\":1,\"data_base64\":\"\""), RejectCode::InvalidCloudEvent, "both"),
-        (add("\"data_base64\":\"QR==\""), RejectCode::InvalidCloudEvent, "base64"),
+        (
+            good.replace("1.0", "0.3"),
+            RejectCode::InvalidCloudEvent,
+            "specversion",
+        ),
+        (
+            good.replace("\"specversion\":\"1.0\",", ""),
+            RejectCode::InvalidCloudEvent,
+            "no attribute specversion",
+        ),
+        (
+            good.replace("\"id\":\"e\",", ""),
+            RejectCode::InvalidCloudEvent,
+            "no attribute id",
+        ),
+        (
+            good.replace("\"/s\"", "\"\""),
+            RejectCode::InvalidCloudEvent,
+            "source is empty",
+        ),
+        (
+            good.replace("\"t\"", "null"),
+            RejectCode::InvalidCloudEvent,
+            "no attribute type",
+        ),
+        (
+            add("\"traceParent\":\"x\""),
+            RejectCode::InvalidCloudEvent,
+            "characters a-z 0-9",
+        ),
+        (
+            add("\"x\":[1]"),
+            RejectCode::InvalidCloudEvent,
+            "no string, boolean or integer",
+        ),
+        (
+            add("\"x\":1.5"),
+            RejectCode::InvalidCloudEvent,
+            "no string, boolean or integer",
+        ),
+        (
+            add("\"x\":2147483648"),
+            RejectCode::InvalidCloudEvent,
+            "integer of 32 bits",
+        ),
+        (
+            add("\"data\":1,\"data_base64\":\"\""),
+            RejectCode::InvalidCloudEvent,
+            "both",
+        ),
+        (
+            add("\"data_base64\":\"QR==\""),
+            RejectCode::InvalidCloudEvent,
+            "base64",
+        ),
         (add("\"data_base64\":7"), RejectCode::InvalidCloudEvent, "base64"),
-        (add("\"datacontenttype\":\"text/xml\",\"data\":{}"), RejectCode::InvalidCloudEvent, "no string"),
-        (add(&format!("\"x\":\"{}\"", "y".repeat(9_000))), RejectCode::InvalidCloudEvent, "8192 bytes"),
+        (
+            add("\"datacontenttype\":\"text/xml\",\"data\":{}"),
+            RejectCode::InvalidCloudEvent,
+            "no string",
+        ),
+        (
+            add(&format!("\"x\":\"{}\"", "y".repeat(9_000))),
+            RejectCode::InvalidCloudEvent,
+            "8192 bytes",
+        ),
         ("[]".to_owned(), RejectCode::InvalidCloudEvent, "no JSON object"),
         (add("\"id\":\"f\""), RejectCode::DuplicateKey, "id"),
         (good.replace('}', ""), RejectCode::InvalidJson, "byte"),
-        (good.replace("\"time\":\"2026-11-22T10:00:00Z\",", ""), RejectCode::MissingMember, "attribute time"),
-        (good.replace("tenantid", "tenant"), RejectCode::MissingMember, "attribute tenantid"),
-        (add("\"actorid\":\"u\""), RejectCode::MissingMember, "attribute actortype"),
+        (
+            good.replace("\"time\":\"2026-11-22T10:00:00Z\",", ""),
+            RejectCode::MissingMember,
+            "attribute time",
+        ),
+        (
+            good.replace("tenantid", "tenant"),
+            RejectCode::MissingMember,
+            "attribute tenantid",
+        ),
+        (
+            add("\"actorid\":\"u\""),
+            RejectCode::MissingMember,
+            "attribute actortype",
+        ),
     ] {
         let refusal = from_structured(&value).unwrap_err();
         assert_eq!(refusal.code, code, "{value:.100}: {}", refusal.detail);
-        assert!(refusal.detail.contains(reason), "{value:.100}: {}", refusal.detail);
+        assert!(
+            refusal.detail.contains(reason),
+            "{value:.100}: {}",
+            refusal.detail
+        );
     }
     let refusal = from_structured(&add("\"actorid\":\"u\"")).unwrap_err();
     assert_eq!(refusal.tenant.as_deref(), Some("acme"));
@@ -192,7 +293,14 @@ fn what_is_no_cloud_event_is_refused_with_its_code_and_its_tenant() {
 
 #[test]
 fn binary_mode_has_its_own_ways_to_be_wrong() {
-    let base = [("ce_specversion", "1.0"), ("ce_id", "e"), ("ce_source", "/s"), ("ce_type", "t"), ("ce_time", "2026-11-22T10:00:00Z"), TENANT];
+    let base = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", "e"),
+        ("ce_source", "/s"),
+        ("ce_type", "t"),
+        ("ce_time", "2026-11-22T10:00:00Z"),
+        TENANT,
+    ];
     from_binary(b"{}", &base).unwrap();
     for (more, reason) in [
         (("ce_id", "f"), "id twice"),
@@ -206,7 +314,10 @@ fn binary_mode_has_its_own_ways_to_be_wrong() {
     }
     let mut bytes = headers(&base);
     bytes.push(("ce_x".to_owned(), vec![0xFF]));
-    assert!(matches!(binary(b"{}", &bytes, "tenantid", &Limits::default()), Decoded::Refused(_)));
+    assert!(matches!(
+        binary(b"{}", &bytes, "tenantid", &Limits::default()),
+        Decoded::Refused(_)
+    ));
     // What is declared as JSON is one value, and cannot become other members.
     for (value, code) in [
         (&b"1,\"tenant_id\":\"evil\""[..], RejectCode::TrailingData),
@@ -223,17 +334,34 @@ fn binary_mode_has_its_own_ways_to_be_wrong() {
 fn data_that_is_an_audit_event_is_the_event() {
     let event = r#"{"event_id":"e1","tenant_id":"acme","occurred_at":"2026-11-22T10:00:00Z","action":"a","actor":{"type":"u","id":"i"},"data":{"n":1.50}}"#;
     let plain = canonical(Ok(event.as_bytes().to_vec()));
-    for say in [r#""type":"ledgerline.audit_event""#, r#""type":"t","dataschema":"urn:ledgerline:audit_event:1""#] {
-        let envelope = |data: &str| format!(r#"{{"specversion":"1.0","id":"other","source":"/s",{say}{data}}}"#);
-        assert_eq!(canonical(from_structured(&envelope(&format!(",\"data\":{event}")))), plain);
+    for say in [
+        r#""type":"ledgerline.audit_event""#,
+        r#""type":"t","dataschema":"urn:ledgerline:audit_event:1""#,
+    ] {
+        let envelope =
+            |data: &str| format!(r#"{{"specversion":"1.0","id":"other","source":"/s",{say}{data}}}"#);
+        assert_eq!(
+            canonical(from_structured(&envelope(&format!(",\"data\":{event}")))),
+            plain
+        );
         let base64 = BASE64.encode(event.as_bytes());
-        assert_eq!(canonical(from_structured(&envelope(&format!(",\"data_base64\":\"{base64}\"")))), plain);
+        assert_eq!(
+            canonical(from_structured(&envelope(&format!(
+                ",\"data_base64\":\"{base64}\""
+            )))),
+            plain
+        );
         for without in ["", ",\"datacontenttype\":\"text/plain\",\"data\":\"x\""] {
             let refusal = from_structured(&envelope(without)).unwrap_err();
             assert_eq!(refusal.code, RejectCode::InvalidCloudEvent);
         }
     }
-    let pairs = [("ce_specversion", "1.0"), ("ce_id", "x"), ("ce_source", "/s"), ("ce_type", EVENT_TYPE)];
+    let pairs = [
+        ("ce_specversion", "1.0"),
+        ("ce_id", "x"),
+        ("ce_source", "/s"),
+        ("ce_type", EVENT_TYPE),
+    ];
     let decoded = binary(event.as_bytes(), &headers(&pairs), "tenantid", &Limits::default());
     assert_eq!(decoded, Decoded::AsSent);
 }
@@ -243,7 +371,16 @@ fn a_tenant_attribute_is_an_extension_without_another_meaning() {
     for yes in ["tenantid", "tenant", "customer2"] {
         assert!(is_tenant_attribute(yes), "{yes}");
     }
-    for no in ["", "source", "actorid", "correlationid", "data", "tenant_id", "Tenant", "a23456789012345678901"] {
+    for no in [
+        "",
+        "source",
+        "actorid",
+        "correlationid",
+        "data",
+        "tenant_id",
+        "Tenant",
+        "a23456789012345678901",
+    ] {
         assert!(!is_tenant_attribute(no), "{no}");
     }
 }

@@ -39,9 +39,10 @@ pub(super) fn judge(status: u16, body: &[u8]) -> Result<Fetched, String> {
             Ok(Failed {
                 error_code: SCHEMA_NOT_FOUND,
             }) => Ok(Fetched::NotThere),
-            Ok(Failed { .. }) | Err(_) => {
-                Err("it answers with status 404, and not that the schema is unknown: is the URL right?".to_owned())
-            }
+            Ok(Failed { .. }) | Err(_) => Err(
+                "it answers with status 404, and not that the schema is unknown: is the URL right?"
+                    .to_owned(),
+            ),
         },
         401 | 403 => Err(format!(
             "it refuses the login with status {status}: see {} and {}",
@@ -97,11 +98,21 @@ mod tests {
 
     #[test]
     fn a_schema_that_will_never_do_is_unusable_with_a_reason() {
-        let deep = format!("{}\"int\"{}", r#"{"type":"array","items":"#.repeat(200), "}".repeat(200));
+        let deep = format!(
+            "{}\"int\"{}",
+            r#"{"type":"array","items":"#.repeat(200),
+            "}".repeat(200)
+        );
         for (answer, reason) in [
             (json!({"schema": "{}", "schemaType": "PROTOBUF"}), "not Avro"),
-            (json!({"schema": AUDIT_EVENT_SCHEMA, "references": [{"name": "a"}]}), "in one piece"),
-            (json!({"schema": "x".repeat(DOCUMENT_BYTES_MAX + 1)}), "more than 262144"),
+            (
+                json!({"schema": AUDIT_EVENT_SCHEMA, "references": [{"name": "a"}]}),
+                "in one piece",
+            ),
+            (
+                json!({"schema": "x".repeat(DOCUMENT_BYTES_MAX + 1)}),
+                "more than 262144",
+            ),
             (json!({"schema": "not a schema"}), "not JSON"),
             (json!({"schema": deep}), "not JSON"),
             (json!({"schema": "\"string\""}), "does not resolve"),

@@ -28,7 +28,9 @@ impl Login {
 
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("Login")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -36,7 +38,8 @@ impl RegistryConfig {
     /// # Errors
     /// What is wrong, and what would be right. Shows nothing of what was given: it may hold a password in the wrong place.
     pub fn parse(url: &str, user: Option<String>, password: Option<String>) -> Result<Self, String> {
-        const DUE: &str = "must be http://HOST:PORT or https://HOST:PORT, with a path where the registry has one";
+        const DUE: &str =
+            "must be http://HOST:PORT or https://HOST:PORT, with a path where the registry has one";
         let parsed = Url::parse(url).map_err(|_| DUE.to_owned())?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
             return Err(DUE.to_owned());
@@ -54,7 +57,9 @@ impl RegistryConfig {
             (Some(user), Some(password)) if !user.contains(':') => Some(Login { user, password }),
             (Some(_), Some(_)) => return Err(format!("{USER_VARIABLE} must hold no colon")),
             (Some(_), None) | (None, Some(_)) => {
-                return Err(format!("needs both {USER_VARIABLE} and {PASSWORD_VARIABLE}, or neither"));
+                return Err(format!(
+                    "needs both {USER_VARIABLE} and {PASSWORD_VARIABLE}, or neither"
+                ));
             }
         };
         Ok(Self {
@@ -73,7 +78,10 @@ mod tests {
         for (url, taken) in [
             ("http://registry:8081", "http://registry:8081"),
             ("https://registry/", "https://registry"),
-            ("http://[::1]:8080/apis/ccompat/v7/", "http://[::1]:8080/apis/ccompat/v7"),
+            (
+                "http://[::1]:8080/apis/ccompat/v7/",
+                "http://[::1]:8080/apis/ccompat/v7",
+            ),
         ] {
             assert_eq!(RegistryConfig::parse(url, None, None).unwrap().url, taken);
         }
@@ -94,7 +102,10 @@ mod tests {
             ("http://registry", Some("u:v"), Some("hunter2"), "colon"),
         ] {
             let fault = parse(url, user, password).unwrap_err();
-            assert!(fault.contains(reason) && !fault.contains("hunter2"), "{url}: {fault}");
+            assert!(
+                fault.contains(reason) && !fault.contains("hunter2"),
+                "{url}: {fault}"
+            );
         }
         let config = parse("http://registry", Some("u"), Some("hunter2")).unwrap();
         assert!(!format!("{config:?}").contains("hunter2"));

@@ -211,10 +211,27 @@ mod tests {
 
     #[test]
     fn one_value_is_one_whatever_stands_around_it() {
-        for (json, one) in [(" 1 ", "1"), ("\"a\"\n", "\"a\""), (" {\"a\":[ ]}", "{\"a\":[ ]}"), ("null", "null")] {
+        for (json, one) in [
+            (" 1 ", "1"),
+            ("\"a\"\n", "\"a\""),
+            (" {\"a\":[ ]}", "{\"a\":[ ]}"),
+            ("null", "null"),
+        ] {
             assert_eq!(value(json.as_bytes()), Some(one.as_bytes()));
         }
-        for none in ["", " ", "1,2", "1 2", "1}", "\"a", "{\"a\":1", "1,\"b\":2", "tru", "//", "\"a\" :1"] {
+        for none in [
+            "",
+            " ",
+            "1,2",
+            "1 2",
+            "1}",
+            "\"a",
+            "{\"a\":1",
+            "1,\"b\":2",
+            "tru",
+            "//",
+            "\"a\" :1",
+        ] {
             assert_eq!(value(none.as_bytes()), None, "{none}");
         }
     }

@@ -165,7 +165,11 @@ impl SealMachine {
         if input.offset < self.next_offset(input.source) {
             return Judgement::AlreadySealed;
         }
-        match input.text.map_err(Clone::clone).and_then(|text| self.parser.parse(text)) {
+        match input
+            .text
+            .map_err(Clone::clone)
+            .and_then(|text| self.parser.parse(text))
+        {
             Err(refusal) => Judgement::Refused(refusal),
             Ok(event) => {
                 let partition = self.state.order.partition_of(&event.tenant_id);
@@ -522,7 +526,10 @@ mod tests {
         let record::LedgerRecord::Leaf { raw, event, .. } = record::decode(&record.value).unwrap() else {
             panic!("a leaf")
         };
-        assert_eq!((raw, event, record.key.as_slice()), (Some(input.value), None, &b"acme"[..]));
+        assert_eq!(
+            (raw, event, record.key.as_slice()),
+            (Some(input.value), None, &b"acme"[..])
+        );
     }
 
     /// Puts a leaf into the open segment.

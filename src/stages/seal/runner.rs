@@ -409,7 +409,10 @@ impl Sealer {
         let (decoded, held_up) = self.formats.decode_all(&records).await;
         // What lies before it is sealed first; then it is the next.
         let next = records.first().filter(|_| decoded.is_empty());
-        source.heed_decoding(held_up.as_ref().filter(|_| next.is_some()), next.map_or(from, |record| record.offset));
+        source.heed_decoding(
+            held_up.as_ref().filter(|_| next.is_some()),
+            next.map_or(from, |record| record.offset),
+        );
         records.truncate(decoded.len());
         Ok((records, decoded))
     }
