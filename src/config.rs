@@ -3,6 +3,8 @@
 
 pub(crate) mod capture_files;
 
+use crate::formats::registry::{PASSWORD_VARIABLE, RegistryConfig, USER_VARIABLE};
+use crate::formats::{TENANT_ATTRIBUTE_DEFAULT, is_tenant_attribute};
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::log::kafka::url::{self, KafkaConfig};
@@ -87,6 +89,25 @@ pub struct Settings {
     /// Where to answer /healthz, /readyz, /metrics and /v1/keys/jwks.json [default: 127.0.0.1:8480].
     #[arg(long, env = "LEDGERLINE_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<String>,
+
+    /// The schema registry of Avro records that are framed for one (00 and a schema id), as `http://HOST:8081`; its login, where it needs one, is
+    /// in `LEDGERLINE_SCHEMA_REGISTRY_USER` and `LEDGERLINE_SCHEMA_REGISTRY_PASSWORD`.
+    #[arg(
+        long,
+        env = "LEDGERLINE_SCHEMA_REGISTRY",
+        value_name = "URL",
+        hide_short_help = true
+    )]
+    pub schema_registry: Option<String>,
+
+    /// The extension attribute of a CloudEvent that names the tenant [default: tenantid].
+    #[arg(
+        long,
+        env = "LEDGERLINE_CLOUD_EVENT_TENANT",
+        value_name = "NAME",
+        hide_short_help = true
+    )]
+    pub cloud_event_tenant: Option<String>,
 
     /// Largest canonical event in bytes [default: 1048576].
     #[arg(
@@ -314,6 +335,8 @@ pub struct Config {
     /// How topics of Debezium's become audit events.
     pub capture: Arc<[CaptureMapping]>,
     pub listen: SocketAddr,
+    pub schema_registry: Option<RegistryConfig>,
+    pub cloud_event_tenant: String,
     pub seal: SealConfig,
     pub notarize: NotarizeConfig,
     pub window_entries_max: usize,
@@ -355,6 +378,8 @@ impl Settings {
             stages: r.stages(),
             capture: r.capture(),
             listen: r.listen(),
+            schema_registry: r.schema_registry(),
+            cloud_event_tenant: r.cloud_event_tenant(),
             seal: r.seal(),
             notarize: r.notarize(),
             window_entries_max: r.number(
@@ -648,6 +673,27 @@ impl Reader<'_> {
         })
     }
 
+    fn schema_registry(&mut self) -> Option<RegistryConfig> {
+        let url = self.settings.schema_registry.as_deref()?;
+        let variable = |name| std::env::var(name).ok();
+        RegistryConfig::parse(url, variable(USER_VARIABLE), variable(PASSWORD_VARIABLE))
+            .map_err(|what| self.fault("schema-registry", "LEDGERLINE_SCHEMA_REGISTRY", what))
+            .ok()
+    }
+
+    fn cloud_event_tenant(&mut self) -> String {
+        let name = self.settings.cloud_event_tenant.as_deref();
+        let name = name.unwrap_or(TENANT_ATTRIBUTE_DEFAULT);
+        if !is_tenant_attribute(name) {
+            self.fault(
+                "cloud-event-tenant",
+                "LEDGERLINE_CLOUD_EVENT_TENANT",
+                "must be the name of an extension attribute, 1 to 20 of the characters a-z 0-9, that has no other meaning (docs/FORMATS.md)",
+            );
+        }
+        name.to_owned()
+    }
+
     fn seal(&mut self) -> SealConfig {
         let s = self.settings;
         let default = SealConfig::default();
@@ -795,6 +841,8 @@ mod tests {
             partitions: Some("0".into()),
             stages: Some("seal,sign".into()),
             listen: Some("here".into()),
+            schema_registry: Some("registry:8081".into()),
+            cloud_event_tenant: Some("source".into()),
             rsa_bits: Some("1024".into()),
             issuer_kid: Some("a b".into()),
             cut_interval_ms: Some("soon".into()),
@@ -814,6 +862,8 @@ mod tests {
             "partitions",
             "stages",
             "listen",
+            "schema-registry",
+            "cloud-event-tenant",
             "cut-interval-ms",
             "archive-class",
             "log-level",

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod descriptors;
+pub mod formats;
 pub mod http;
 pub mod import;
 pub mod ledger;

@@ -265,28 +265,33 @@ fn joined(parts: &[Pointer], separator: &str, record: &Record<'_>) -> Option<Vec
 }
 
 /// Writes one object, comma by comma.
-struct ObjectWriter<'o> {
+pub(crate) struct ObjectWriter<'o> {
     out: &'o mut Vec<u8>,
     first: bool,
 }
 
 impl<'o> ObjectWriter<'o> {
-    fn open(out: &'o mut Vec<u8>) -> Self {
+    pub(crate) fn open(out: &'o mut Vec<u8>) -> Self {
         out.push(b'{');
         Self { out, first: true }
     }
 
-    fn member(&mut self, name: &str, json: &[u8]) {
+    pub(crate) fn member(&mut self, name: &str, json: &[u8]) {
+        self.begin(name).extend_from_slice(json);
+    }
+
+    /// Where the value of the next member is to be written.
+    pub(crate) fn begin(&mut self, name: &str) -> &mut Vec<u8> {
         if !self.first {
             self.out.push(b',');
         }
         self.first = false;
         text::write_string(name, self.out);
         self.out.push(b':');
-        self.out.extend_from_slice(json);
+        self.out
     }
 
-    fn close(self) {
+    pub(crate) fn close(self) {
         self.out.push(b'}');
     }
 }

@@ -13,6 +13,8 @@ pub use work::os_random;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Fault, LogConfig, SignerConfig, StageName};
+use crate::formats::Formats;
+use crate::formats::registry::{Registry, WriterSchema};
 use crate::ledger::key::PublicKey;
 use crate::log::embedded::EmbeddedLog;
 use crate::log::kafka::KafkaLog;
@@ -21,6 +23,7 @@ use crate::log::{Log, LogError, topic};
 use crate::signing::Signer;
 use crate::signing::local::{LocalKeysError, LocalSigner, LocalSignerOptions};
 use crate::stages::StageError;
+use crate::stages::capture::avro::ValueSchema;
 use crate::stages::restore::ledger_name;
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
@@ -51,6 +54,10 @@ pub struct Seams {
     pub vault: Arc<dyn Vault>,
     pub signer: Arc<dyn Signer>,
     pub clock: Arc<dyn Clock>,
+    /// What records of sources may be; asks a schema registry, where one is configured.
+    pub formats: Formats,
+    /// For what is captured as Avro.
+    pub capture_registry: Option<Arc<Registry<ValueSchema>>>,
 }
 
 impl Seams {
@@ -64,6 +71,8 @@ impl Seams {
             vault: Arc::new(vault),
             signer: Arc::new(signer),
             clock: Arc::new(SystemClock),
+            formats: formats(config)?,
+            capture_registry: registry(config)?.map(Arc::new),
         })
     }
 
@@ -80,6 +89,20 @@ impl Seams {
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.signer.keys().into_iter().map(|held| held.key).collect()
     }
+}
+
+fn formats(config: &Config) -> Result<Formats, StageError> {
+    Ok(Formats::new(config.seal.limits)
+        .with_tenant_attribute(&config.cloud_event_tenant)
+        .with_registry(registry(config)?))
+}
+
+fn registry<S: WriterSchema>(config: &Config) -> Result<Option<Registry<S>>, StageError> {
+    let registry = config.schema_registry.clone().map(Registry::new).transpose();
+    registry.map_err(|error| StageError::Fatal {
+        what: error.to_string(),
+        source: Some(error.into()),
+    })
 }
 
 /// The log. An embedded one that is not there is made with `partitions`, or with [`PARTITIONS_DEFAULT`]; one that exists, and Kafka's topics, say

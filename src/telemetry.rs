@@ -81,6 +81,9 @@ fn begin_counters() {
         counter!("ledgerline_rejected_records_total", "code" => code.as_str()).increment(0);
         counter!("ledgerline_dead_letters_total", "code" => code.as_str()).increment(0);
     }
+    for outcome in ["found", "refused", "unknown", "failed"] {
+        counter!("ledgerline_schema_registry_requests_total", "outcome" => outcome).increment(0);
+    }
     for stage in StageName::ALL {
         counter!("ledgerline_stage_retries_total", "stage" => stage.as_str()).increment(0);
     }

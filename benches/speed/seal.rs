@@ -84,6 +84,7 @@ fn seal_all(events: &[Vec<u8>]) -> Result<(), Box<dyn Error>> {
                 partition: 0,
                 offset,
                 value,
+                text: Ok(value),
                 via: None,
             };
             let judgement = machine.judge(&input);

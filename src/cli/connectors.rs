@@ -73,7 +73,12 @@ struct Lag {
 #[derive(Debug, clap::Args)]
 struct Worker {
     /// Where a worker of Kafka Connect answers
-    #[arg(long, value_name = "URL", env = "LEDGERLINE_CONNECT", default_value = "http://127.0.0.1:8083")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "LEDGERLINE_CONNECT",
+        default_value = "http://127.0.0.1:8083"
+    )]
     connect: String,
 }
 

@@ -31,6 +31,10 @@ const PAGE_ROWS_MAX: u64 = 100_000;
                   where no connector is allowed; needs an index on (created_at, id):\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --by-time\n\nThe password comes from PGPASSWORD \
                   or a .pgpass file, not from the command line. Encrypted connections: ?sslmode=verify-full&sslrootcert=FILE."
 )]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, and none excludes another"
+)]
 pub struct Args {
     /// postgres://USER@HOST:PORT/DATABASE
     #[arg(value_name = "URL", env = "LEDGERLINE_IMPORT_URL", hide_env_values = true)]
@@ -103,7 +107,7 @@ fn check(args: &Args) -> Result<(InputConfig, PgConnectOptions, CaptureMapping, 
     };
     let config = faults.settings(settings.check_input());
     let options = PgConnectOptions::from_str(&args.database)
-        .map(|options| options.disable_statement_logging())
+        .map(sqlx::ConnectOptions::disable_statement_logging)
         .map_err(|_| {
             Failure::usage("URL (or LEDGERLINE_IMPORT_URL): must be postgres://USER@HOST:PORT/DATABASE")
         });

@@ -127,6 +127,10 @@ impl<'a> Importer<'a> {
             progress(next.rows);
             place = Some(next);
         }
+        // Again, also where nothing was new: a broker forgets positions that were not stored for long, by default for 7 days.
+        if let Some(place) = place.filter(|_| !self.options.dry_run) {
+            place.store(self.log, &self.group).await?;
+        }
         Ok(imported)
     }
 

@@ -50,7 +50,9 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
             .map_or("text", |column| column.sql_type.as_str());
         format!("${at}::text::{sql_type}")
     };
-    let quoted_places: Vec<String> = places.iter().map(|column| quoted(column)).collect();
+    // Of the table: without its name, the texts that are given out would be meant.
+    let own = |column: &String| format!("t.{}", quoted(column));
+    let quoted_places: Vec<String> = places.iter().map(own).collect();
     let mut conditions = Vec::new();
     if has_place {
         let values: Vec<String> = (1..).zip(&places).map(|(at, column)| typed(column, at)).collect();
@@ -62,7 +64,7 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
     }
     if let Some((column, _)) = &bounds.before {
         let at = if has_place { places.len() + 1 } else { 1 };
-        conditions.push(format!("{} < {}", quoted(column), typed(column, at)));
+        conditions.push(format!("{} < {}", own(column), typed(column, at)));
     }
     let filter = if conditions.is_empty() {
         String::new()
@@ -76,7 +78,7 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
         .chain(quoted_places.iter().map(|column| format!("{column}::text")))
         .collect();
     format!(
-        "SELECT {} FROM {}.{}{filter} ORDER BY {} LIMIT {}",
+        "SELECT {} FROM {}.{} AS t{filter} ORDER BY {} LIMIT {}",
         selected.join(", "),
         quoted(&table.schema),
         quoted(&table.name),
@@ -115,14 +117,14 @@ mod tests {
             before: None,
             rows_max: 10,
         };
-        let select = r#"SELECT "id"::text, "at"::text, "id"::text FROM "public"."t""#;
+        let select = r#"SELECT "id"::text, "at"::text, t."id"::text FROM "public"."t" AS t"#;
         assert_eq!(
             query(&table(), &bounds, false),
-            format!(r#"{select} ORDER BY "id" LIMIT 10"#)
+            format!(r#"{select} ORDER BY t."id" LIMIT 10"#)
         );
         bounds.before = Some(("at".to_owned(), "2026-01-01".to_owned()));
         let expected = format!(
-            r#"{select} WHERE ("id") > ($1::text::bigint) AND "at" < $2::text::timestamp with time zone ORDER BY "id" LIMIT 10"#
+            r#"{select} WHERE (t."id") > ($1::text::bigint) AND t."at" < $2::text::timestamp with time zone ORDER BY t."id" LIMIT 10"#
         );
         assert_eq!(query(&table(), &bounds, true), expected);
     }
@@ -134,12 +136,12 @@ mod tests {
             before: Some(("at".to_owned(), "2026-01-01".to_owned())),
             rows_max: 10,
         };
-        let expected = r#"WHERE ("at", "id") > ($1::text::timestamp with time zone, $2::text::bigint) AND "at" < $3::text::timestamp with time zone ORDER BY "at", "id""#;
+        let expected = r#"WHERE (t."at", t."id") > ($1::text::timestamp with time zone, $2::text::bigint) AND t."at" < $3::text::timestamp with time zone ORDER BY t."at", t."id""#;
         assert!(
             query(&table(), &bounds, true).contains(expected),
             "{}",
             query(&table(), &bounds, true)
         );
-        assert!(query(&table(), &bounds, false).contains(r#"WHERE "at" < $1::text"#));
+        assert!(query(&table(), &bounds, false).contains(r#"WHERE t."at" < $1::text"#));
     }
 }

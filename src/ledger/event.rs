@@ -120,6 +120,7 @@ fn tenant_of_refused(code: RejectCode, input: &[u8]) -> Option<String> {
         | RejectCode::TrailingData
         | RejectCode::NotAnObject
         | RejectCode::InvalidTenantId
+        // Of other forms than JSON: no parser of JSON gives them.
         | RejectCode::InvalidAvro
         | RejectCode::UnknownSchema
         | RejectCode::InvalidCloudEvent

@@ -194,12 +194,15 @@ impl Work {
             vault,
             signer,
             clock,
+            formats,
+            capture_registry,
         } = self.seams.clone();
         match stage {
             StageName::Capture => Runner::Capture(Box::new(Capturer::new(
                 log,
                 clock,
                 Arc::clone(&self.config.capture),
+                capture_registry,
                 partition.partition,
             ))),
             StageName::Seal => Runner::Seal(Box::new(Sealer::new(
@@ -209,6 +212,7 @@ impl Work {
                 os_random(),
                 partition,
                 self.config.seal.clone(),
+                formats,
             ))),
             StageName::Notarize => Runner::Notarize(Box::new(Notary::new(
                 log,

@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 15] = [
+const COUNTERS: [Described; 16] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -76,6 +76,11 @@ const COUNTERS: [Described; 15] = [
         "Sessions that this instance began as the owner of a partition, by partition",
     ),
     (
+        "ledgerline_schema_registry_requests_total",
+        Unit::Count,
+        "Questions to the schema registry, by outcome",
+    ),
+    (
         "ledgerline_verification_failures_total",
         Unit::Count,
         "What the log holds and is wrong, by stage and partition",
@@ -111,7 +116,7 @@ const GAUGES: [Described; 8] = [
     (
         "ledgerline_stopped_sources",
         Unit::Count,
-        "1 where a source is not sealed, or a captured topic not captured, because it ends before what was of it, by topic and partition",
+        "1 where a source is not sealed, or a captured topic not captured, until a person has looked, by topic and partition",
     ),
     (
         "ledgerline_ledger_partitions",

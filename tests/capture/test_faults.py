@@ -129,8 +129,8 @@ class Faults(CaptureCase):
         self.sql.execute(f"INSERT INTO {self.table} (actor_id, action) VALUES ('a', 'b')")
         self.wait_leaves("all is archived", lambda leaves: len(self.row_entries(leaves)) == 2_000 and "rejected missing_member" in kinds(leaves))
         self.stop_program(program)
-        group = f"{self.name}.ledgerline-capture-position"
-        place = ConsumerGroupTopicPartitions(group, [TopicPartition(self.topic, 0, 0)])
+        group = f"{self.name}.ledgerline-capture-{self.topic}-position"
+        place = ConsumerGroupTopicPartitions(group, [TopicPartition(f"{self.name}.audit.captured", 0, 0)])
         admin = AdminClient({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
         for future in admin.alter_consumer_group_offsets([place]).values():
             future.result(30)

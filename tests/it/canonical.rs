@@ -547,7 +547,16 @@ fn every_code_but_that_of_conflict_is_reached_by_parsing() {
         .iter()
         .map(|input| EventParser::new(LIMITS).parse(input).unwrap_err().code)
         .collect();
-    assert!(reached.insert(RejectCode::Conflict));
+    // What a parser of JSON cannot find: a repeated id, and inputs in other forms (tests/it/formats.rs).
+    for code in [
+        RejectCode::Conflict,
+        RejectCode::InvalidAvro,
+        RejectCode::UnknownSchema,
+        RejectCode::InvalidCloudEvent,
+        RejectCode::Unmapped,
+    ] {
+        assert!(reached.insert(code));
+    }
     assert_eq!(reached, RejectCode::ALL.into_iter().collect());
 }
 

@@ -125,7 +125,21 @@ fn bad_records_in_the_log_become_rejected_leaves_with_their_bytes() {
     let sealed = read_archive(&dir.join("archive"));
     assert_eq!((sealed.count("entry"), sealed.count("duplicate")), (1, 1));
     assert_eq!(sealed.rejected, inputs);
-    let all: BTreeSet<&str> = RejectCode::ALL.into_iter().map(RejectCode::as_str).collect();
+    // Those of other forms than JSON are in formats.rs.
+    let of_json = |code: &RejectCode| {
+        !matches!(
+            code,
+            RejectCode::InvalidAvro
+                | RejectCode::UnknownSchema
+                | RejectCode::InvalidCloudEvent
+                | RejectCode::Unmapped
+        )
+    };
+    let all: BTreeSet<&str> = RejectCode::ALL
+        .into_iter()
+        .filter(of_json)
+        .map(RejectCode::as_str)
+        .collect();
     assert_eq!(
         sealed
             .rejected

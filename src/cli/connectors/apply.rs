@@ -29,7 +29,11 @@ enum Change {
 pub(super) async fn apply(args: &Apply, json: bool) -> Result<Told, Failure> {
     let mut faults = Faults::default();
     let timeout_s = faults.number("--timeout-s", args.timeout_s.as_deref(), 60, 0..=3_600);
-    let wanted: Vec<Wanted> = args.files.iter().filter_map(|file| faults.take(read(file).map(Some))).collect();
+    let wanted: Vec<Wanted> = args
+        .files
+        .iter()
+        .filter_map(|file| faults.take(read(file).map(Some)))
+        .collect();
     faults.done()?;
     let connect = args.worker.open()?;
     let mut rows = Vec::new();
@@ -59,10 +63,15 @@ fn read(file: &Path) -> Result<Wanted, Failure> {
             )));
         }
     };
-    let name = file.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = file
+        .file_stem()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if name.is_empty() || !name.bytes().all(is_plain) {
-        return Err(Failure::usage(format!("{shown}: its name becomes the connector's, so it must be of letters, digits, - _ and .")));
+        return Err(Failure::usage(format!(
+            "{shown}: its name becomes the connector's, so it must be of letters, digits, - _ and ."
+        )));
     }
     Ok(Wanted {
         name: name.to_owned(),
@@ -74,11 +83,21 @@ fn difference(wanted: &Wanted, found: Option<&BTreeMap<String, String>>) -> Chan
     let Some(found) = found else {
         return Change::Create;
     };
-    let differs = |key: &&String| wanted.config.get(*key).and_then(Value::as_str) != found.get(*key).map(String::as_str);
+    let differs = |key: &&String| {
+        wanted.config.get(*key).and_then(Value::as_str) != found.get(*key).map(String::as_str)
+    };
     // The worker adds the name.
-    let keys = wanted.config.keys().chain(found.keys().filter(|key| *key != "name" && !wanted.config.contains_key(*key)));
+    let keys = wanted.config.keys().chain(
+        found
+            .keys()
+            .filter(|key| *key != "name" && !wanted.config.contains_key(*key)),
+    );
     let changed: Vec<String> = keys.filter(differs).cloned().collect();
-    if changed.is_empty() { Change::Keep } else { Change::Alter(changed) }
+    if changed.is_empty() {
+        Change::Keep
+    } else {
+        Change::Alter(changed)
+    }
 }
 
 /// A connector that was just given a configuration has no tasks for a moment, and may have failed ones of the configuration before.
@@ -97,7 +116,9 @@ async fn wait_until_running(connect: &Connect, wanted: &[Wanted], timeout: Durat
                 return Err(Failure::invalid(format!(
                     "{name} does not run within {} s: {}",
                     timeout.as_secs(),
-                    cause.as_deref().unwrap_or("the worker does not say why; see its log")
+                    cause
+                        .as_deref()
+                        .unwrap_or("the worker does not say why; see its log")
                 )));
             }
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -113,14 +134,21 @@ fn describe(rows: &[(&str, Change)], dry_run: bool, json: bool) -> String {
             .iter()
             .map(|(name, change)| serde_json::json!({ "connector": name, "action": action(change), "settings": settings(change) }))
             .collect();
-        return format!("{}\n", serde_json::json!({ "dry_run": dry_run, "connectors": rows }));
+        return format!(
+            "{}\n",
+            serde_json::json!({ "dry_run": dry_run, "connectors": rows })
+        );
     }
     let mut lines: Vec<String> = rows
         .iter()
         .map(|(name, change)| {
             // Their names alone: a value may be a secret.
             let settings = settings(change).join(", ");
-            format!("{:<8}{name}{}{settings}\n", action(change), if settings.is_empty() { "" } else { "  " })
+            format!(
+                "{:<8}{name}{}{settings}\n",
+                action(change),
+                if settings.is_empty() { "" } else { "  " }
+            )
         })
         .collect();
     if dry_run {
@@ -154,10 +182,19 @@ mod tests {
             name: "c".to_owned(),
             config: serde_json::from_str(r#"{"a":"1","b":"2"}"#).unwrap(),
         };
-        let found = |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let found = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect()
+        };
         assert!(matches!(difference(&wanted, None), Change::Create));
-        assert!(matches!(difference(&wanted, Some(&found(&[("a", "1"), ("b", "2"), ("name", "c")]))), Change::Keep));
-        let Change::Alter(changed) = difference(&wanted, Some(&found(&[("a", "0"), ("b", "2"), ("x", "3")]))) else {
+        assert!(matches!(
+            difference(&wanted, Some(&found(&[("a", "1"), ("b", "2"), ("name", "c")]))),
+            Change::Keep
+        ));
+        let Change::Alter(changed) = difference(&wanted, Some(&found(&[("a", "0"), ("b", "2"), ("x", "3")])))
+        else {
             panic!()
         };
         assert_eq!(changed, ["a", "x"]);

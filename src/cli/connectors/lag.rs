@@ -30,7 +30,9 @@ struct Slot {
 
 pub(super) async fn lag(args: &Lag, as_json: bool) -> Result<Told, Failure> {
     let options = PgConnectOptions::from_str(&args.database)
-        .map_err(|_| Failure::usage("URL (or LEDGERLINE_IMPORT_URL): must be postgres://USER@HOST:PORT/DATABASE"))?
+        .map_err(|_| {
+            Failure::usage("URL (or LEDGERLINE_IMPORT_URL): must be postgres://USER@HOST:PORT/DATABASE")
+        })?
         .disable_statement_logging();
     let failed = |error: sqlx::Error| Failure::unreadable(format!("the database: {}", chain(&error)));
     let mut connection: PgConnection = options.connect().await.map_err(failed)?;
@@ -39,7 +41,11 @@ pub(super) async fn lag(args: &Lag, as_json: bool) -> Result<Told, Failure> {
         .fetch_all(&mut connection)
         .await
         .map_err(failed)?;
-    let slots = rows.iter().map(Slot::read).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let slots = rows
+        .iter()
+        .map(Slot::read)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
     drop(connection.close().await);
     let missing: Vec<&str> = args
         .slot
@@ -47,10 +53,17 @@ pub(super) async fn lag(args: &Lag, as_json: bool) -> Result<Told, Failure> {
         .filter(|name| !slots.iter().any(|slot| slot.name == **name))
         .map(String::as_str)
         .collect();
-    let lost: Vec<&str> = slots.iter().filter(|slot| slot.wal_status == "lost").map(|slot| slot.name.as_str()).collect();
+    let lost: Vec<&str> = slots
+        .iter()
+        .filter(|slot| slot.wal_status == "lost")
+        .map(|slot| slot.name.as_str())
+        .collect();
     let outcome = match (missing.is_empty(), lost.is_empty()) {
         (true, true) => Ok(()),
-        (false, _) => Err(Failure::invalid(format!("there is no slot {}", missing.join(", ")))),
+        (false, _) => Err(Failure::invalid(format!(
+            "there is no slot {}",
+            missing.join(", ")
+        ))),
         (true, false) => Err(Failure::invalid(format!(
             "lost: {}; changes since are in no topic: connectors/README.md says what to do",
             lost.join(", ")

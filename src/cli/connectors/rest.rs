@@ -42,25 +42,34 @@ impl PartStatus {
     /// Why it failed: the last cause of the trace, in one line.
     pub fn cause(&self) -> Option<String> {
         let trace = self.trace.as_deref()?;
-        let cause = trace.lines().rfind(|line| line.starts_with("Caused by: ")).or_else(|| trace.lines().next())?;
+        let cause = trace
+            .lines()
+            .rfind(|line| line.starts_with("Caused by: "))
+            .or_else(|| trace.lines().next())?;
         Some(bounded(cause.trim_start_matches("Caused by: ")))
     }
 }
 
 impl ConnectorStatus {
     pub fn runs(&self) -> bool {
-        self.connector.state == "RUNNING" && !self.tasks.is_empty() && self.tasks.iter().all(|task| task.state == "RUNNING")
+        self.connector.state == "RUNNING"
+            && !self.tasks.is_empty()
+            && self.tasks.iter().all(|task| task.state == "RUNNING")
     }
 
     pub fn cause(&self) -> Option<String> {
-        std::iter::once(&self.connector).chain(&self.tasks).find_map(PartStatus::cause)
+        std::iter::once(&self.connector)
+            .chain(&self.tasks)
+            .find_map(PartStatus::cause)
     }
 }
 
 impl Connect {
     pub fn new(url: &str) -> Result<Self, Failure> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(Failure::usage("--connect (or LEDGERLINE_CONNECT): must be http://HOST:PORT or https://HOST:PORT"));
+            return Err(Failure::usage(
+                "--connect (or LEDGERLINE_CONNECT): must be http://HOST:PORT or https://HOST:PORT",
+            ));
         }
         let http = Client::builder()
             .timeout(TIMEOUT)
@@ -68,7 +77,12 @@ impl Connect {
             .redirect(Policy::none())
             .no_proxy()
             .build()
-            .map_err(|error| Failure::unreadable(format!("the client of Kafka Connect cannot be set up: {}", chain(&error))))?;
+            .map_err(|error| {
+                Failure::unreadable(format!(
+                    "the client of Kafka Connect cannot be set up: {}",
+                    chain(&error)
+                ))
+            })?;
         Ok(Self {
             http,
             url: url.trim_end_matches('/').to_owned(),
@@ -77,20 +91,27 @@ impl Connect {
 
     /// `None` where there is no such connector.
     pub async fn config(&self, name: &str) -> Result<Option<BTreeMap<String, String>>, Failure> {
-        self.ask(Method::GET, &format!("connectors/{name}/config"), None).await
+        self.ask(Method::GET, &format!("connectors/{name}/config"), None)
+            .await
     }
 
     pub async fn set_config(&self, name: &str, config: &Map<String, Value>) -> Result<(), Failure> {
         let body = Value::Object(config.clone());
-        self.ask::<Value>(Method::PUT, &format!("connectors/{name}/config"), Some(&body)).await.map(drop)
+        self.ask::<Value>(Method::PUT, &format!("connectors/{name}/config"), Some(&body))
+            .await
+            .map(drop)
     }
 
     pub async fn status(&self, name: &str) -> Result<Option<ConnectorStatus>, Failure> {
-        self.ask(Method::GET, &format!("connectors/{name}/status"), None).await
+        self.ask(Method::GET, &format!("connectors/{name}/status"), None)
+            .await
     }
 
     pub async fn names(&self) -> Result<Vec<String>, Failure> {
-        Ok(self.ask(Method::GET, "connectors", None).await?.unwrap_or_default())
+        Ok(self
+            .ask(Method::GET, "connectors", None)
+            .await?
+            .unwrap_or_default())
     }
 
     /// The answer; `None` for 404.
@@ -104,17 +125,22 @@ impl Connect {
         let failed = |what: String| Failure::unreadable(format!("{doing}: {what}"));
         let mut request = self.http.request(method, format!("{}/{path}", self.url));
         if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body.to_string());
+            request = request
+                .header("Content-Type", "application/json")
+                .body(body.to_string());
         }
         let response = request.send().await.map_err(|error| failed(chain(&error)))?;
         let status = response.status();
         let answer = read(response).await.map_err(failed)?;
         match status.as_u16() {
             404 => Ok(None),
-            400..=499 => Err(Failure::invalid(format!("{doing}: status {status}: {}", said(&answer)))),
-            200..=299 => serde_json::from_slice(&answer)
-                .map(Some)
-                .map_err(|_| failed("answers with something else than Kafka Connect does: is the URL right?".to_owned())),
+            400..=499 => Err(Failure::invalid(format!(
+                "{doing}: status {status}: {}",
+                said(&answer)
+            ))),
+            200..=299 => serde_json::from_slice(&answer).map(Some).map_err(|_| {
+                failed("answers with something else than Kafka Connect does: is the URL right?".to_owned())
+            }),
             _ => Err(failed(format!("status {status}: {}", said(&answer)))),
         }
     }
@@ -172,7 +198,10 @@ mod tests {
 
     #[test]
     fn an_error_says_what_the_worker_said() {
-        assert_eq!(said(br#"{"error_code":400,"message":"no\nsuch  thing"}"#), "no such thing");
+        assert_eq!(
+            said(br#"{"error_code":400,"message":"no\nsuch  thing"}"#),
+            "no such thing"
+        );
         assert_eq!(said(b"<html>"), "it does not say why");
     }
 }

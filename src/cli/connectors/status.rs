@@ -20,10 +20,17 @@ pub(super) async fn status(args: &Status, as_json: bool) -> Result<Told, Failure
         }
     }
     found.sort_by(|a, b| a.name.cmp(&b.name));
-    let idle: Vec<&str> = found.iter().filter(|status| !status.runs()).map(|status| status.name.as_str()).collect();
+    let idle: Vec<&str> = found
+        .iter()
+        .filter(|status| !status.runs())
+        .map(|status| status.name.as_str())
+        .collect();
     let outcome = match (missing.is_empty(), idle.is_empty()) {
         (true, true) => Ok(()),
-        (false, _) => Err(Failure::invalid(format!("there is no connector {}", missing.join(", ")))),
+        (false, _) => Err(Failure::invalid(format!(
+            "there is no connector {}",
+            missing.join(", ")
+        ))),
         (true, false) => Err(Failure::invalid(format!("not running: {}", idle.join(", ")))),
     };
     Ok((if as_json { json_of(&found) } else { table(&found) }, outcome))
@@ -42,11 +49,21 @@ fn json_of(found: &[ConnectorStatus]) -> String {
 }
 
 fn table(found: &[ConnectorStatus]) -> String {
-    let width = found.iter().map(|status| status.name.len()).max().unwrap_or(0).max(9);
+    let width = found
+        .iter()
+        .map(|status| status.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(9);
     let mut lines = vec![format!("{:<width$}  {:<11}  TASKS\n", "CONNECTOR", "STATE")];
     for status in found {
         let tasks: Vec<&str> = status.tasks.iter().map(|task| task.state.as_str()).collect();
-        lines.push(format!("{:<width$}  {:<11}  {}\n", status.name, status.connector.state, tasks.join(" ")));
+        lines.push(format!(
+            "{:<width$}  {:<11}  {}\n",
+            status.name,
+            status.connector.state,
+            tasks.join(" ")
+        ));
         lines.extend(status.cause().map(|cause| format!("{:<width$}  {cause}\n", "")));
     }
     lines.concat()

@@ -9,6 +9,7 @@ use crate::cli::Failure;
 use crate::cli::arguments::{Faults, read_limited};
 use crate::cli::ingest::append_patiently;
 use crate::config::InputConfig;
+use crate::formats::{Formats, Schemas};
 use crate::ledger::event::EventParser;
 use crate::ledger::leaf::RejectCode;
 use crate::ledger::names::parse_source_position;
@@ -125,6 +126,7 @@ async fn replay(
         partitions,
         correction,
         parser: EventParser::new(config.limits),
+        formats: Formats::new(config.limits),
     };
     let letters = Letters::open(log, selection).await?;
     let summary = plan(args, selection, &letters, &mut sender).await?;
@@ -202,6 +204,7 @@ struct Sender<'l> {
     /// What goes in place of the letter's input.
     correction: Option<Vec<u8>>,
     parser: EventParser,
+    formats: Formats,
 }
 
 /// What can be said of a letter before it is sent.
@@ -215,9 +218,17 @@ struct Prospect {
 impl Sender<'_> {
     fn prospect(&mut self, letter: &Letter<'_>) -> Prospect {
         let bytes = self.correction.as_deref().unwrap_or(letter.raw);
-        let (tenant, mut refused) = match self.parser.parse(bytes) {
-            Ok(event) => (Some(event.tenant_id), None),
-            Err(refusal) => (refusal.tenant, Some(refusal.code)),
+        let (tenant, mut refused) = match self.formats.decode(bytes, &[], &Schemas::default()) {
+            Ok(decoded) => match decoded
+                .json(bytes)
+                .map_err(Clone::clone)
+                .and_then(|json| self.parser.parse(json))
+            {
+                Ok(event) => (Some(event.tenant_id), None),
+                Err(refusal) => (refusal.tenant, Some(refusal.code)),
+            },
+            // Its schema is in a registry, which the sealer asks.
+            Err(_) => (None, None),
         };
         // Well-formed, and its id is taken; whether it still is, the owner's memory says.
         if refused.is_none() && self.correction.is_none() && letter.reason == RejectCode::Conflict {

@@ -42,6 +42,14 @@ pub(crate) fn elements(json: &[u8]) -> Option<Vec<&[u8]>> {
     spans.finish(found)
 }
 
+/// The one value that `json` is, without the white space around it. `None` where it is none, or more than one: what would, put into an object, not
+/// stay one member.
+pub(crate) fn value(json: &[u8]) -> Option<&[u8]> {
+    let mut spans = Spans::at_start(json);
+    let value = spans.value()?;
+    spans.finish(value)
+}
+
 /// The text of the JSON string that `json` is.
 pub(crate) fn string(json: &[u8]) -> Option<String> {
     let mut spans = Spans::at_start(json);
@@ -199,6 +207,33 @@ mod tests {
             assert_eq!(members(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(members(b"{}"), Some(vec![]));
+    }
+
+    #[test]
+    fn one_value_is_one_whatever_stands_around_it() {
+        for (json, one) in [
+            (" 1 ", "1"),
+            ("\"a\"\n", "\"a\""),
+            (" {\"a\":[ ]}", "{\"a\":[ ]}"),
+            ("null", "null"),
+        ] {
+            assert_eq!(value(json.as_bytes()), Some(one.as_bytes()));
+        }
+        for none in [
+            "",
+            " ",
+            "1,2",
+            "1 2",
+            "1}",
+            "\"a",
+            "{\"a\":1",
+            "1,\"b\":2",
+            "tru",
+            "//",
+            "\"a\" :1",
+        ] {
+            assert_eq!(value(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

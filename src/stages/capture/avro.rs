@@ -4,6 +4,7 @@
 //! What a number stands for, the converters keep in attributes of the schema (`connect.name`), which Avro does not look at: [`Shape`] has it.
 
 use super::connect::Shape;
+use crate::formats::registry::WriterSchema;
 use crate::ledger::canonical::text;
 use apache_avro::Schema;
 use apache_avro::types::Value;
@@ -25,12 +26,24 @@ pub enum AvroError {
 
 /// A schema that values were written by.
 #[derive(Debug)]
-pub struct WriterSchema {
+pub struct ValueSchema {
     schema: Schema,
     shape: Shape,
+    document_bytes: usize,
 }
 
-impl WriterSchema {
+impl WriterSchema for ValueSchema {
+    fn read(document: &str) -> Result<Self, String> {
+        Self::parse(document).map_err(|error| error.to_string())
+    }
+
+    /// What is made of a document is some times larger than it is.
+    fn bytes(&self) -> usize {
+        8 * self.document_bytes
+    }
+}
+
+impl ValueSchema {
     /// # Errors
     /// Where `text` is no schema, or one that this cannot read safely.
     pub fn parse(text: &str) -> Result<Self, AvroError> {
@@ -38,7 +51,11 @@ impl WriterSchema {
         let mut names = Names::default();
         let shape = names.shape(&json, "", 0).ok_or(AvroError::Schema)?;
         let schema = Schema::parse_str(text).map_err(|_| AvroError::Schema)?;
-        Ok(Self { schema, shape })
+        Ok(Self {
+            schema,
+            shape,
+            document_bytes: text.len(),
+        })
     }
 
     /// JSON of a datum, in its plain form.
@@ -215,7 +232,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> Option<()> {
             )?;
         }
         Value::Record(fields) => {
-            write_members(fields.iter().map(|(name, value)| (name.as_str(), value)), out)?
+            write_members(fields.iter().map(|(name, value)| (name.as_str(), value)), out)?;
         }
         Value::BigDecimal(_) | Value::Duration(_) => return None,
     }
@@ -279,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_datum_becomes_what_the_json_converter_would_have_written() {
-        let schema = WriterSchema::parse(SCHEMA).unwrap();
+        let schema = ValueSchema::parse(SCHEMA).unwrap();
         let json = String::from_utf8(schema.json(&datum()).unwrap()).unwrap();
         let expected = concat!(
             r#"{"before":null,"after":{"id":7,"day":"2026-01-02Z","amount":"12.34","ratio":"0.1","bin":"AP8Q","tags":["a",null],"#,
@@ -290,7 +307,7 @@ mod tests {
 
     #[test]
     fn no_beginning_and_no_more_of_a_datum_is_taken_for_one() {
-        let (schema, datum) = (WriterSchema::parse(SCHEMA).unwrap(), datum());
+        let (schema, datum) = (ValueSchema::parse(SCHEMA).unwrap(), datum());
         for end in 0..datum.len() {
             assert_eq!(schema.json(&datum[..end]), Err(AvroError::Value), "{end}");
         }
@@ -307,7 +324,7 @@ mod tests {
         );
         let of_itself = r#"{"type":"record","name":"A","fields":[{"name":"a","type":["null","A"]}]}"#;
         for text in ["", "7", "\"nosuch\"", r#"{"type":"record"}"#, &deep, of_itself] {
-            assert_eq!(WriterSchema::parse(text).err(), Some(AvroError::Schema), "{text}");
+            assert_eq!(ValueSchema::parse(text).err(), Some(AvroError::Schema), "{text}");
         }
     }
 }

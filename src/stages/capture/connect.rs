@@ -153,7 +153,7 @@ impl Shape {
                 write_time(micros(number(value)?, *unit_nanos)?, TimeForm::Whole, value, out);
             }
             Self::Decimal { scale } => {
-                write_decimal(&BASE64.decode(span::string(value)?.as_bytes()).ok()?, *scale, out)?
+                write_decimal(&BASE64.decode(span::string(value)?.as_bytes()).ok()?, *scale, out)?;
             }
             Self::VariableScaleDecimal => {
                 let members = span::members(value)?;

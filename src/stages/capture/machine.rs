@@ -50,11 +50,12 @@ pub fn home(topic: &str, source_partition: u32, partitions: u32) -> u32 {
 }
 
 impl CaptureMachine<'_> {
+    /// `key` and `value` are the record's, decoded.
     #[must_use]
-    pub fn take(&self, record: &Record) -> Captured {
+    pub fn take(&self, record: &Record, key: &[u8], value: &[u8]) -> Captured {
         let mapped = match self.mapping.kind {
-            Kind::Debezium => self.change(record),
-            Kind::Outbox => self.outbox(record),
+            Kind::Debezium => self.change(record, key, value),
+            Kind::Outbox => self.outbox(record, key, value),
         };
         let (change, op) = match mapped {
             Ok(Told::Change(change, op)) => (change, op),
@@ -100,7 +101,8 @@ impl CaptureMachine<'_> {
     }
 
     /// The record as it came, to be sealed as rejected.
-    fn refused(&self, record: &Record, refusal: Refusal) -> Captured {
+    #[must_use]
+    pub fn refused(&self, record: &Record, refusal: Refusal) -> Captured {
         let code = (REFUSED.to_owned(), refusal.code.as_str().as_bytes().to_vec());
         Captured::Record {
             partition: self.home(),
@@ -113,14 +115,14 @@ impl CaptureMachine<'_> {
         }
     }
 
-    fn change(&self, record: &Record) -> Result<Told, Refusal> {
+    fn change(&self, record: &Record, key: &[u8], value: &[u8]) -> Result<Told, Refusal> {
         let unmapped = |detail: String| Refusal::new(RejectCode::Unmapped, detail);
-        let value = connect::plain(&record.value).map_err(|error| unmapped(error.to_string()))?;
+        let value = connect::plain(value).map_err(|error| unmapped(error.to_string()))?;
         let envelope = match envelope::read(&value).map_err(|error| unmapped(error.to_string()))? {
             Message::NoChange(kind) => return Ok(Told::NoChange(kind)),
             Message::Change(envelope) => envelope,
         };
-        let key = connect::plain(&record.key).map_err(|error| unmapped(error.to_string()))?;
+        let key = connect::plain(key).map_err(|error| unmapped(error.to_string()))?;
         let key = (!key.is_empty() && key.as_ref() != b"null").then_some(key.as_ref());
         let change = change::write(&envelope, key, self.topic, record, self.mapping.replica_identity)
             .map_err(|error| unmapped(error.to_string()))?;
@@ -128,8 +130,8 @@ impl CaptureMachine<'_> {
     }
 
     /// What the EventRouter writes: the payload as value, the aggregate's id as key, all else in headers.
-    fn outbox(&self, record: &Record) -> Result<Told, Refusal> {
-        if record.value.is_empty() {
+    fn outbox(&self, record: &Record, key: &[u8], value: &[u8]) -> Result<Told, Refusal> {
+        if value.is_empty() {
             return Ok(Told::NoChange(NoChange::Tombstone));
         }
         let id = envelope::headers(record).find(|(name, _)| *name == "id");
@@ -137,19 +139,16 @@ impl CaptureMachine<'_> {
             let detail = "the record has no header id: is this a topic of the EventRouter's?";
             return Err(Refusal::new(RejectCode::Unmapped, detail));
         };
-        let payload = payload(&record.value)
+        let payload = payload(value)
             .ok_or_else(|| Refusal::new(RejectCode::InvalidJson, "the payload of the outbox is not JSON"))?;
-        let mut event = ChangeWriter::open(record.value.len() + 512);
+        let mut event = ChangeWriter::open(value.len() + 512);
         event.text("op", Op::Insert.as_str());
         event.text("id", id);
         event.text("topic", self.topic);
-        if let Some(key) = std::str::from_utf8(&record.key)
-            .ok()
-            .filter(|key| !key.is_empty())
-        {
+        if let Some(key) = std::str::from_utf8(key).ok().filter(|key| !key.is_empty()) {
             event.text(
                 "key",
-                &span::string(record.key.as_slice()).unwrap_or_else(|| key.to_owned()),
+                &span::string(key.as_bytes()).unwrap_or_else(|| key.to_owned()),
             );
         }
         event.json("payload", &payload);
@@ -224,7 +223,7 @@ context = { traceparent = "/headers/traceparent" }
             partitions: 7,
             record_bytes_max: 1_000,
         };
-        machine.take(record)
+        machine.take(record, &record.key, &record.value)
     }
 
     fn insert(row: &str) -> Record {

@@ -71,7 +71,7 @@ impl CaptureMapping {
 }
 
 fn read(mut table: Table, faults: &mut Faults) -> Option<CaptureMapping> {
-    let topics = topics(table.remove("topics"), faults);
+    let topics = topics(table.remove("topics").as_ref(), faults);
     let kind = choice(
         &mut table,
         "record",
@@ -140,8 +140,8 @@ fn merged(base: &Table, op: Op, section: Option<Value>, faults: &mut Faults) -> 
     Some(table)
 }
 
-fn topics(value: Option<Value>, faults: &mut Faults) -> Option<Vec<String>> {
-    let names = match &value {
+fn topics(value: Option<&Value>, faults: &mut Faults) -> Option<Vec<String>> {
+    let names = match value {
         Some(Value::Array(list)) => list.iter().map(Value::as_str).collect::<Option<Vec<&str>>>(),
         Some(_) | None => None,
     };
@@ -157,9 +157,8 @@ fn topics(value: Option<Value>, faults: &mut Faults) -> Option<Vec<String>> {
 
 /// One of some words; the first where the file has none.
 fn choice<T: Copy>(table: &mut Table, key: &str, words: &[(&str, T)], faults: &mut Faults) -> Option<T> {
-    let value = match table.remove(key) {
-        None => return words.first().map(|(_, choice)| *choice),
-        Some(value) => value,
+    let Some(value) = table.remove(key) else {
+        return words.first().map(|(_, choice)| *choice);
     };
     let found = value
         .as_str()

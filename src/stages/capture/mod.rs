@@ -9,6 +9,7 @@ pub mod avro;
 pub mod change;
 pub mod columns;
 pub mod connect;
+pub mod decode;
 pub mod envelope;
 mod machine;
 pub mod mapping;

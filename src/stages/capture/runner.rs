@@ -4,10 +4,13 @@
 //! beginning of what this owner, and every one before it, sent there, whatever crashed: what is sent again lies below the sealer's mark.
 //! Positions are committed behind that. One that is lost costs time, and one that is too low does: both send again what the sealer knows.
 
+use super::avro::ValueSchema;
+use super::decode::{Decoded, decode_all};
 use super::machine::{CaptureMachine, Captured, home};
 use super::mapping::CaptureMapping;
 use super::source::Source;
 use crate::clock::{Clock, UnixMicros};
+use crate::formats::registry::Registry;
 use crate::log::{Log, LogError, NewRecord, Record, topic};
 use crate::stages::{StageError, Step};
 use futures_util::future::try_join_all;
@@ -25,6 +28,7 @@ pub struct Capturer {
     log: Arc<dyn Log>,
     clock: Arc<dyn Clock>,
     mappings: Arc<[CaptureMapping]>,
+    registry: Option<Arc<Registry<ValueSchema>>>,
     /// Of the ledger.
     partition: u32,
     /// Of the ledger, once it is known.
@@ -44,12 +48,14 @@ impl Capturer {
         log: Arc<dyn Log>,
         clock: Arc<dyn Clock>,
         mappings: Arc<[CaptureMapping]>,
+        registry: Option<Arc<Registry<ValueSchema>>>,
         partition: u32,
     ) -> Self {
         Self {
             log,
             clock,
             mappings,
+            registry,
             partition,
             partitions: None,
             sources: Vec::new(),
@@ -87,14 +93,14 @@ impl Capturer {
         }
         if now.saturating_sub(self.committed_at).abs() >= COMMIT_INTERVAL_MICROS {
             self.committed_at = now;
-            self.commit().await?;
+            self.commit(now).await?;
         }
         Ok(step)
     }
 
     /// The last thing before an orderly end: stores how far it came.
     pub async fn finish(&mut self) -> Result<(), StageError> {
-        self.commit().await
+        self.commit(self.clock.now()).await
     }
 
     /// Looks for topics that were made since, and whether those that are known are still what was captured.
@@ -118,7 +124,7 @@ impl Capturer {
         Ok(())
     }
 
-    async fn find_sources(&mut self, partitions: u32) -> Result<(), LogError> {
+    async fn find_sources(&mut self, partitions: u32) -> Result<(), StageError> {
         let mappings = Arc::clone(&self.mappings);
         let mut missing = Vec::new();
         for (at, mapping) in mappings.iter().enumerate() {
@@ -146,7 +152,15 @@ impl Capturer {
         topic: &str,
         count: u32,
         partitions: u32,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), StageError> {
+        if count > partitions {
+            return Err(StageError::Stopped {
+                partition: self.partition,
+                what: format!(
+                    "{topic} has {count} partitions and the ledger {partitions}: a captured topic has at most as many, because where it goes on is kept in those"
+                ),
+            });
+        }
         for partition in 0..count {
             let is_known = |source: &Source| source.topic == topic && source.partition == partition;
             if home(topic, partition, partitions) == self.partition && !self.sources.iter().any(is_known) {
@@ -177,7 +191,16 @@ impl Capturer {
             .await?;
         let record_bytes_max = self.log.record_bytes_max();
         source.keep_what_can_be_captured(&mut records, record_bytes_max);
-        let Some(last) = records.last().map(|record| record.offset) else {
+        let (decoded, held_up) = decode_all(self.registry.as_deref(), &records).await;
+        if let (true, Some(held_up)) = (decoded.is_empty(), held_up) {
+            source.hold_up(&held_up)?;
+            return Ok(false);
+        }
+        let Some(last) = records
+            .get(..decoded.len())
+            .and_then(<[Record]>::last)
+            .map(|record| record.offset)
+        else {
             source.tell_lag(None);
             return Ok(false);
         };
@@ -189,7 +212,8 @@ impl Capturer {
             partitions,
             record_bytes_max,
         };
-        let (targets, tally) = targets(&machine, &records);
+        let count = decoded.len() as u64;
+        let (targets, tally) = targets(&machine, &records, decoded);
         // A crash before all of them are acknowledged sends all of it again.
         let mut appends = Vec::with_capacity(targets.len());
         for (target, records) in targets {
@@ -199,13 +223,13 @@ impl Capturer {
         source.next = last + 1;
         source.tell_lag(Some(last));
         tally.count();
-        self.captured += records.len() as u64;
+        self.captured += count;
         Ok(true)
     }
 
-    async fn commit(&mut self) -> Result<(), StageError> {
+    async fn commit(&mut self, now: UnixMicros) -> Result<(), StageError> {
         for source in &mut self.sources {
-            match source.commit(self.log.as_ref()).await {
+            match source.commit(self.log.as_ref(), now).await {
                 Ok(()) => {}
                 // Without it the next owner sends again what the sealer knows.
                 Err(error @ (LogError::Retry { .. } | LogError::Unknown { .. })) => {
@@ -241,10 +265,18 @@ impl Tally {
 }
 
 /// The records to append, by partition of `audit.captured`, each in the order of the source.
-fn targets(machine: &CaptureMachine<'_>, records: &[Record]) -> (BTreeMap<u32, Vec<NewRecord>>, Tally) {
+fn targets(
+    machine: &CaptureMachine<'_>,
+    records: &[Record],
+    decoded: Vec<Decoded<'_>>,
+) -> (BTreeMap<u32, Vec<NewRecord>>, Tally) {
     let (mut targets, mut tally) = (BTreeMap::<u32, Vec<NewRecord>>::new(), Tally::default());
-    for record in records {
-        match machine.take(record) {
+    for (record, decoded) in records.iter().zip(decoded) {
+        let captured = match decoded {
+            Ok((key, value)) => machine.take(record, &key, &value),
+            Err(refusal) => machine.refused(record, refusal),
+        };
+        match captured {
             Captured::NoChange(kind) => *tally.no_change.entry(kind.as_str()).or_default() += 1,
             Captured::Record {
                 partition,

@@ -4,11 +4,17 @@
 //! more of it is captured until an operator has said from which offset it counts now (`ledgerline sources adopt`), because records
 //! of the new one would be taken for repeats of the old one's.
 
-use crate::log::{Committed, Log, LogError, Offset, Record};
+use crate::clock::UnixMicros;
+use crate::formats::HeldUp;
+use crate::ledger::canonical::Limits;
+use crate::ledger::names;
+use crate::log::{Committed, Log, LogError, Offset, Record, topic};
+use crate::stages::StageError;
+use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
 use crate::stages::seal::sources::{self, Bounds, judge};
 
-/// The group whose committed positions are where capturing goes on.
-pub const GROUP: &str = "ledgerline-capture";
+/// A stored place is stored again after this time, also where it is the same: a broker forgets positions that were not, by default after 7 days.
+const REFRESH_INTERVAL_MICROS: i64 = 3_600_000_000;
 
 /// Where capturing goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +25,14 @@ pub struct Place {
 }
 
 impl Place {
-    const BEGIN: Place = Place {
-        next: 0,
-        incarnation: 1,
-    };
-
-    /// The stored place of a partition; `None` where nothing of it was captured.
+    /// The stored place of a partition; `None` where there is none.
+    ///
+    /// It is a position of `audit.captured`, in the partition of the same number and for a group of the topic's own: a position of the captured topic itself goes with
+    /// the topic when that is deleted, and which incarnation it was would be forgotten.
     pub async fn stored(log: &dyn Log, topic: &str, partition: u32) -> Result<Option<Self>, LogError> {
-        let committed = log.committed(GROUP, topic, partition).await?;
+        let committed = log
+            .committed(&group(topic), topic::AUDIT_CAPTURED, partition)
+            .await?;
         Ok(committed.map(|committed| Self {
             next: committed.offset,
             incarnation: parse_incarnation(&committed.metadata),
@@ -38,7 +44,47 @@ impl Place {
             offset: self.next,
             metadata: format!("incarnation={}", self.incarnation),
         };
-        log.commit(GROUP, topic, partition, position).await
+        log.commit(&group(topic), topic::AUDIT_CAPTURED, partition, position)
+            .await
+    }
+
+    /// Where a partition of which no place is stored begins. At its first offset; in the newest incarnation that the ledger has sealed anything of, so that what is new is not taken for a
+    /// repeat of what an earlier one held.
+    async fn of_ledger(log: &dyn Log, source: &str) -> Result<Self, StageError> {
+        let mut incarnation = 1;
+        let Some(name) = ledger_name(log).await? else {
+            return Ok(Self { next: 0, incarnation });
+        };
+        for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await? {
+            let config = PartitionConfig {
+                origin: names::origin(&name, partition),
+                partition,
+                limits: Limits::default(),
+                window_entries_max: 1,
+                archived: None,
+            };
+            let mut follower = Follower::restore(log, &config).await?;
+            follower.catch_up(log, None).await?;
+            let sealed = follower
+                .state
+                .forwarded
+                .keys()
+                .filter_map(|known| incarnation_of(known, source));
+            incarnation = sealed.chain([incarnation]).max().unwrap_or(incarnation);
+        }
+        Ok(Self { next: 0, incarnation })
+    }
+}
+
+fn group(topic: &str) -> String {
+    format!("ledgerline-capture-{topic}")
+}
+
+/// The incarnation in `<topic>/<partition>[~<incarnation>]`, where that is of `source`.
+fn incarnation_of(known: &str, source: &str) -> Option<u64> {
+    match known.strip_prefix(source)? {
+        "" => Some(1),
+        rest => rest.strip_prefix('~')?.parse().ok(),
     }
 }
 
@@ -61,6 +107,7 @@ pub(super) struct Source {
     /// Whether there is anything that `next` follows from.
     begun: bool,
     committed: Option<Place>,
+    committed_at: UnixMicros,
     end: Offset,
     stopped: Option<String>,
     /// What was last said of that, so that it is said once.
@@ -69,9 +116,17 @@ pub(super) struct Source {
 }
 
 impl Source {
-    pub async fn open(log: &dyn Log, topic: &str, partition: u32, mapping: usize) -> Result<Self, LogError> {
+    pub async fn open(
+        log: &dyn Log,
+        topic: &str,
+        partition: u32,
+        mapping: usize,
+    ) -> Result<Self, StageError> {
         let stored = Place::stored(log, topic, partition).await?;
-        let place = stored.unwrap_or(Place::BEGIN);
+        let place = match stored {
+            Some(place) => place,
+            None => Place::of_ledger(log, &format!("{topic}/{partition}")).await?,
+        };
         tracing::info!(
             topic,
             partition,
@@ -87,6 +142,7 @@ impl Source {
             incarnation: place.incarnation,
             begun: stored.is_some(),
             committed: stored,
+            committed_at: 0,
             end: 0,
             stopped: None,
             told: None,
@@ -149,6 +205,29 @@ impl Source {
         records.truncate(at);
     }
 
+    /// The next record's schema is not to be had now.
+    ///
+    /// # Errors
+    /// `Retry` where waiting may help; where it does not, the source stops.
+    pub fn hold_up(&mut self, held_up: &HeldUp) -> Result<(), StageError> {
+        match held_up {
+            HeldUp::NoRegistry { schema } => {
+                self.stop(format!(
+                    "the record at offset {} of {} is Avro of the schema {schema}, which is in a registry: say where, by --schema-registry (or LEDGERLINE_SCHEMA_REGISTRY)",
+                    self.next,
+                    self.name()
+                ));
+                self.tell_stopped();
+                Ok(())
+            }
+            HeldUp::Waits { what } => Err(StageError::Retry {
+                what: format!("{}: {what}", self.name()),
+                source: None,
+            }),
+            HeldUp::NextBatch => Ok(()),
+        }
+    }
+
     fn stop(&mut self, what: String) {
         if self.told.as_ref() != Some(&what) {
             tracing::error!(
@@ -192,20 +271,24 @@ impl Source {
             .set(lag as f64);
     }
 
-    /// Stores how far it was captured, where that is further than before.
-    pub async fn commit(&mut self, log: &dyn Log) -> Result<(), LogError> {
+    /// Stores how far it was captured, where that is further than before or was stored long ago.
+    pub async fn commit(&mut self, log: &dyn Log, now: UnixMicros) -> Result<(), LogError> {
         let place = Place {
             next: self.next,
             incarnation: self.incarnation,
         };
-        if self.stopped.is_some()
-            || self.committed == Some(place)
-            || (self.committed.is_none() && self.next == 0)
-        {
+        let is_fresh = now.saturating_sub(self.committed_at).abs() < REFRESH_INTERVAL_MICROS;
+        let is_known = self.committed == Some(place) && is_fresh;
+        if self.stopped.is_some() || is_known || (self.committed.is_none() && self.next == 0) {
+            return Ok(());
+        }
+        // An owner that was frozen must not take back what was adopted meanwhile.
+        self.look_for_adoption(log).await?;
+        if self.incarnation != place.incarnation {
             return Ok(());
         }
         place.store(log, &self.topic, self.partition).await?;
-        self.committed = Some(place);
+        (self.committed, self.committed_at) = (Some(place), now);
         Ok(())
     }
 }
@@ -216,6 +299,23 @@ impl Drop for Source {
         for gauge in ["ledgerline_source_lag_records", "ledgerline_stopped_sources"] {
             metrics::gauge!(gauge, "topic" => self.topic.clone(), "partition" => self.partition.to_string())
                 .set(f64::NAN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incarnation_is_found_in_what_the_ledger_knows_of_a_source() {
+        assert_eq!(incarnation_of("app.t/1", "app.t/1"), Some(1));
+        assert_eq!(incarnation_of("app.t/1~3", "app.t/1"), Some(3));
+        assert_eq!(incarnation_of("app.t/12", "app.t/1"), None);
+        assert_eq!(incarnation_of("app.t/0", "app.t/1"), None);
+        assert_eq!(parse_incarnation("incarnation=2"), 2);
+        for other in ["", "incarnation=", "incarnation=0", "2"] {
+            assert_eq!(parse_incarnation(other), 1, "{other}");
         }
     }
 }

@@ -49,11 +49,12 @@ pub struct Input<'a> {
     pub topic: &'a str,
     pub partition: u32,
     pub offset: u64,
+    /// As it stands in the log: what is kept of one that is rejected.
     pub value: &'a [u8],
+    /// The JSON text of its event, or why there is none ([`crate::formats`]; of a captured one, capture says it).
+    pub text: Result<&'a [u8], &'a Refusal>,
     /// From where it was forwarded ([`crate::ledger::names::forwarded_from`]), or captured, where it was.
     pub via: Option<&'a str>,
-    /// What it is to be rejected with: it was captured, and is no event.
-    pub refused: Option<RejectCode>,
 }
 
 /// What an input is, seen alone.
@@ -165,10 +166,11 @@ impl SealMachine {
         if input.offset < self.next_offset(input.source) {
             return Judgement::AlreadySealed;
         }
-        if let Some(code) = input.refused {
-            return Judgement::Refused(Refusal::new(code, "capture refused it"));
-        }
-        match self.parser.parse(input.value) {
+        match input
+            .text
+            .map_err(Clone::clone)
+            .and_then(|text| self.parser.parse(text))
+        {
             Err(refusal) => Judgement::Refused(refusal),
             Ok(event) => {
                 let partition = self.state.order.partition_of(&event.tenant_id);
@@ -522,6 +524,37 @@ mod tests {
         assert_eq!(cuts(&mut machine, &[NOW - 3_590 * SECOND]), 1);
     }
 
+    #[test]
+    fn what_was_refused_before_is_rejected_with_the_bytes_of_the_log() {
+        let mut machine = machine();
+        genesis(&mut machine, NOW);
+        let refusal = Refusal {
+            code: RejectCode::InvalidAvro,
+            detail: String::new(),
+            tenant: Some("acme".to_owned()),
+        };
+        let input = Input {
+            source: "audit.events/0",
+            topic: "audit.events",
+            partition: 0,
+            offset: 0,
+            value: b"\xC3\x01..",
+            text: Err(&refusal),
+            via: None,
+        };
+        let (judgement, mut out) = (machine.judge(&input), Vec::new());
+        let sealed = machine.seal(&input, &judgement, NOW, &mut out).unwrap().unwrap();
+        assert_eq!(sealed.code, Some(RejectCode::InvalidAvro));
+        let record = out.last().unwrap();
+        let record::LedgerRecord::Leaf { raw, event, .. } = record::decode(&record.value).unwrap() else {
+            panic!("a leaf")
+        };
+        assert_eq!(
+            (raw, event, record.key.as_slice()),
+            (Some(input.value), None, &b"acme"[..])
+        );
+    }
+
     /// Puts a leaf into the open segment.
     fn put_something(machine: &mut SealMachine, at: UnixMicros) {
         let input = Input {
@@ -530,8 +563,8 @@ mod tests {
             partition: 0,
             offset: machine.next_offset("audit.events/0"),
             value: b"not JSON",
+            text: Ok(b"not JSON"),
             via: None,
-            refused: None,
         };
         let judgement = machine.judge(&input);
         machine.seal(&input, &judgement, at, &mut Vec::new()).unwrap();

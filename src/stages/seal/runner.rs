@@ -5,6 +5,8 @@ use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Seale
 use super::session::{OpenSession, Owner};
 use super::sources::{Source, Sources};
 use crate::clock::{Clock, UnixMicros};
+use crate::formats::{Decoded, Formats, deciding_headers};
+use crate::ledger::canonical::Refusal;
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::keyring::KeyRing;
 use crate::ledger::leaf::{KeyAction, RejectCode, key_proof_message};
@@ -41,6 +43,7 @@ pub struct Sealer {
     partition: PartitionConfig,
     sources: Sources,
     config: SealConfig,
+    formats: Formats,
     session: Option<OpenSession>,
     committed_at: UnixMicros,
     /// The next index as it was known before the step under way: while a session is opened again, that still holds.
@@ -54,6 +57,7 @@ struct Batch {
     /// Which of the sources.
     source: usize,
     records: Vec<Record>,
+    decoded: Vec<Decoded>,
     judged: Vec<Judgement>,
 }
 
@@ -66,6 +70,7 @@ impl Sealer {
         random: Random,
         partition: PartitionConfig,
         config: SealConfig,
+        formats: Formats,
     ) -> Self {
         Self {
             log,
@@ -75,6 +80,7 @@ impl Sealer {
             sources: Sources::new(partition.partition),
             partition,
             config,
+            formats,
             session: None,
             committed_at: 0,
             reached: 0,
@@ -110,7 +116,7 @@ impl Sealer {
 
     /// Opens a session, or seals one batch of each source.
     ///
-    /// An error while reading leaves the session as it was. Any error from the first append on ends it: what became of its records is
+    /// An error while reading leaves the session as it was, and so does a source whose next record waits: whatever else there was has been done then. Any error from the first append on ends it: what became of its records is
     /// found out from the log by the next one.
     pub async fn step(&mut self) -> Result<Step, StageError> {
         self.reached = self.next_index();
@@ -162,13 +168,25 @@ impl Sealer {
             Err(StageError::Retry { what, .. }) => {
                 tracing::debug!(what, "positions were not committed");
                 metrics::counter!("ledgerline_commit_failures_total").increment(1);
-                Ok(step)
             }
-            Ok(()) => Ok(step),
+            Ok(()) => {}
             Err(
                 error @ (StageError::Stopped { .. } | StageError::Violated { .. } | StageError::Fatal { .. }),
-            ) => Err(error),
+            ) => return Err(error),
         }
+        self.after(step)
+    }
+
+    /// What a step came to that did all that it could.
+    fn after(&self, step: Step) -> Result<Step, StageError> {
+        let waiting: Vec<&str> = self.sources.waiting().collect();
+        if waiting.is_empty() {
+            return Ok(step);
+        }
+        Err(StageError::Retry {
+            what: waiting.join("; "),
+            source: None,
+        })
     }
 
     /// Seals a cut now, so that all that was sealed can be archived. `false` where there is no session to do it in.
@@ -342,17 +360,19 @@ impl Sealer {
         self.sources.look(self.log.as_ref(), machine.state(), now).await?;
         let mut batches = Vec::new();
         for at in 0..self.sources.each.len() {
-            let records = self.read_source(at, machine).await?;
+            let (records, decoded) = self.read_source(at, machine).await?;
             let Some(source) = self.sources.each.get(at).filter(|_| !records.is_empty()) else {
                 continue;
             };
             let judged = records
                 .iter()
-                .map(|record| machine.judge(&input(source, partition, record)))
+                .zip(&decoded)
+                .map(|(record, decoded)| machine.judge(&input(source, partition, record, decoded)))
                 .collect();
             let batch = Batch {
                 source: at,
                 records,
+                decoded,
                 judged,
             };
             self.forward(machine, source, &batch).await?;
@@ -361,8 +381,12 @@ impl Sealer {
         Ok(batches)
     }
 
-    /// The next records of one source, up to one that cannot be sealed at all, which stops it.
-    async fn read_source(&mut self, at: usize, machine: &SealMachine) -> Result<Vec<Record>, StageError> {
+    /// The next records of one source with what they say, up to one that cannot be sealed at all, which stops it, or not yet.
+    async fn read_source(
+        &mut self,
+        at: usize,
+        machine: &SealMachine,
+    ) -> Result<(Vec<Record>, Vec<Decoded>), StageError> {
         let partition = self.partition.partition;
         let Some(source) = self
             .sources
@@ -370,7 +394,7 @@ impl Sealer {
             .get_mut(at)
             .filter(|source| !source.is_stopped())
         else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         };
         let from = machine.next_offset(&source.name);
         let mut records = self
@@ -384,7 +408,20 @@ impl Sealer {
             source.tell_deleted(from, start);
         }
         source.keep_what_can_be_sealed(&mut records, self.log.record_bytes_max());
-        Ok(records)
+        let (decoded, held_up) = if source.topic == topic::AUDIT_CAPTURED {
+            // Events are JSON there, and capture has said of all else why it is no event.
+            (records.iter().map(captured).collect(), None)
+        } else {
+            self.formats.decode_all(&records).await
+        };
+        // What lies before it is sealed first; then it is the next.
+        let next = records.first().filter(|_| decoded.is_empty());
+        source.heed_decoding(
+            held_up.as_ref().filter(|_| next.is_some()),
+            next.map_or(from, |record| record.offset),
+        );
+        records.truncate(decoded.len());
+        Ok((records, decoded))
     }
 
     /// Each input goes as its record comes: the append, which takes the longest, holds the records alone.
@@ -399,8 +436,9 @@ impl Sealer {
         let Some(source) = self.sources.each.get(batch.source) else {
             return Ok(());
         };
-        for (record, judgement) in batch.records.into_iter().zip(batch.judged) {
-            let input = input(source, partition, &record);
+        let inputs = batch.records.into_iter().zip(batch.decoded).zip(batch.judged);
+        for ((record, decoded), judgement) in inputs {
+            let input = input(source, partition, &record, &decoded);
             let sealed = machine
                 .seal(&input, &judgement, now, out)
                 .map_err(|error| self.seal_error(error))?;
@@ -480,26 +518,32 @@ pub(super) fn seal_error(partition: u32, error: SealError) -> StageError {
     }
 }
 
-fn input<'a>(source: &'a Source, partition: u32, record: &'a Record) -> Input<'a> {
+fn input<'a>(source: &'a Source, partition: u32, record: &'a Record, decoded: &'a Decoded) -> Input<'a> {
     Input {
         source: &source.name,
         topic: source.topic,
         partition,
         offset: record.offset,
         value: &record.value,
-        // In any other topic the headers are anybody's to write.
+        text: decoded.json(&record.value),
+        // In any other topic the header is anybody's to write.
         via: match source.topic {
             topic::AUDIT_REROUTED | topic::AUDIT_CAPTURED => header(record, VIA),
-            _ => None,
-        },
-        refused: match source.topic {
-            topic::AUDIT_CAPTURED => header(record, REFUSED).and_then(RejectCode::parse),
             _ => None,
         },
     }
 }
 
-/// What a producer put beside a record, to go with it where it is forwarded; nothing where it is so much that the record might not fit any more.
+/// A record of capture's: an event, or what it is to be rejected with.
+fn captured(record: &Record) -> Decoded {
+    match header(record, REFUSED).and_then(RejectCode::parse) {
+        Some(code) => Decoded::Refused(Refusal::new(code, "capture refused it")),
+        None => Decoded::AsSent,
+    }
+}
+
+/// What a producer put beside a record, to go with it where it is forwarded; no more than what it cannot be read without where it is so much that the
+/// record might not fit any more.
 fn producer_headers(record: &Record) -> Vec<(String, Vec<u8>)> {
     let bytes: usize = record
         .headers
@@ -507,7 +551,7 @@ fn producer_headers(record: &Record) -> Vec<(String, Vec<u8>)> {
         .map(|(name, value)| name.len() + value.len())
         .sum();
     if bytes > FORWARDED_HEADER_BYTES_MAX {
-        return Vec::new();
+        return deciding_headers(&record.headers);
     }
     let others = record.headers.iter().filter(|(name, _)| name != VIA);
     others.cloned().collect()
@@ -533,7 +577,7 @@ fn report(input: &Input<'_>, judgement: &Judgement, sealed: Sealed) {
             partition = input.partition,
             index = sealed.index,
             tenant_id,
-            correlation_id = correlation_id(input.value),
+            correlation_id = correlation_id(input.text.unwrap_or(input.value)),
             kind = sealed.kind,
             topic = input.topic,
             offset = input.offset,
@@ -546,7 +590,7 @@ fn report(input: &Input<'_>, judgement: &Judgement, sealed: Sealed) {
         partition = input.partition,
         index = sealed.index,
         tenant_id,
-        correlation_id = correlation_id(input.value),
+        correlation_id = correlation_id(input.text.unwrap_or(input.value)),
         code = code.as_str(),
         topic = input.topic,
         offset = input.offset,

@@ -4,6 +4,7 @@
 //! nothing more of it is sealed until an operator has declared what its offsets mean now (`ledgerline sources adopt`). The partition's other sources go on.
 
 use crate::clock::UnixMicros;
+use crate::formats::HeldUp;
 use crate::log::{Log, LogError, Record, topic};
 use crate::stages::state::PartitionState;
 
@@ -27,6 +28,8 @@ pub(super) struct Source {
     end: u64,
     /// Why it is not read.
     stopped: Option<String>,
+    /// What its next record waits for.
+    waits: Option<String>,
     /// What was last said of that, so that it is said once.
     told: Option<String>,
     /// Up to where its loss was told.
@@ -64,6 +67,7 @@ impl Sources {
             name: format!("{topic}/{partition}"),
             end: 0,
             stopped: None,
+            waits: None,
             told: None,
             lost_to: 0,
             committed: None,
@@ -82,6 +86,11 @@ impl Sources {
     /// Why sources are not read; empty where all are.
     pub fn stopped(&self) -> impl Iterator<Item = &str> {
         self.each.iter().filter_map(|source| source.stopped.as_deref())
+    }
+
+    /// What the next records of sources wait for; empty where all can be read.
+    pub fn waiting(&self) -> impl Iterator<Item = &str> {
+        self.each.iter().filter_map(|source| source.waits.as_deref())
     }
 
     /// Asks for the bounds of all, where it is time to.
@@ -147,6 +156,21 @@ impl Source {
         records.truncate(at);
     }
 
+    /// Heeds why the record at `offset`, the next to seal, could not be decoded; `None` where it was.
+    pub fn heed_decoding(&mut self, held_up: Option<&HeldUp>, offset: u64) {
+        self.waits = None;
+        match held_up {
+            None | Some(HeldUp::NextBatch) => {}
+            Some(HeldUp::Waits { what }) => {
+                self.waits = Some(format!("{} at offset {offset} {what}", self.name));
+            }
+            Some(HeldUp::NoRegistry { schema }) => {
+                self.stop(needs_registry(&self.name, offset, *schema));
+                self.tell_stopped();
+            }
+        }
+    }
+
     /// Reads no more of it until the next look, which finds whether that still holds.
     fn stop(&mut self, what: String) {
         if self.told.as_ref() != Some(&what) {
@@ -155,6 +179,7 @@ impl Source {
             self.told = Some(what.clone());
         }
         self.stopped = Some(what);
+        self.waits = None;
     }
 
     fn tell_stopped(&self) {
@@ -195,6 +220,16 @@ pub fn too_large_to_seal(source: &str, offset: u64, bytes: usize, bytes_max: usi
     format!(
         "the record at offset {offset} of {source} has {bytes} bytes, more than the {bytes_max} that can be sealed, even as rejected. Nothing more of this source is \
          sealed until `ledgerline sources adopt {source} --from {} --force` has passed it over; and see who may send such records",
+        offset + 1
+    )
+}
+
+/// What is said of a record whose schema is in a registry that nobody has named.
+fn needs_registry(source: &str, offset: u64, schema: u32) -> String {
+    format!(
+        "the record at offset {offset} of {source} is Avro of schema {schema} in a schema registry, and none is configured: give --schema-registry (or \
+         LEDGERLINE_SCHEMA_REGISTRY). Nothing more of this source is sealed until then, or until `ledgerline sources adopt {source} --from {} --force` has \
+         passed the record over",
         offset + 1
     )
 }

@@ -6,6 +6,7 @@
 
 use super::scenario::Scenario;
 use crate::sim::{Executor, Random, Schedule, World, yield_once};
+use ledgerline::formats::Formats;
 use ledgerline::log::reader::{Position, Reader};
 use ledgerline::log::{Log, NewRecord, topic};
 use ledgerline::stages::archive::Archiver;
@@ -222,6 +223,7 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
         Box::new(session),
         run.scenario.partition(partition),
         run.scenario.seal_config(),
+        Formats::new(run.scenario.seal_config().limits),
     );
     // What the end of the inputs was when the sealer last found nothing to do.
     let mut idle_at = None;
