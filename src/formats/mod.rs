@@ -13,10 +13,9 @@ pub use cloudevents::{EVENT_DATASCHEMA, EVENT_TYPE, TENANT_ATTRIBUTE_DEFAULT, is
 pub(crate) use form::deciding_headers;
 
 use crate::ledger::canonical::{Limits, Refusal};
-use crate::ledger::leaf::RejectCode;
 use crate::log::Record;
 use form::Form;
-use registry::{Answer, Registry};
+use registry::{Answer, Registry, unknown_schema};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -109,6 +108,12 @@ impl Formats {
         self
     }
 
+    /// The client of the schema registry, where one is configured, for other readers of what it has.
+    #[must_use]
+    pub fn registry(&self) -> Option<&Arc<Registry>> {
+        self.registry.as_ref()
+    }
+
     /// Decodes records in order, up to the first that cannot be now; says why there.
     pub async fn decode_all(&self, records: &[Record]) -> (Vec<Decoded>, Option<HeldUp>) {
         let forms: Vec<Form> = records
@@ -160,10 +165,7 @@ impl Formats {
         let datum = value.get(form::FRAME_BYTES..).unwrap_or_default();
         match schemas.answers.get(&schema) {
             Some(Answer::Schema(schema)) => Ok(avro::event(datum, schema).into()),
-            Some(Answer::Refused(why)) => {
-                let detail = format!("the record's schema {schema}: {why}");
-                Ok(Decoded::Refused(Refusal::new(RejectCode::UnknownSchema, detail)))
-            }
+            Some(Answer::Refused(why)) => Ok(Decoded::Refused(unknown_schema(schema, why))),
             Some(Answer::Waits(what)) => Err(HeldUp::Waits { what: what.clone() }),
             None if self.registry.is_some() => Err(HeldUp::NextBatch),
             None => Err(HeldUp::NoRegistry { schema }),

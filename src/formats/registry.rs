@@ -10,7 +10,10 @@ mod config;
 pub use config::{Login, PASSWORD_VARIABLE, RegistryConfig, USER_VARIABLE};
 
 use super::avro::Schema;
-use answer::{Fetched, judge};
+use crate::ledger::canonical::Refusal;
+use crate::ledger::leaf::RejectCode;
+use crate::stages::StageError;
+use answer::{Fetched, judge, of_audit_events};
 use cache::{Cache, Kept};
 use futures_util::future::join_all;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
@@ -46,6 +49,7 @@ pub(super) enum Answer {
 #[error("the client of the schema registry cannot be set up: {0}")]
 pub struct SetupError(#[source] reqwest::Error);
 
+/// The client, and what it has learnt: one for all that ask in a process.
 pub struct Registry {
     config: RegistryConfig,
     http: Client,
@@ -54,6 +58,9 @@ pub struct Registry {
 
 impl Registry {
     /// Asks nothing yet: a registry that is away does not keep from starting.
+    ///
+    /// # Errors
+    /// Where the system's roots of trust cannot be read, or the like: it will not get better by itself.
     pub fn new(config: RegistryConfig) -> Result<Self, SetupError> {
         let http = Client::builder()
             .timeout(TIMEOUT)
@@ -67,6 +74,26 @@ impl Registry {
             config,
             http,
             known: Mutex::new(Cache::new(SCHEMAS_MAX, SCHEMA_BYTES_MAX)),
+        })
+    }
+
+    /// The text of the Avro schema with this id, or the refusal of a record that names it. That it is an Avro schema is what the registry says: the
+    /// caller MUST parse it as what anybody may have written.
+    ///
+    /// # Errors
+    /// [`StageError::Retry`] where the registry does not answer: the record MUST wait.
+    pub async fn schema(&self, id: u32) -> Result<Result<Arc<str>, Refusal>, StageError> {
+        let known = self.known().get(id);
+        let kept = match known {
+            Some(kept) => kept,
+            None => self
+                .ask(id)
+                .await
+                .map_err(|what| StageError::Retry { what, source: None })?,
+        };
+        Ok(match kept {
+            Kept::Document { text, .. } => Ok(text),
+            Kept::Refused(why) => Err(unknown_schema(id, &why)),
         })
     }
 
@@ -84,34 +111,38 @@ impl Registry {
             }
         }
         let asked = join_all(unknown.iter().map(|id| self.ask(*id))).await;
-        answers.extend(unknown.into_iter().zip(asked));
+        for (id, asked) in unknown.into_iter().zip(asked) {
+            let answer = asked.map_or_else(Answer::Waits, Answer::from);
+            if let Answer::Refused(why) = &answer {
+                tracing::warn!(schema = id, %why, "records of a schema are rejected");
+            }
+            answers.insert(id, answer);
+        }
         answers
     }
 
-    async fn ask(&self, id: u32) -> Answer {
-        let (outcome, answer) = match self.fetch(id).await {
-            Ok(Fetched::Schema(schema)) => ("found", self.keep(id, Kept::Schema(Arc::new(schema)))),
-            Ok(Fetched::Unusable(why)) => ("refused", self.keep(id, Kept::Refused(why.into()))),
+    /// What the registry knows of a schema; `Err` says what is waited for.
+    async fn ask(&self, id: u32) -> Result<Kept, String> {
+        let (outcome, kept) = match self.fetch(id).await {
+            Ok(Fetched::Document(text)) => ("found", Ok(self.keep(id, document(text)))),
+            Ok(Fetched::Unusable(why)) => ("refused", Ok(self.keep(id, Kept::Refused(why.into())))),
             // Not kept: somebody may register it.
             Ok(Fetched::NotThere) => {
                 let why = format!("the registry at {} has no schema of this id", self.config.url);
-                ("unknown", Answer::Refused(why.into()))
+                ("unknown", Ok(Kept::Refused(why.into())))
             }
             Err(why) => {
                 let what = format!("waits for the schema registry at {}: {why}", self.config.url);
-                ("failed", Answer::Waits(what))
+                ("failed", Err(what))
             }
         };
         metrics::counter!("ledgerline_schema_registry_requests_total", "outcome" => outcome).increment(1);
-        if let Answer::Refused(why) = &answer {
-            tracing::warn!(schema = id, %why, "records of a schema are rejected");
-        }
-        answer
+        kept
     }
 
-    fn keep(&self, id: u32, kept: Kept) -> Answer {
+    fn keep(&self, id: u32, kept: Kept) -> Kept {
         self.known().insert(id, kept.clone());
-        kept.into()
+        kept
     }
 
     fn known(&self) -> MutexGuard<'_, Cache> {
@@ -147,6 +178,21 @@ impl Registry {
     }
 }
 
+fn document(text: String) -> Kept {
+    Kept::Document {
+        of_audit_events: of_audit_events(&text).map(Arc::new).map_err(Arc::from),
+        text: text.into(),
+    }
+}
+
+/// The refusal of a record that names the schema with this id.
+pub(super) fn unknown_schema(id: u32, why: &str) -> Refusal {
+    Refusal::new(
+        RejectCode::UnknownSchema,
+        format!("the record's schema {id}: {why}"),
+    )
+}
+
 /// The whole body; `None` where it is too large.
 async fn read(mut response: Response) -> Result<Option<Vec<u8>>, String> {
     let mut body = Vec::new();
@@ -179,8 +225,15 @@ fn describe(error: &reqwest::Error) -> String {
 impl From<Kept> for Answer {
     fn from(kept: Kept) -> Self {
         match kept {
-            Kept::Schema(schema) => Self::Schema(schema),
-            Kept::Refused(why) => Self::Refused(why),
+            Kept::Document {
+                of_audit_events: Ok(schema),
+                ..
+            } => Self::Schema(schema),
+            Kept::Document {
+                of_audit_events: Err(why),
+                ..
+            }
+            | Kept::Refused(why) => Self::Refused(why),
         }
     }
 }

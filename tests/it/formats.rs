@@ -11,6 +11,7 @@ use ledgerline::ledger::canonical::Limits;
 use ledgerline::ledger::event::EventParser;
 use ledgerline::ledger::leaf::RejectCode;
 use ledgerline::log::Record;
+use ledgerline::stages::StageError;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use registry::{Behaviour, FakeRegistry};
@@ -438,10 +439,37 @@ async fn a_registry_that_is_not_there_or_speaks_no_tls_is_waited_for() {
 }
 
 #[tokio::test]
+async fn the_text_of_a_schema_is_had_by_its_id_and_kept_for_all_readers() {
+    let fake = registry_with_schemas().await;
+    // No schema of audit events: another reader's.
+    fake.has(8, "\"string\"");
+    let formats = formats(&fake);
+    let registry = formats.registry().unwrap();
+    assert_eq!(
+        registry.schema(OWN).await.unwrap().as_deref(),
+        Ok(AUDIT_EVENT_SCHEMA)
+    );
+    assert_eq!(registry.schema(8).await.unwrap().as_deref(), Ok("\"string\""));
+    assert_eq!(codes(&decode(&formats, &[OWN]).await.0), [None]);
+    registry.schema(8).await.unwrap().unwrap();
+    assert_eq!(fake.asked(), 2);
+    let refusal = registry.schema(5).await.unwrap().unwrap_err();
+    assert_eq!(refusal.code, RejectCode::UnknownSchema);
+    fake.behaves(Behaviour::Says(503, vec![]));
+    let error = registry.schema(5).await.unwrap_err();
+    assert!(
+        matches!(&error, StageError::Retry { what, .. } if what.contains("503")),
+        "{error}"
+    );
+}
+
+#[tokio::test]
 async fn many_schemas_are_asked_for_few_at_a_time_and_none_is_passed_over() {
     let registry = FakeRegistry::start().await;
     let ids: Vec<u32> = (1..=30).collect();
-    ids.iter().for_each(|id| registry.has(*id, AUDIT_EVENT_SCHEMA));
+    for id in &ids {
+        registry.has(*id, AUDIT_EVENT_SCHEMA);
+    }
     let formats = formats(&registry);
     let (mut done, mut rounds) = (0, 0);
     while done < ids.len() {

@@ -9,8 +9,9 @@ const SCHEMA_NOT_FOUND: i64 = 40_403;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fetched {
-    Schema(Schema),
-    /// It is there, and no audit event can be read by it, now or later.
+    /// The text of what is said to be an Avro schema.
+    Document(String),
+    /// It is there, and nothing can be read by it, now or later.
     Unusable(String),
     NotThere,
 }
@@ -33,7 +34,7 @@ struct Failed {
 pub(super) fn judge(status: u16, body: &[u8]) -> Result<Fetched, String> {
     match status {
         200 => serde_json::from_slice::<Found>(body)
-            .map(|found| found.judge())
+            .map(Found::judge)
             .map_err(|_| "it answers with something else than a schema: is the URL right?".to_owned()),
         404 => match serde_json::from_slice::<Failed>(body) {
             Ok(Failed {
@@ -65,13 +66,18 @@ impl Found {
         if self.schema.len() > DOCUMENT_BYTES_MAX {
             return Fetched::Unusable(format!("its document has more than {DOCUMENT_BYTES_MAX} bytes"));
         }
-        match Schema::parse(&self.schema) {
-            Err(fault) => Fetched::Unusable(format!("its document is no Avro schema: {fault}")),
-            Ok(schema) if !schema.resolves() => {
-                unusable("it does not resolve to ledgerline.AuditEvent (schemas/audit_event.avsc)")
-            }
-            Ok(schema) => Fetched::Schema(schema),
-        }
+        Fetched::Document(self.schema)
+    }
+}
+
+/// The schema in `document`, by which audit events can be read; `Err` says why not.
+pub(super) fn of_audit_events(document: &str) -> Result<Schema, String> {
+    let schema =
+        Schema::parse(document).map_err(|fault| format!("its document is no Avro schema: {fault}"))?;
+    if schema.resolves() {
+        Ok(schema)
+    } else {
+        Err("it does not resolve to ledgerline.AuditEvent (schemas/audit_event.avsc)".to_owned())
     }
 }
 
@@ -85,24 +91,40 @@ mod tests {
         judge(200, answer.to_string().as_bytes())
     }
 
+    fn why_not(document: &str) -> String {
+        of_audit_events(document).unwrap_err()
+    }
+
     #[test]
-    fn a_schema_that_resolves_is_taken() {
+    fn a_document_is_taken_as_it_stands() {
         for answer in [
             json!({"schema": AUDIT_EVENT_SCHEMA}),
             json!({"schema": AUDIT_EVENT_SCHEMA, "schemaType": "AVRO", "references": [], "maxId": 7}),
             json!({"schema": AUDIT_EVENT_SCHEMA, "references": null}),
         ] {
-            assert!(matches!(found(&answer), Ok(Fetched::Schema(_))), "{answer}");
+            assert_eq!(
+                found(&answer),
+                Ok(Fetched::Document(AUDIT_EVENT_SCHEMA.to_owned()))
+            );
         }
+        assert!(of_audit_events(AUDIT_EVENT_SCHEMA).is_ok());
     }
 
     #[test]
-    fn a_schema_that_will_never_do_is_unusable_with_a_reason() {
+    fn what_audit_events_cannot_be_read_by_says_why() {
         let deep = format!(
             "{}\"int\"{}",
             r#"{"type":"array","items":"#.repeat(200),
             "}".repeat(200)
         );
+        for document in ["not a schema", &deep] {
+            assert!(why_not(document).contains("not JSON"));
+        }
+        assert!(why_not("\"string\"").contains("does not resolve"));
+    }
+
+    #[test]
+    fn a_schema_that_will_never_do_is_unusable_with_a_reason() {
         for (answer, reason) in [
             (json!({"schema": "{}", "schemaType": "PROTOBUF"}), "not Avro"),
             (
@@ -113,9 +135,6 @@ mod tests {
                 json!({"schema": "x".repeat(DOCUMENT_BYTES_MAX + 1)}),
                 "more than 262144",
             ),
-            (json!({"schema": "not a schema"}), "not JSON"),
-            (json!({"schema": deep}), "not JSON"),
-            (json!({"schema": "\"string\""}), "does not resolve"),
         ] {
             let Ok(Fetched::Unusable(why)) = found(&answer) else {
                 panic!("{reason}")

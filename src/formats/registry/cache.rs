@@ -9,7 +9,11 @@ const ENTRY_BYTES: usize = 128;
 
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
-    Schema(Arc<Schema>),
+    /// A schema's text, and how audit events are read by it, or why they are not.
+    Document {
+        text: Arc<str>,
+        of_audit_events: Result<Arc<Schema>, Arc<str>>,
+    },
     Refused(Arc<str>),
 }
 
@@ -17,7 +21,14 @@ impl Kept {
     fn bytes(&self) -> usize {
         ENTRY_BYTES
             + match self {
-                Self::Schema(schema) => schema.bytes(),
+                Self::Document {
+                    text,
+                    of_audit_events: Ok(schema),
+                } => text.len() + schema.bytes(),
+                Self::Document {
+                    text,
+                    of_audit_events: Err(why),
+                } => text.len() + why.len(),
                 Self::Refused(why) => why.len(),
             }
     }
