@@ -441,7 +441,9 @@ async fn a_registry_that_is_not_there_or_speaks_no_tls_is_waited_for() {
 async fn many_schemas_are_asked_for_few_at_a_time_and_none_is_passed_over() {
     let registry = FakeRegistry::start().await;
     let ids: Vec<u32> = (1..=30).collect();
-    ids.iter().for_each(|id| registry.has(*id, AUDIT_EVENT_SCHEMA));
+    for id in &ids {
+        registry.has(*id, AUDIT_EVENT_SCHEMA);
+    }
     let formats = formats(&registry);
     let (mut done, mut rounds) = (0, 0);
     while done < ids.len() {

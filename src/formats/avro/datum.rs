@@ -225,7 +225,7 @@ mod tests {
         let endless = r#"{"type":"record","name":"r","fields":[{"name":"r","type":"r"}]}"#;
         assert_eq!(skip(endless, &[0; 64]), Err("it is nested too deep"));
         let list = r#"{"type":"record","name":"r","fields":[{"name":"r","type":["null","r"]}]}"#;
-        assert_eq!(skip(list, &[2; 1 << 20]), Err("it is nested too deep"));
+        assert_eq!(skip(list, &vec![2; 1 << 20]), Err("it is nested too deep"));
         assert_eq!(skip(list, &[2, 2, 2, 0]), Ok(true));
         // Every list twice: the work doubles with each level.
         let tree = r#"{"type":"record","name":"r","fields":[{"name":"a","type":{"type":"array","items":"null"}},

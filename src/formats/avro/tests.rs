@@ -85,6 +85,20 @@ fn refused(value: Value) -> String {
 }
 
 #[test]
+fn the_example_of_the_documents_is_read() {
+    let example = include_str!("../../../docs/FORMATS.md")
+        .split("```")
+        .find_map(|block| block.strip_prefix("avro\n"));
+    let (bytes, event) = example.and_then(|text| text.trim().split_once('\n')).unwrap();
+    let bytes: Vec<u8> = bytes
+        .split(' ')
+        .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+        .collect();
+    let read = single_object(&bytes, &own()).unwrap();
+    assert_eq!(String::from_utf8(read).unwrap(), event);
+}
+
+#[test]
 fn the_fingerprint_is_the_one_of_the_schema() {
     let schema = CrateSchema::parse_str(AUDIT_EVENT_SCHEMA).unwrap();
     assert_eq!(schema.fingerprint::<Rabin>().bytes, FINGERPRINT);

@@ -240,7 +240,7 @@ async fn a_source_that_needs_a_registry_stops_until_one_is_configured() {
 
 /// A tenant of partition 1 of two.
 fn tenant_of_1() -> String {
-    (0..)
+    (0..100)
         .map(|n| format!("t{n}"))
         .find(|tenant| partition_of(tenant, 2) == 1)
         .unwrap()
