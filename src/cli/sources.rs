@@ -137,7 +137,15 @@ fn adoption(args: &Adopt) -> Result<Adopting<'_>, Failure> {
             })?),
         };
     let (Some(topic), Some(partition)) = (topic, partition) else {
-        return Ok(Adopting::Captured(args, from));
+        let is_others = source.is_some_and(|source| !topic::ALL.contains(&source.topic));
+        if is_others && partition.is_some() {
+            return Ok(Adopting::Captured(args, from));
+        }
+        return Err(Failure::usage(format!(
+            "SOURCE {:?} must be <topic>/<partition>, where the topic is {}, or one that is captured",
+            args.source,
+            TOPICS.join(", ")
+        )));
     };
     let adoption = Adoption {
         topic,

@@ -296,10 +296,11 @@ impl Source {
 impl Drop for Source {
     /// Its next owner speaks for it.
     fn drop(&mut self) {
-        for gauge in ["ledgerline_source_lag_records", "ledgerline_stopped_sources"] {
-            metrics::gauge!(gauge, "topic" => self.topic.clone(), "partition" => self.partition.to_string())
-                .set(f64::NAN);
-        }
+        let (topic, partition) = (self.topic.clone(), self.partition.to_string());
+        metrics::gauge!("ledgerline_source_lag_records", "topic" => topic.clone(), "partition" => partition.clone())
+            .set(f64::NAN);
+        metrics::gauge!("ledgerline_stopped_sources", "topic" => topic, "partition" => partition)
+            .set(f64::NAN);
     }
 }
 

@@ -35,7 +35,7 @@ async fn topics_are_made_once_checked_and_refused_with_another_number_of_partiti
     let ledger = Ledger::without_topics();
     let dry = topics_apply(&ledger, &["--partitions=2", "--dry-run"]);
     assert!(
-        stdout(&dry).contains("6 of 6 topics would be made or changed"),
+        stdout(&dry).contains("7 of 7 topics would be made or changed"),
         "{dry:?}"
     );
     assert!(matches!(
@@ -44,7 +44,7 @@ async fn topics_are_made_once_checked_and_refused_with_another_number_of_partiti
     ));
     let made = topics_apply(&ledger, &["--partitions=2"]);
     assert!(
-        stdout(&made).contains("6 of 6 topics made or changed"),
+        stdout(&made).contains("7 of 7 topics made or changed"),
         "{made:?}"
     );
     let again = topics_apply(&ledger, &["--partitions=2", "--json"]);
@@ -54,7 +54,7 @@ async fn topics_are_made_once_checked_and_refused_with_another_number_of_partiti
         .unwrap()
         .iter()
         .filter(|topic| topic["action"] == "keep");
-    assert_eq!(kept.count(), 6, "{again}");
+    assert_eq!(kept.count(), 7, "{again}");
     let other = topics_apply(&ledger, &["--partitions=3"]);
     assert_eq!(other.status.code(), Some(1));
     assert!(
@@ -66,7 +66,7 @@ async fn topics_are_made_once_checked_and_refused_with_another_number_of_partiti
     assert!(stdout(&longer).contains("2592000000 -> 7776000000"), "{longer:?}");
     let kept = topics_apply(&ledger, &["--partitions=2"]);
     assert!(
-        stdout(&kept).contains("0 of 6 topics"),
+        stdout(&kept).contains("0 of 7 topics"),
         "a default lowers nothing: {kept:?}"
     );
     let many = ledgerline(&["topics", "apply", &format!("--log={}x", ledger.url("client.id="))]);
