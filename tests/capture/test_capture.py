@@ -1,11 +1,13 @@
 """From a row in PostgreSQL to the archive: through Debezium, Kafka, capture, seal, notarize and archive."""
 
+import base64
 import json
+import os
 import unittest
 
-from capture_case import ROOT, CaptureCase, database, kinds, wait
-
 import psycopg
+from capture_case import ROOT, CaptureCase, database, kinds, stack
+from confluent_kafka import Producer
 
 # One of each type that is captured, with what is in it.
 WIDE = {
@@ -126,8 +128,6 @@ class Changes(CaptureCase):
     def test_imported_and_captured_rows_are_one(self):
         self.insert(3_000)
         url, key = self.sql.info, "PGPASSWORD"
-        import os
-
         os.environ[key] = url.password
         self.addCleanup(os.environ.pop, key)
         address = f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
@@ -160,8 +160,6 @@ class Columns(CaptureCase):
 
     def expected(self):
         """By hand where that can be; the rest by what PostgreSQL itself prints."""
-        import base64
-
         document, spelled, content = self.sql.execute(f"SELECT document::text, spelled::text, bytes FROM {self.table} LIMIT 1").fetchone()
         return FORMS | {"document": document, "spelled": spelled, "bytes": base64.b64encode(content).decode()}
 
@@ -175,8 +173,6 @@ class Columns(CaptureCase):
         self.write()
         leaves = self.wait_rows()
         self.assertEqual(self.data(leaves), [self.expected()] * 2)
-        import os
-
         url = self.sql.info
         os.environ["PGPASSWORD"] = url.password
         self.addCleanup(os.environ.pop, "PGPASSWORD")
@@ -196,6 +192,36 @@ class Columns(CaptureCase):
         leaves = self.wait_rows()
         self.stop_program(program)
         self.assertEqual(self.data(leaves), [self.expected()])
+
+
+    def test_avro_means_the_same_and_what_is_none_is_rejected_with_its_reason(self):
+        program = self.start_program(f"--schema-registry={stack('REGISTRY_URL')}")
+        settings = {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
+        for part in ("key.converter", "value.converter"):
+            settings[part] = "io.apicurio.registry.utils.converter.AvroConverter"
+            settings[f"{part}.apicurio.registry.url"] = stack("REGISTRY_APICURIO_URL")
+            for name, value in AVRO.items():
+                settings[f"{part}.apicurio.registry.{name}"] = value
+        self.start_connector(**settings)
+        self.write()
+        leaves = self.wait_rows()
+        # The null of this converter is the column's default: there is none here.
+        self.assertEqual(self.data(leaves), [self.expected()])
+        producer = Producer({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
+        for value in (b"\0\0\0\0\1garbage", b"\0\x7f\xff\xff\xff..", b'{"op":"c"}', b"nothing"):
+            producer.produce(self.topic, value)
+        producer.flush(30)
+        self.write()
+        leaves = self.wait_rows()
+        self.stop_program(program)
+        self.verify()
+        self.assertEqual(self.data(leaves), [self.expected()] * 2)
+        codes = sorted(leaf["code"] for leaf, _ in leaves if leaf["kind"] == "rejected")
+        self.assertEqual(codes, ["invalid_avro", "unknown_schema", "unmapped", "unmapped"])
+
+
+# How Apicurio's converter writes what Confluent's does.
+AVRO = {"auto-register": "true", "find-latest": "true", "as-confluent": "true", "use-id": "contentId", "headers.enabled": "false"}
 
 
 class Outbox(CaptureCase):

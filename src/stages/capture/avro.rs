@@ -202,9 +202,9 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> Option<()> {
         | Value::LocalTimestampMillis(n)
         | Value::LocalTimestampMicros(n)
         | Value::LocalTimestampNanos(n) => digits(n.to_string()),
-        // The shortest digits of a float are not those of the double that it becomes.
-        Value::Float(n) => float(n.is_finite(), n.is_nan(), *n < 0.0, &n.to_string(), out),
-        Value::Double(n) => float(n.is_finite(), n.is_nan(), *n < 0.0, &n.to_string(), out),
+        // The shortest digits of a float are not those of the double that it becomes. With an exponent, so that none looks like an integer.
+        Value::Float(n) => float(n.is_finite(), n.is_nan(), *n < 0.0, &format!("{n:e}"), out),
+        Value::Double(n) => float(n.is_finite(), n.is_nan(), *n < 0.0, &format!("{n:e}"), out),
         Value::Bytes(bytes) | Value::Fixed(_, bytes) => text::write_string(&BASE64.encode(bytes), out),
         Value::Decimal(decimal) => {
             let bytes: Vec<u8> = decimal.try_into().ok()?;
@@ -300,7 +300,7 @@ mod tests {
         let json = String::from_utf8(schema.json(&datum()).unwrap()).unwrap();
         let expected = concat!(
             r#"{"before":null,"after":{"id":7,"day":"2026-01-02Z","amount":"12.34","ratio":"0.1","bin":"AP8Q","tags":["a",null],"#,
-            r#""real":0.1},"op":"c"}"#
+            r#""real":1e-1},"op":"c"}"#
         );
         assert_eq!(json, expected);
     }
