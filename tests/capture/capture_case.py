@@ -85,7 +85,7 @@ class CaptureCase(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         environment = os.environ | {"LEDGERLINE_POSTGRES_PASSWORD": stack("CONNECT_PASSWORD")}
-        command = ["psql", "--no-psqlrc", "--quiet", stack("POSTGRES_URL"), "-f", str(ROOT / "connectors" / "postgres.sql")]
+        command = [f"{stack('POSTGRES_BIN')}/psql", "--no-psqlrc", "--quiet", stack("POSTGRES_URL"), "-f", str(ROOT / "connectors" / "postgres.sql")]
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
 
     def setUp(self):
