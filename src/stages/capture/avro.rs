@@ -6,6 +6,7 @@
 use super::connect::Shape;
 use crate::formats::registry::WriterSchema;
 use crate::ledger::canonical::text;
+use crate::log::kafka::RECORD_BYTES_MAX;
 use apache_avro::Schema;
 use apache_avro::types::Value;
 use data_encoding::BASE64;
@@ -14,6 +15,10 @@ use std::collections::BTreeMap;
 
 /// Deeper schemas are refused: they, and what is written by them, are read by recursion.
 const DEPTH_MAX: usize = 32;
+/// Types of a schema, each use of a named one counted with all that it consists of: a value without bytes can have as many parts.
+const TYPES_MAX: usize = 16_384;
+/// Items that an array or map may claim to have: the crate makes room for them before it reads any. No record has more than this many bytes.
+const ITEMS_MAX: usize = RECORD_BYTES_MAX;
 
 /// Why Avro cannot be read. Holds nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +52,8 @@ impl ValueSchema {
     /// # Errors
     /// Where `text` is no schema, or one that this cannot read safely.
     pub fn parse(text: &str) -> Result<Self, AvroError> {
+        // Of the whole process, and for good: the first call decides. Nothing else decodes by the crate.
+        apache_avro::max_allocation_bytes(ITEMS_MAX);
         let json: Json = serde_json::from_str(text).map_err(|_| AvroError::Schema)?;
         let mut names = Names::default();
         let shape = names.shape(&json, "", 0).ok_or(AvroError::Schema)?;
@@ -80,7 +87,9 @@ impl ValueSchema {
 /// The named types of a schema that were defined so far.
 #[derive(Debug, Default)]
 struct Names {
-    defined: BTreeMap<String, Shape>,
+    /// Each with the number of types that it consists of.
+    defined: BTreeMap<String, (Shape, usize)>,
+    types: usize,
 }
 
 impl Names {
@@ -89,6 +98,7 @@ impl Names {
         if depth > DEPTH_MAX {
             return None;
         }
+        self.count(1)?;
         match schema {
             Json::String(name) => self.of_name(name, namespace),
             Json::Array(branches) => self.union(branches, namespace, depth),
@@ -97,12 +107,21 @@ impl Names {
         }
     }
 
-    fn of_name(&self, name: &str, namespace: &str) -> Option<Shape> {
+    fn count(&mut self, types: usize) -> Option<()> {
+        self.types += types;
+        (self.types <= TYPES_MAX).then_some(())
+    }
+
+    fn of_name(&mut self, name: &str, namespace: &str) -> Option<Shape> {
         match name {
             "null" | "boolean" | "int" | "long" | "float" | "double" | "bytes" | "string" => {
                 Some(Shape::Plain)
             }
-            name => self.defined.get(&full_name(name, namespace)).cloned(),
+            name => {
+                let (shape, types) = self.defined.get(&full_name(name, namespace)).cloned()?;
+                self.count(types)?;
+                Some(shape)
+            }
         }
     }
 
@@ -139,13 +158,13 @@ impl Names {
                     str::to_owned,
                 );
                 let full = full_name(name, &inner);
-                let mut fields = Vec::new();
+                let (mut fields, before) = (Vec::new(), self.types);
                 for field in schema.get("fields")?.as_array()? {
                     let shape = self.shape(field.get("type")?, &inner, depth + 1)?;
                     fields.push((field.get("name")?.as_str()?.to_owned(), shape));
                 }
                 let shape = named.unwrap_or(Shape::Struct(fields));
-                self.defined.insert(full, shape.clone());
+                self.defined.insert(full, (shape.clone(), self.types - before));
                 Some(shape)
             }
             "array" => {
@@ -162,7 +181,7 @@ impl Names {
                     .get("namespace")
                     .and_then(Json::as_str)
                     .unwrap_or(namespace);
-                self.defined.insert(full_name(name, inner), Shape::Plain);
+                self.defined.insert(full_name(name, inner), (Shape::Plain, 1));
                 Some(named.unwrap_or(Shape::Plain))
             }
             "bytes"
@@ -316,6 +335,17 @@ mod tests {
     }
 
     #[test]
+    fn an_array_that_claims_more_items_than_a_record_could_hold_is_refused() {
+        let schema = ValueSchema::parse(r#"{"type":"array","items":"null"}"#).unwrap();
+        assert_eq!(schema.json(&[6, 0]).as_deref(), Ok(&b"[null,null,null]"[..]));
+        // 2^40 items of no bytes.
+        assert_eq!(
+            schema.json(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x40, 0]),
+            Err(AvroError::Value)
+        );
+    }
+
+    #[test]
     fn a_schema_that_is_none_or_could_recurse_is_refused() {
         let deep = format!(
             "{}\"int\"{}",
@@ -323,7 +353,23 @@ mod tests {
             "}".repeat(40)
         );
         let of_itself = r#"{"type":"record","name":"A","fields":[{"name":"a","type":["null","A"]}]}"#;
-        for text in ["", "7", "\"nosuch\"", r#"{"type":"record"}"#, &deep, of_itself] {
+        // Each level twice the one before: a value of no bytes with 2^24 parts.
+        let levels: Vec<String> = (1..=24)
+            .map(|n| format!(r#"{{"name":"f{n}","type":{{"type":"record","name":"R{n}","fields":[{{"name":"a","type":"R{0}"}},{{"name":"b","type":"R{0}"}}]}}}}"#, n - 1))
+            .collect();
+        let doubling = format!(
+            r#"{{"type":"record","name":"A","fields":[{{"name":"f0","type":{{"type":"record","name":"R0","fields":[]}}}},{}]}}"#,
+            levels.join(",")
+        );
+        for text in [
+            "",
+            "7",
+            "\"nosuch\"",
+            r#"{"type":"record"}"#,
+            &deep,
+            of_itself,
+            &doubling,
+        ] {
             assert_eq!(ValueSchema::parse(text).err(), Some(AvroError::Schema), "{text}");
         }
     }

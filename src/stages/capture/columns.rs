@@ -18,12 +18,15 @@ const UNAVAILABLE: &str = "__debezium_unavailable_value";
 /// The same of a `bytea`, in base64.
 const UNAVAILABLE_BYTES: &str = "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==";
 
+/// Arrays and composite values that are nested deeper are refused: they are read by recursion, and Postgres nests no deeper than its arrays' 6 dimensions.
+const DEPTH_MAX: usize = 32;
+
 /// The columns that an update left as they were and that were not sent again, by their names.
 pub type Unchanged = Vec<String>;
 
 /// Why a row cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the row is no JSON object of values")]
+#[error("the row is no JSON object of values, or one of them is nested too deeply")]
 pub struct NoRow;
 
 /// Appends the row as an object of its columns' forms, without those that were not sent again, which are returned.
@@ -57,7 +60,7 @@ pub fn write_columns(row: &[u8], keep: impl Fn(&str) -> bool, out: &mut Vec<u8>)
         }
         text::write_string(&name, out);
         out.push(b':');
-        write_value(value, out).ok_or(NoRow)?;
+        write_value(value, DEPTH_MAX, out).ok_or(NoRow)?;
     }
     out.push(b'}');
     Ok(unchanged)
@@ -72,15 +75,15 @@ pub fn texts(row: &[u8]) -> Option<Vec<String>> {
 
 fn value_text(value: &[u8]) -> Option<String> {
     let mut form = Vec::new();
-    write_value(value, &mut form)?;
+    write_value(value, DEPTH_MAX, &mut form)?;
     span::string(&form).or_else(|| String::from_utf8(form).ok())
 }
 
-/// Appends one value's form. `None` where it is no JSON value.
-fn write_value(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+/// Appends one value's form. `None` where it is no JSON value, or one with more than `depth` levels.
+fn write_value(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
     match value.first()? {
-        b'[' => write_list(value, out),
-        b'{' => write_object(value, out),
+        b'[' => write_list(value, depth.checked_sub(1)?, out),
+        b'{' => write_object(value, depth.checked_sub(1)?, out),
         b'-' | b'0'..=b'9' => write_number(value, out),
         // Strings, true, false and null.
         _ => {
@@ -90,20 +93,20 @@ fn write_value(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-fn write_list(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn write_list(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
     out.push(b'[');
     for (at, element) in span::elements(value)?.into_iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
-        write_value(element, out)?;
+        write_value(element, depth, out)?;
     }
     out.push(b']');
     Some(())
 }
 
 /// A value of several parts, as a point is.
-fn write_object(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn write_object(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
     out.push(b'{');
     for (at, (name, part)) in span::members(value)?.into_iter().enumerate() {
         if at > 0 {
@@ -112,7 +115,7 @@ fn write_object(value: &[u8], out: &mut Vec<u8>) -> Option<()> {
         out.push(b'"');
         out.extend_from_slice(name);
         out.extend_from_slice(b"\":");
-        write_value(part, out)?;
+        write_value(part, depth, out)?;
     }
     out.push(b'}');
     Some(())
@@ -190,6 +193,15 @@ mod tests {
                 vec!["text".into(), "bytes".into(), "list".into()]
             )
         );
+    }
+
+    #[test]
+    fn a_value_that_is_nested_too_deeply_is_refused_before_it_is_read_whole() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(write_row(nested(DEPTH_MAX).as_bytes(), &mut Vec::new()).is_ok());
+        for depth in [DEPTH_MAX + 1, 1 << 20] {
+            assert_eq!(write_row(nested(depth).as_bytes(), &mut Vec::new()), Err(NoRow));
+        }
     }
 
     #[test]
