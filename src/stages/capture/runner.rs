@@ -95,7 +95,19 @@ impl Capturer {
             self.committed_at = now;
             self.commit(now).await?;
         }
-        Ok(step)
+        self.after(step)
+    }
+
+    /// What a step came to that did all that it could.
+    fn after(&self, step: Step) -> Result<Step, StageError> {
+        let waiting: Vec<&str> = self.sources.iter().filter_map(Source::waits).collect();
+        if waiting.is_empty() {
+            return Ok(step);
+        }
+        Err(StageError::Retry {
+            what: waiting.join("; "),
+            source: None,
+        })
     }
 
     /// The last thing before an orderly end: stores how far it came.
@@ -192,16 +204,14 @@ impl Capturer {
         let record_bytes_max = self.log.record_bytes_max();
         source.keep_what_can_be_captured(&mut records, record_bytes_max);
         let (decoded, held_up) = decode_all(self.registry.as_deref(), &records).await;
-        if let (true, Some(held_up)) = (decoded.is_empty(), held_up) {
-            source.hold_up(&held_up)?;
-            return Ok(false);
-        }
+        // What lies before it is captured first; then it is the next.
+        source.heed_decoding(held_up.as_ref().filter(|_| decoded.is_empty()));
         let Some(last) = records
             .get(..decoded.len())
             .and_then(<[Record]>::last)
             .map(|record| record.offset)
         else {
-            source.tell_lag(None);
+            source.tell_lag(records.first().and_then(|next| next.offset.checked_sub(1)));
             return Ok(false);
         };
         let machine = CaptureMachine {

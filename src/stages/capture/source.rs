@@ -110,6 +110,7 @@ pub(super) struct Source {
     committed_at: UnixMicros,
     end: Offset,
     stopped: Option<String>,
+    waits: Option<String>,
     /// What was last said of that, so that it is said once.
     told: Option<String>,
     lost_to: Offset,
@@ -145,6 +146,7 @@ impl Source {
             committed_at: 0,
             end: 0,
             stopped: None,
+            waits: None,
             told: None,
             lost_to: 0,
         })
@@ -205,26 +207,21 @@ impl Source {
         records.truncate(at);
     }
 
-    /// The next record's schema is not to be had now.
-    ///
-    /// # Errors
-    /// `Retry` where waiting may help; where it does not, the source stops.
-    pub fn hold_up(&mut self, held_up: &HeldUp) -> Result<(), StageError> {
+    /// What the next record waits for.
+    pub fn waits(&self) -> Option<&str> {
+        self.waits.as_deref()
+    }
+
+    /// Heeds why the next record could not be decoded; `None` where it was.
+    pub fn heed_decoding(&mut self, held_up: Option<&HeldUp>) {
+        self.waits = None;
         match held_up {
-            HeldUp::NoRegistry { schema } => {
-                self.stop(format!(
-                    "the record at offset {} of {} is Avro of the schema {schema}, which is in a registry: say where, by --schema-registry (or LEDGERLINE_SCHEMA_REGISTRY)",
-                    self.next,
-                    self.name()
-                ));
+            None | Some(HeldUp::NextBatch) => {}
+            Some(HeldUp::Waits { what }) => self.waits = Some(format!("{}: {what}", self.name())),
+            Some(HeldUp::NoRegistry { schema }) => {
+                self.stop(sources::needs_registry(&self.name(), self.next, *schema));
                 self.tell_stopped();
-                Ok(())
             }
-            HeldUp::Waits { what } => Err(StageError::Retry {
-                what: format!("{}: {what}", self.name()),
-                source: None,
-            }),
-            HeldUp::NextBatch => Ok(()),
         }
     }
 
@@ -239,6 +236,7 @@ impl Source {
             self.told = Some(what.clone());
         }
         self.stopped = Some(what);
+        self.waits = None;
     }
 
     /// Offsets from `next` to `start` are gone, and were not captured.

@@ -225,7 +225,8 @@ pub fn too_large_to_seal(source: &str, offset: u64, bytes: usize, bytes_max: usi
 }
 
 /// What is said of a record whose schema is in a registry that nobody has named.
-fn needs_registry(source: &str, offset: u64, schema: u32) -> String {
+#[must_use]
+pub fn needs_registry(source: &str, offset: u64, schema: u32) -> String {
     format!(
         "the record at offset {offset} of {source} is Avro of schema {schema} in a schema registry, and none is configured: give --schema-registry (or \
          LEDGERLINE_SCHEMA_REGISTRY). Nothing more of this source is sealed until then, or until `ledgerline sources adopt {source} --from {} --force` has \
