@@ -19,11 +19,13 @@
 //! A value that is absent, `null` or `""` is not there. Nothing is altered to fit: a tenant outside its pattern is refused when
 //! the event is sealed. The whole record is kept in `data`, spelled as it was sent, unless `data` points elsewhere.
 
+pub(crate) mod json;
 pub(crate) mod parse;
 mod pointer;
 
 use crate::ledger::canonical::{Limits, Refusal, canonicalize, span, text};
 use crate::ledger::leaf::RejectCode;
+use json::ObjectWriter;
 use pointer::Pointer;
 use std::borrow::Cow;
 
@@ -189,7 +191,7 @@ impl Mapping {
                 context.member(name, &value);
             }
         }
-        let found_any = !context.first;
+        let found_any = !context.is_empty();
         context.close();
         found_any.then_some(Cow::Owned(out))
     }
@@ -262,36 +264,4 @@ fn joined(parts: &[Pointer], separator: &str, record: &Record<'_>) -> Option<Vec
     let mut json = Vec::new();
     text::write_string(&texts?.join(separator), &mut json);
     Some(json)
-}
-
-/// Writes one object, comma by comma.
-pub(crate) struct ObjectWriter<'o> {
-    out: &'o mut Vec<u8>,
-    first: bool,
-}
-
-impl<'o> ObjectWriter<'o> {
-    pub(crate) fn open(out: &'o mut Vec<u8>) -> Self {
-        out.push(b'{');
-        Self { out, first: true }
-    }
-
-    pub(crate) fn member(&mut self, name: &str, json: &[u8]) {
-        self.begin(name).extend_from_slice(json);
-    }
-
-    /// Where the value of the next member is to be written.
-    pub(crate) fn begin(&mut self, name: &str) -> &mut Vec<u8> {
-        if !self.first {
-            self.out.push(b',');
-        }
-        self.first = false;
-        text::write_string(name, self.out);
-        self.out.push(b':');
-        self.out
-    }
-
-    pub(crate) fn close(self) {
-        self.out.push(b'}');
-    }
 }

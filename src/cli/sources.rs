@@ -6,19 +6,16 @@ use super::Failure;
 use super::arguments::Faults;
 use crate::clock::SystemClock;
 use crate::config::{InputConfig, Settings, capture_files};
-use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::log::{Log, topic};
 use crate::service;
 use crate::stages::StageError;
 use crate::stages::capture::CaptureMapping;
 use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
-use crate::stages::seal::sources::{Bounds, TOPICS, judge};
+use crate::stages::seal::sources::TOPICS;
 use crate::stages::seal::{Adopted, Adoption, From, Refused, adopt};
+use crate::stages::source::{Bounds, judge};
 use captured::Captured;
-
-/// Event ids that are remembered while a partition is read: none is asked for.
-const WINDOW_ENTRIES: usize = 1;
 
 /// See what was sealed of each source, and declare that a topic was made anew
 ///
@@ -331,11 +328,5 @@ async fn partitions(log: &dyn Log) -> Result<u32, Failure> {
 /// `None` where the log holds no ledger.
 async fn partition_config(log: &dyn Log, partition: u32) -> Result<Option<PartitionConfig>, Failure> {
     let name = ledger_name(log).await.map_err(|error| super::failure(&error))?;
-    Ok(name.map(|name| PartitionConfig {
-        origin: names::origin(&name, partition),
-        partition,
-        limits: Limits::default(),
-        window_entries_max: WINDOW_ENTRIES,
-        archived: None,
-    }))
+    Ok(name.map(|name| PartitionConfig::to_look(&name, partition)))
 }

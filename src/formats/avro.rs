@@ -11,7 +11,7 @@ pub use schema::Schema;
 
 use crate::ledger::canonical::{Refusal, span, text};
 use crate::ledger::leaf::RejectCode;
-use crate::mapping::ObjectWriter;
+use crate::mapping::json::ObjectWriter;
 use datum::{Datum, Malformed};
 use schema::{Node, NodeId};
 

@@ -9,7 +9,7 @@ use crate::ledger::base64;
 use crate::ledger::canonical::{Limits, Refusal, canonicalize, span, text};
 use crate::ledger::leaf::RejectCode;
 use crate::ledger::names;
-use crate::mapping::ObjectWriter;
+use crate::mapping::json::ObjectWriter;
 use data_encoding::BASE64;
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -9,12 +9,12 @@ mod config;
 
 pub use config::{Login, PASSWORD_VARIABLE, RegistryConfig, USER_VARIABLE};
 
+use crate::http::client::{client, read_at_most};
 use answer::{Fetched, judge};
 use cache::{Cache, Kept};
 use futures_util::future::join_all;
+use reqwest::Client;
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -64,14 +64,7 @@ pub struct Registry<S> {
 impl<S: WriterSchema> Registry<S> {
     /// Asks nothing yet: a registry that is away does not keep from starting.
     pub fn new(config: RegistryConfig) -> Result<Self, SetupError> {
-        let http = Client::builder()
-            .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            // A login goes to the configured host and to no other.
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(SetupError)?;
+        let http = client(TIMEOUT, CONNECT_TIMEOUT).map_err(SetupError)?;
         Ok(Self {
             config,
             http,
@@ -143,7 +136,10 @@ impl<S: WriterSchema> Registry<S> {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(super::form::is_json);
-        match read(response).await? {
+        match read_at_most(response, ANSWER_BYTES_MAX)
+            .await
+            .map_err(|error| describe(&error))?
+        {
             Some(body) => judge(status, &body),
             // What a proxy says in a registry's place is no reason to refuse a record.
             None if status == 200 && is_json => Ok(Fetched::Unusable(format!(
@@ -154,18 +150,6 @@ impl<S: WriterSchema> Registry<S> {
             )),
         }
     }
-}
-
-/// The whole body; `None` where it is too large.
-async fn read(mut response: Response) -> Result<Option<Vec<u8>>, String> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| describe(&error))? {
-        if body.len() + piece.len() > ANSWER_BYTES_MAX {
-            return Ok(None);
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(Some(body))
 }
 
 /// The whole chain: the cause stands at its end.

@@ -1,6 +1,7 @@
-//! The listener of `run`: health, readiness, metrics, keys. It reads; it decides nothing.
+//! The listener of `run`: health, readiness, metrics, keys. It reads; it decides nothing. Beside it, what [`client`]s of other services share.
 
 mod bounded;
+pub mod client;
 
 use crate::ledger::jwks;
 use crate::ledger::key::PublicKey;

@@ -9,6 +9,7 @@ use crate::ledger::event::EventParser;
 use crate::ledger::partition::partition_of;
 use crate::log::{Log, LogError, NewRecord, Record, topic};
 use crate::mapping::Mapping;
+use crate::mapping::json::ObjectWriter;
 use crate::stages::capture::change;
 use crate::stages::capture::envelope::{Envelope, Origin};
 use crate::stages::capture::{Op, REFUSED, ReplicaIdentity, home};
@@ -191,20 +192,17 @@ impl<'a> Importer<'a> {
 
     /// Key and row as JSON, as Debezium sends them.
     fn row(&self, row: &PgRow) -> Result<(Vec<u8>, Vec<u8>), ImportError> {
-        let (mut key, mut json) = (vec![b'{'], vec![b'{']);
+        let (mut key, mut json) = (Vec::new(), Vec::new());
+        let (mut key_writer, mut row_writer) = (ObjectWriter::open(&mut key), ObjectWriter::open(&mut json));
         for (at, column) in self.table.columns.iter().enumerate() {
             let value: Option<String> = row.try_get(at)?;
-            let mut member = Vec::new();
-            crate::ledger::canonical::text::write_string(&column.name, &mut member);
-            member.push(b':');
-            column::write(value.as_deref(), column.reading, &mut member);
-            push_member(&mut json, &member);
+            column::write(value.as_deref(), column.reading, row_writer.begin(&column.name));
             if self.table.key.contains(&column.name) {
-                push_member(&mut key, &member);
+                column::write(value.as_deref(), column.reading, key_writer.begin(&column.name));
             }
         }
-        key.push(b'}');
-        json.push(b'}');
+        key_writer.close();
+        row_writer.close();
         Ok((key, json))
     }
 
@@ -261,11 +259,4 @@ impl<'a> Importer<'a> {
         }
         Ok(())
     }
-}
-
-fn push_member(object: &mut Vec<u8>, member: &[u8]) {
-    if object.len() > 1 {
-        object.push(b',');
-    }
-    object.extend_from_slice(member);
 }

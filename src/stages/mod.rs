@@ -13,6 +13,7 @@ pub mod notarize;
 pub mod restore;
 pub mod seal;
 pub mod snapshot;
+pub mod source;
 pub mod state;
 pub mod window;
 

@@ -11,6 +11,7 @@ use super::state::{LeafRecord, PartitionState};
 use crate::ledger::canonical::Limits;
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::merkle::{CompactRange, leaf_hash};
+use crate::ledger::names;
 use crate::log::reader::{Position, Reader, ReaderError, Seen};
 use crate::log::{Log, LogError, Offset, Record, topic};
 
@@ -28,6 +29,20 @@ pub struct PartitionConfig {
     /// The newest checkpoint in the archive when the process began: the log MUST still hold what it covers, whatever became of the log's own
     /// checkpoints.
     pub archived: Option<Checkpoint>,
+}
+
+impl PartitionConfig {
+    /// For who only looks: event ids are not remembered, and no archive is asked.
+    #[must_use]
+    pub fn to_look(log_name: &str, partition: u32) -> Self {
+        Self {
+            origin: names::origin(log_name, partition),
+            partition,
+            limits: Limits::default(),
+            window_entries_max: 1,
+            archived: None,
+        }
+    }
 }
 
 /// A verified state that moves along the log.

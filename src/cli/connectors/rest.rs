@@ -1,8 +1,8 @@
 //! The REST interface of Kafka Connect, as far as it is used here.
 
 use crate::cli::{Failure, chain};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Method, Response};
+use crate::http::client::{client, read_at_most};
+use reqwest::{Client, Method};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -71,18 +71,12 @@ impl Connect {
                 "--connect (or LEDGERLINE_CONNECT): must be http://HOST:PORT or https://HOST:PORT",
             ));
         }
-        let http = Client::builder()
-            .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| {
-                Failure::unreadable(format!(
-                    "the client of Kafka Connect cannot be set up: {}",
-                    chain(&error)
-                ))
-            })?;
+        let http = client(TIMEOUT, CONNECT_TIMEOUT).map_err(|error| {
+            Failure::unreadable(format!(
+                "the client of Kafka Connect cannot be set up: {}",
+                chain(&error)
+            ))
+        })?;
         Ok(Self {
             http,
             url: url.trim_end_matches('/').to_owned(),
@@ -131,7 +125,10 @@ impl Connect {
         }
         let response = request.send().await.map_err(|error| failed(chain(&error)))?;
         let status = response.status();
-        let answer = read(response).await.map_err(failed)?;
+        let answer = read_at_most(response, ANSWER_BYTES_MAX)
+            .await
+            .map_err(|error| failed(chain(&error)))?
+            .ok_or_else(|| failed(format!("answers with more than {ANSWER_BYTES_MAX} bytes")))?;
         match status.as_u16() {
             404 => Ok(None),
             400..=499 => Err(Failure::invalid(format!(
@@ -144,17 +141,6 @@ impl Connect {
             _ => Err(failed(format!("status {status}: {}", said(&answer)))),
         }
     }
-}
-
-async fn read(mut response: Response) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(|error| chain(&error))? {
-        if body.len() + piece.len() > ANSWER_BYTES_MAX {
-            return Err(format!("answers with more than {ANSWER_BYTES_MAX} bytes"));
-        }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body)
 }
 
 /// What a worker says in an error.

@@ -7,7 +7,7 @@ use crate::log::{Log, LogError};
 use crate::stages::capture::CaptureMapping;
 use crate::stages::capture::source::Place;
 use crate::stages::seal::From;
-use crate::stages::seal::sources::{Bounds, judge};
+use crate::stages::source::{Bounds, judge};
 
 /// One of them as it stands.
 pub struct Captured {

@@ -7,6 +7,7 @@ use super::connect::Shape;
 use crate::formats::registry::WriterSchema;
 use crate::ledger::canonical::text;
 use crate::log::kafka::RECORD_BYTES_MAX;
+use crate::mapping::json::{ObjectWriter, write_list};
 use apache_avro::Schema;
 use apache_avro::types::Value;
 use data_encoding::BASE64;
@@ -53,7 +54,7 @@ impl ValueSchema {
     /// Where `text` is no schema, or one that this cannot read safely.
     pub fn parse(text: &str) -> Result<Self, AvroError> {
         // Of the whole process, and for good: the first call decides. Nothing else decodes by the crate.
-        apache_avro::max_allocation_bytes(ITEMS_MAX);
+        apache_avro::util::max_allocation_bytes(ITEMS_MAX);
         let json: Json = serde_json::from_str(text).map_err(|_| AvroError::Schema)?;
         let mut names = Names::default();
         let shape = names.shape(&json, "", 0).ok_or(AvroError::Schema)?;
@@ -232,16 +233,7 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> Option<()> {
         Value::String(string) | Value::Enum(_, string) => text::write_string(string, out),
         Value::Uuid(uuid) => text::write_string(&uuid.to_string(), out),
         Value::Union(_, value) => write_value(value, out)?,
-        Value::Array(items) => {
-            out.push(b'[');
-            for (at, item) in items.iter().enumerate() {
-                if at > 0 {
-                    out.push(b',');
-                }
-                write_value(item, out)?;
-            }
-            out.push(b']');
-        }
+        Value::Array(items) => write_list(items, out, write_value)?,
         Value::Map(members) => {
             // In the order of their names: a map has none.
             let sorted: BTreeMap<_, _> = members.iter().collect();
@@ -259,16 +251,11 @@ fn write_value(value: &Value, out: &mut Vec<u8>) -> Option<()> {
 }
 
 fn write_members<'v>(members: impl Iterator<Item = (&'v str, &'v Value)>, out: &mut Vec<u8>) -> Option<()> {
-    out.push(b'{');
-    for (at, (name, value)) in members.enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        text::write_string(name, out);
-        out.push(b':');
-        write_value(value, out)?;
+    let mut object = ObjectWriter::open(out);
+    for (name, value) in members {
+        write_value(value, object.begin(name))?;
     }
-    out.push(b'}');
+    object.close();
     Some(())
 }
 

@@ -15,6 +15,7 @@ use crate::ledger::canonical::text;
 use crate::ledger::event::NAME_BYTES_MAX;
 use crate::ledger::time::write_sealed_at;
 use crate::log::Record;
+use crate::mapping::json::{ObjectWriter, write_list};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
@@ -66,7 +67,8 @@ pub fn write(
         .map(|key| columns::texts(key).ok_or(ChangeError::NoRow))
         .transpose()?;
     let (row, unchanged) = row(envelope, key, identity)?;
-    let mut change = ChangeWriter::open(row.len() + 512);
+    let mut json = Vec::with_capacity(row.len() + 512);
+    let mut change = ObjectWriter::open(&mut json);
     change.text("op", envelope.op.as_str());
     let place = joined(&[&origin.database, &origin.schema, &origin.table], '.');
     let ids = Ids::of(envelope, &place, key_texts.as_deref(), &row)?;
@@ -79,20 +81,20 @@ pub fn write(
     change.text("table", &origin.table);
     change.text("topic", topic);
     if let Some(key) = key {
-        let mut json = Vec::with_capacity(key.len() + 2);
-        columns::write_row(key, &mut json)?;
-        change.json("key", &json);
+        columns::write_row(key, change.begin("key"))?;
     }
     if !row.is_empty() {
-        change.json("row", &row);
+        change.member("row", &row);
     }
     if let (Op::Update, Some(before)) = (envelope.op, envelope.before) {
-        let mut json = Vec::with_capacity(before.len());
-        columns::write_row(before, &mut json)?;
-        change.json("before", &json);
+        columns::write_row(before, change.begin("before"))?;
     }
     if !unchanged.is_empty() {
-        change.texts("unchanged", &unchanged);
+        let write = |name: &String, out: &mut Vec<u8>| {
+            text::write_string(name, out);
+            Some(())
+        };
+        write_list(&unchanged, change.begin("unchanged"), write).ok_or(ChangeError::NoRow)?;
     }
     if let Some(lsn) = &origin.lsn {
         change.text("lsn", lsn);
@@ -101,10 +103,11 @@ pub fn write(
         change.text("transaction", transaction);
     }
     if let Some(micros) = origin.committed_micros {
-        change.time("committed_at", micros);
+        write_time(micros, change.begin("committed_at"));
     }
-    change.headers(record);
-    Ok(change.close())
+    write_headers(record, &mut change);
+    change.close();
+    Ok(json)
 }
 
 /// The row as it is now; of a deleted one, what is known of it. Empty where nothing is.
@@ -194,76 +197,28 @@ fn bounded(id: String) -> String {
     }
 }
 
-/// Writes the change, member by member.
-pub(super) struct ChangeWriter {
-    out: Vec<u8>,
+/// The record's own headers, as long as they are few.
+pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) {
+    let mut json = Vec::new();
+    let mut object = ObjectWriter::open(&mut json);
+    let mut bytes = 0;
+    for (name, value) in headers(record) {
+        bytes += name.len() + value.len();
+        if bytes > HEADER_BYTES_MAX {
+            return;
+        }
+        object.text(name, value);
+    }
+    object.close();
+    if bytes > 0 {
+        change.member("headers", &json);
+    }
 }
 
-impl ChangeWriter {
-    pub fn open(capacity: usize) -> Self {
-        let mut out = Vec::with_capacity(capacity);
-        out.push(b'{');
-        Self { out }
-    }
-
-    fn name(&mut self, name: &str) {
-        if self.out.len() > 1 {
-            self.out.push(b',');
-        }
-        text::write_string(name, &mut self.out);
-        self.out.push(b':');
-    }
-
-    pub fn json(&mut self, name: &str, json: &[u8]) {
-        self.name(name);
-        self.out.extend_from_slice(json);
-    }
-
-    pub fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        text::write_string(value, &mut self.out);
-    }
-
-    fn texts(&mut self, name: &str, values: &[String]) {
-        let mut list = vec![b'['];
-        for (at, value) in values.iter().enumerate() {
-            if at > 0 {
-                list.push(b',');
-            }
-            text::write_string(value, &mut list);
-        }
-        list.push(b']');
-        self.json(name, &list);
-    }
-
-    fn time(&mut self, name: &str, micros: i64) {
-        let mut time = vec![b'"'];
-        write_sealed_at(micros, &mut time);
-        time.push(b'"');
-        self.json(name, &time);
-    }
-
-    /// The record's own headers, as long as they are few.
-    pub fn headers(&mut self, record: &Record) {
-        let mut object = Self::open(0);
-        let mut bytes = 0;
-        for (name, value) in headers(record) {
-            bytes += name.len() + value.len();
-            if bytes > HEADER_BYTES_MAX {
-                return;
-            }
-            object.text(name, value);
-        }
-        if bytes > 0 {
-            let headers = object.close();
-            self.json("headers", &headers);
-        }
-    }
-
-    pub fn close(mut self) -> Vec<u8> {
-        self.out.push(b'}');
-        self.out
-    }
+fn write_time(micros: i64, out: &mut Vec<u8>) {
+    out.push(b'"');
+    write_sealed_at(micros, out);
+    out.push(b'"');
 }
 
 #[cfg(test)]

@@ -10,8 +10,9 @@
 //!
 //! A floating-point number is written as ECMAScript writes the double: converters spell the same one in several ways.
 
-use super::envelope::{Object, plain_name};
+use super::envelope::Object;
 use crate::ledger::canonical::{span, text};
+use crate::mapping::json::{ObjectWriter, write_list};
 
 /// What Debezium writes in place of a value that an update left as it was and Postgres did not log (TOAST).
 const UNAVAILABLE: &str = "__debezium_unavailable_value";
@@ -44,10 +45,9 @@ pub fn write_row(row: &[u8], out: &mut Vec<u8>) -> Result<Unchanged, NoRow> {
 pub fn write_columns(row: &[u8], keep: impl Fn(&str) -> bool, out: &mut Vec<u8>) -> Result<Unchanged, NoRow> {
     let columns = Object::parse(row).ok_or(NoRow)?;
     let mut unchanged = Unchanged::new();
-    out.push(b'{');
-    let mut first = true;
+    let mut object = ObjectWriter::open(out);
     for (spelled, value) in columns.iter() {
-        let name = plain_name(spelled).ok_or(NoRow)?;
+        let name = text::unescape(spelled).ok_or(NoRow)?;
         if !keep(&name) {
             continue;
         }
@@ -55,14 +55,9 @@ pub fn write_columns(row: &[u8], keep: impl Fn(&str) -> bool, out: &mut Vec<u8>)
             unchanged.push(name);
             continue;
         }
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
-        text::write_string(&name, out);
-        out.push(b':');
-        write_value(value, DEPTH_MAX, out).ok_or(NoRow)?;
+        write_value(value, DEPTH_MAX, object.begin(&name)).ok_or(NoRow)?;
     }
-    out.push(b'}');
+    object.close();
     Ok(unchanged)
 }
 
@@ -82,7 +77,12 @@ fn value_text(value: &[u8]) -> Option<String> {
 /// Appends one value's form. `None` where it is no JSON value, or one with more than `depth` levels.
 fn write_value(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
     match value.first()? {
-        b'[' => write_list(value, depth.checked_sub(1)?, out),
+        b'[' => {
+            let depth = depth.checked_sub(1)?;
+            write_list(span::elements(value)?, out, |element, out| {
+                write_value(element, depth, out)
+            })
+        }
         b'{' => write_object(value, depth.checked_sub(1)?, out),
         b'-' | b'0'..=b'9' => write_number(value, out),
         // Strings, true, false and null.
@@ -93,31 +93,14 @@ fn write_value(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-fn write_list(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
-    out.push(b'[');
-    for (at, element) in span::elements(value)?.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_value(element, depth, out)?;
-    }
-    out.push(b']');
-    Some(())
-}
-
 /// A value of several parts, as a point is.
 fn write_object(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
-    out.push(b'{');
-    for (at, (name, part)) in span::members(value)?.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        out.push(b'"');
-        out.extend_from_slice(name);
-        out.extend_from_slice(b"\":");
-        write_value(part, depth, out)?;
+    let parts = span::members(value)?;
+    let mut object = ObjectWriter::open(out);
+    for (name, part) in parts {
+        write_value(part, depth, object.begin(&text::unescape(name)?))?;
     }
-    out.push(b'}');
+    object.close();
     Some(())
 }
 

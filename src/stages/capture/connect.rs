@@ -6,6 +6,7 @@
 
 use crate::ledger::canonical::{span, text};
 use crate::ledger::time::write_sealed_at;
+use crate::mapping::json::{ObjectWriter, write_list};
 use data_encoding::BASE64;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -138,7 +139,9 @@ impl Shape {
         match self {
             Self::Plain => out.extend_from_slice(value),
             Self::Struct(fields) => write_struct(fields, value, out)?,
-            Self::List(items) => write_list(items, value, out)?,
+            Self::List(items) => write_list(span::elements(value)?, out, |element, out| {
+                items.write(element, out)
+            })?,
             Self::Day => write_time(
                 number(value)?.checked_mul(MICROS_PER_DAY)?,
                 TimeForm::Day,
@@ -172,30 +175,14 @@ impl Shape {
 }
 
 fn write_struct(fields: &[(String, Shape)], value: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    out.push(b'{');
-    for (at, (spelled, value)) in span::members(value)?.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
+    let members = span::members(value)?;
+    let mut object = ObjectWriter::open(out);
+    for (spelled, value) in members {
         let name = text::unescape(spelled)?;
         let (_, shape) = fields.iter().find(|(field, _)| *field == name)?;
-        text::write_string(&name, out);
-        out.push(b':');
-        shape.write(value, out)?;
+        shape.write(value, object.begin(&name))?;
     }
-    out.push(b'}');
-    Some(())
-}
-
-fn write_list(items: &Shape, value: &[u8], out: &mut Vec<u8>) -> Option<()> {
-    out.push(b'[');
-    for (at, element) in span::elements(value)?.into_iter().enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        items.write(element, out)?;
-    }
-    out.push(b']');
+    object.close();
     Some(())
 }
 

@@ -19,14 +19,6 @@ pub enum Op {
 }
 
 impl Op {
-    pub const ALL: [Op; 5] = [
-        Self::Insert,
-        Self::Update,
-        Self::Delete,
-        Self::Read,
-        Self::Truncate,
-    ];
-
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -152,7 +144,7 @@ impl<'a> Object<'a> {
     pub fn has(&self, name: &str) -> bool {
         self.members
             .iter()
-            .any(|(spelled, _)| plain_name(spelled).as_deref() == Some(name))
+            .any(|(spelled, _)| text::unescape(spelled).as_deref() == Some(name))
     }
 
     pub fn object(&self, name: &str) -> Option<Self> {
@@ -227,11 +219,6 @@ pub(super) fn headers(record: &Record) -> impl Iterator<Item = (&str, &str)> {
         .filter(|(at, (name, _))| !record.headers[..*at].iter().any(|(before, _)| before == name))
         .filter(|(_, (name, _))| !name.starts_with("__debezium.context."))
         .filter_map(|(_, (name, value))| Some((name.as_str(), std::str::from_utf8(value).ok()?)))
-}
-
-/// The name of a member as text: `None` where its spelling is no string.
-pub(super) fn plain_name(spelled: &[u8]) -> Option<String> {
-    text::unescape(spelled)
 }
 
 #[cfg(test)]

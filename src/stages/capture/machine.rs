@@ -1,6 +1,6 @@
 //! From a record of a captured topic to one of `audit.captured`. Pure, and without state of its own: the same record in the same place becomes the same.
 
-use super::change::{self, ChangeWriter};
+use super::change;
 use super::connect;
 use super::envelope::{self, Message, NoChange, Object, Op};
 use super::mapping::{CaptureMapping, Kind};
@@ -9,6 +9,7 @@ use crate::ledger::leaf::RejectCode;
 use crate::ledger::names;
 use crate::ledger::partition::{murmur2, partition_of};
 use crate::log::{NewRecord, Record};
+use crate::mapping::json::ObjectWriter;
 use crate::stages::seal::VIA;
 
 /// Header of a captured record that is no event: the code that it is to be rejected with. Only capture may write `audit.captured` (ACL).
@@ -141,7 +142,8 @@ impl CaptureMachine<'_> {
         };
         let payload = payload(value)
             .ok_or_else(|| Refusal::new(RejectCode::InvalidJson, "the payload of the outbox is not JSON"))?;
-        let mut event = ChangeWriter::open(value.len() + 512);
+        let mut json = Vec::with_capacity(value.len() + 512);
+        let mut event = ObjectWriter::open(&mut json);
         event.text("op", Op::Insert.as_str());
         event.text("id", id);
         event.text("topic", self.topic);
@@ -151,9 +153,10 @@ impl CaptureMachine<'_> {
                 &span::string(key.as_bytes()).unwrap_or_else(|| key.to_owned()),
             );
         }
-        event.json("payload", &payload);
-        event.headers(record);
-        Ok(Told::Change(event.close(), Op::Insert))
+        event.member("payload", &payload);
+        change::write_headers(record, &mut event);
+        event.close();
+        Ok(Told::Change(json, Op::Insert))
     }
 }
 

@@ -20,8 +20,11 @@ use std::sync::Arc;
 /// One read's worth of changes.
 const BATCH_RECORDS_MAX: usize = 2_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// How often topics are looked for, and asked for their bounds.
+/// How often sources are asked for their bounds.
 const LOOK_INTERVAL_MICROS: i64 = 1_000_000;
+/// How often topics are looked for while some are missing, and while none is: one may get more partitions. Each partition of the ledger asks.
+const FIND_MISSING_INTERVAL_MICROS: i64 = 5_000_000;
+const FIND_INTERVAL_MICROS: i64 = 60_000_000;
 const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
 
 pub struct Capturer {
@@ -36,6 +39,7 @@ pub struct Capturer {
     sources: Vec<Source>,
     /// Topics that are not there yet.
     missing: Vec<String>,
+    found_at: Option<UnixMicros>,
     looked_at: Option<UnixMicros>,
     committed_at: UnixMicros,
     /// Records that were captured, by this process.
@@ -60,6 +64,7 @@ impl Capturer {
             partitions: None,
             sources: Vec::new(),
             missing: Vec::new(),
+            found_at: None,
             looked_at: None,
             committed_at: 0,
             captured: 0,
@@ -75,7 +80,11 @@ impl Capturer {
     /// Why some of what is configured is not captured. A topic that is not there yet is no fault: its connector makes it with its first change.
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
-        let reasons: Vec<&str> = self.sources.iter().filter_map(Source::stopped).collect();
+        let reasons: Vec<&str> = self
+            .sources
+            .iter()
+            .filter_map(|source| source.standing.stopped())
+            .collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
@@ -100,7 +109,11 @@ impl Capturer {
 
     /// What a step came to that did all that it could.
     fn after(&self, step: Step) -> Result<Step, StageError> {
-        let waiting: Vec<&str> = self.sources.iter().filter_map(Source::waits).collect();
+        let waiting: Vec<&str> = self
+            .sources
+            .iter()
+            .filter_map(|source| source.standing.waits())
+            .collect();
         if waiting.is_empty() {
             return Ok(step);
         }
@@ -117,8 +130,9 @@ impl Capturer {
 
     /// Looks for topics that were made since, and whether those that are known are still what was captured.
     async fn look(&mut self, now: UnixMicros) -> Result<(), StageError> {
-        let is_early = |at: UnixMicros| now.saturating_sub(at).abs() < LOOK_INTERVAL_MICROS;
-        if self.looked_at.is_some_and(is_early) {
+        let is_due =
+            |at: Option<UnixMicros>, interval| at.is_none_or(|at| now.saturating_sub(at).abs() >= interval);
+        if !is_due(self.looked_at, LOOK_INTERVAL_MICROS) {
             return Ok(());
         }
         let partitions = match self.partitions {
@@ -126,7 +140,15 @@ impl Capturer {
             None => self.log.partitions(topic::AUDIT_CAPTURED).await?,
         };
         self.partitions = Some(partitions);
-        self.find_sources(partitions).await?;
+        let find_interval = if self.missing.is_empty() {
+            FIND_INTERVAL_MICROS
+        } else {
+            FIND_MISSING_INTERVAL_MICROS
+        };
+        if is_due(self.found_at, find_interval) {
+            self.find_sources(partitions).await?;
+            self.found_at = Some(now);
+        }
         for source in &mut self.sources {
             let start = self.log.start(&source.topic, source.partition).await?;
             let end = self.log.end(&source.topic, source.partition).await?;
@@ -188,7 +210,7 @@ impl Capturer {
         let (Some(source), Some(partitions)) = (self.sources.get_mut(at), self.partitions) else {
             return Ok(false);
         };
-        let (Some(mapping), None) = (self.mappings.get(source.mapping), source.stopped()) else {
+        let (Some(mapping), None) = (self.mappings.get(source.mapping), source.standing.stopped()) else {
             return Ok(false);
         };
         let mut records = self
@@ -202,16 +224,23 @@ impl Capturer {
             )
             .await?;
         let record_bytes_max = self.log.record_bytes_max();
-        source.keep_what_can_be_captured(&mut records, record_bytes_max);
+        source
+            .standing
+            .keep_what_can_be_sealed(&mut records, record_bytes_max);
         let (decoded, held_up) = decode_all(self.registry.as_deref(), &records).await;
         // What lies before it is captured first; then it is the next.
-        source.heed_decoding(held_up.as_ref().filter(|_| decoded.is_empty()));
+        let next = records.first().map_or(source.next, |record| record.offset);
+        source
+            .standing
+            .heed_decoding(held_up.as_ref().filter(|_| decoded.is_empty()), next);
         let Some(last) = records
             .get(..decoded.len())
             .and_then(<[Record]>::last)
             .map(|record| record.offset)
         else {
-            source.tell_lag(records.first().and_then(|next| next.offset.checked_sub(1)));
+            source
+                .standing
+                .tell_lag(records.last().map(|record| record.offset), source.next);
             return Ok(false);
         };
         let machine = CaptureMachine {
@@ -231,7 +260,7 @@ impl Capturer {
         }
         try_join_all(appends).await?;
         source.next = last + 1;
-        source.tell_lag(Some(last));
+        source.standing.tell_lag(Some(last), source.next);
         tally.count();
         self.captured += count;
         Ok(true)

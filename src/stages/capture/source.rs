@@ -5,13 +5,10 @@
 //! of the new one would be taken for repeats of the old one's.
 
 use crate::clock::UnixMicros;
-use crate::formats::HeldUp;
-use crate::ledger::canonical::Limits;
-use crate::ledger::names;
-use crate::log::{Committed, Log, LogError, Offset, Record, topic};
+use crate::log::{Committed, Log, LogError, Offset, topic};
 use crate::stages::StageError;
 use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
-use crate::stages::seal::sources::{self, Bounds, judge};
+use crate::stages::source::{Bounds, Standing, judge};
 
 /// A stored place is stored again after this time, also where it is the same: a broker forgets positions that were not, by default after 7 days.
 const REFRESH_INTERVAL_MICROS: i64 = 3_600_000_000;
@@ -56,13 +53,7 @@ impl Place {
             return Ok(Self { next: 0, incarnation });
         };
         for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await? {
-            let config = PartitionConfig {
-                origin: names::origin(&name, partition),
-                partition,
-                limits: Limits::default(),
-                window_entries_max: 1,
-                archived: None,
-            };
+            let config = PartitionConfig::to_look(&name, partition);
             let mut follower = Follower::restore(log, &config).await?;
             follower.catch_up(log, None).await?;
             let sealed = follower
@@ -108,12 +99,7 @@ pub(super) struct Source {
     begun: bool,
     committed: Option<Place>,
     committed_at: UnixMicros,
-    end: Offset,
-    stopped: Option<String>,
-    waits: Option<String>,
-    /// What was last said of that, so that it is said once.
-    told: Option<String>,
-    lost_to: Offset,
+    pub standing: Standing,
 }
 
 impl Source {
@@ -144,17 +130,8 @@ impl Source {
             begun: stored.is_some(),
             committed: stored,
             committed_at: 0,
-            end: 0,
-            stopped: None,
-            waits: None,
-            told: None,
-            lost_to: 0,
+            standing: Standing::new(topic, partition),
         })
-    }
-
-    /// Why it is not captured.
-    pub fn stopped(&self) -> Option<&str> {
-        self.stopped.as_deref()
     }
 
     /// The next offset, where anything before it was captured.
@@ -162,23 +139,13 @@ impl Source {
         (self.begun || self.next > 0).then_some(self.next)
     }
 
-    fn name(&self) -> String {
-        format!("{}/{}", self.topic, self.partition)
-    }
-
     /// Holds its bounds against what was captured of it.
     pub async fn look(&mut self, log: &dyn Log, start: Offset, end: Offset) -> Result<(), LogError> {
-        self.end = end;
-        if self.stopped.is_some() || judge(start, end, self.next_offset()) == Bounds::EndsBefore {
+        let does_not_fit = judge(start, end, self.next_offset()) == Bounds::EndsBefore;
+        if self.standing.stopped().is_some() || does_not_fit {
             self.look_for_adoption(log).await?;
         }
-        self.stopped = None;
-        match judge(start, end, self.next_offset()) {
-            Bounds::Whole => {}
-            Bounds::EndsBefore => self.stop(sources::ends_before(&self.name(), end, self.next)),
-            Bounds::Deleted(_) => self.tell_deleted(start),
-        }
-        self.tell_stopped();
+        self.standing.heed(start, end, self.next_offset());
         Ok(())
     }
 
@@ -193,82 +160,6 @@ impl Source {
         Ok(())
     }
 
-    /// Keeps of `records` those before one that no record of the ledger can hold. Where that is the next, the source stops.
-    pub fn keep_what_can_be_captured(&mut self, records: &mut Vec<Record>, bytes_max: usize) {
-        let too_large = |record: &Record| record.value.len() > bytes_max;
-        let Some(at) = records.iter().position(too_large) else {
-            return;
-        };
-        if let Some(record) = records.first().filter(|record| too_large(record)) {
-            let (offset, bytes) = (record.offset, record.value.len());
-            self.stop(sources::too_large_to_seal(&self.name(), offset, bytes, bytes_max));
-            self.tell_stopped();
-        }
-        records.truncate(at);
-    }
-
-    /// What the next record waits for.
-    pub fn waits(&self) -> Option<&str> {
-        self.waits.as_deref()
-    }
-
-    /// Heeds why the next record could not be decoded; `None` where it was.
-    pub fn heed_decoding(&mut self, held_up: Option<&HeldUp>) {
-        self.waits = None;
-        match held_up {
-            None | Some(HeldUp::NextBatch) => {}
-            Some(HeldUp::Waits { what }) => self.waits = Some(format!("{}: {what}", self.name())),
-            Some(HeldUp::NoRegistry { schema }) => {
-                self.stop(sources::needs_registry(&self.name(), self.next, *schema));
-                self.tell_stopped();
-            }
-        }
-    }
-
-    fn stop(&mut self, what: String) {
-        if self.told.as_ref() != Some(&what) {
-            tracing::error!(
-                topic = self.topic,
-                partition = self.partition,
-                what,
-                "a source is stopped: a person must look"
-            );
-            self.told = Some(what.clone());
-        }
-        self.stopped = Some(what);
-        self.waits = None;
-    }
-
-    /// Offsets from `next` to `start` are gone, and were not captured.
-    fn tell_deleted(&mut self, start: Offset) {
-        let from = self.next.max(self.lost_to);
-        if start <= from {
-            return;
-        }
-        self.lost_to = start;
-        tracing::error!(
-            topic = self.topic,
-            partition = self.partition,
-            next_offset = self.next,
-            start,
-            "offsets of a captured topic were deleted before they were captured: its retention is shorter than capturing was behind"
-        );
-        metrics::counter!("ledgerline_source_deleted_offsets_total", "topic" => self.topic.clone(), "partition" => self.partition.to_string())
-            .increment(start - from);
-    }
-
-    fn tell_stopped(&self) {
-        metrics::gauge!("ledgerline_stopped_sources", "topic" => self.topic.clone(), "partition" => self.partition.to_string())
-            .set(if self.stopped.is_some() { 1.0 } else { 0.0 });
-    }
-
-    /// Says how much waits, once records up to `last` were captured; nothing where there were none.
-    pub fn tell_lag(&self, last: Option<Offset>) {
-        let lag = last.map_or(0, |last| self.end.saturating_sub(last + 1));
-        metrics::gauge!("ledgerline_source_lag_records", "topic" => self.topic.clone(), "partition" => self.partition.to_string())
-            .set(lag as f64);
-    }
-
     /// Stores how far it was captured, where that is further than before or was stored long ago.
     pub async fn commit(&mut self, log: &dyn Log, now: UnixMicros) -> Result<(), LogError> {
         let place = Place {
@@ -277,7 +168,7 @@ impl Source {
         };
         let is_fresh = now.saturating_sub(self.committed_at).abs() < REFRESH_INTERVAL_MICROS;
         let is_known = self.committed == Some(place) && is_fresh;
-        if self.stopped.is_some() || is_known || (self.committed.is_none() && self.next == 0) {
+        if self.standing.stopped().is_some() || is_known || (self.committed.is_none() && self.next == 0) {
             return Ok(());
         }
         // An owner that was frozen must not take back what was adopted meanwhile.
@@ -292,13 +183,8 @@ impl Source {
 }
 
 impl Drop for Source {
-    /// Its next owner speaks for it.
     fn drop(&mut self) {
-        let (topic, partition) = (self.topic.clone(), self.partition.to_string());
-        metrics::gauge!("ledgerline_source_lag_records", "topic" => topic.clone(), "partition" => partition.clone())
-            .set(f64::NAN);
-        metrics::gauge!("ledgerline_stopped_sources", "topic" => topic, "partition" => partition)
-            .set(f64::NAN);
+        self.standing.forget();
     }
 }
 

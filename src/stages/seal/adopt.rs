@@ -6,11 +6,11 @@
 use super::machine::SealConfig;
 use super::runner::{Random, seal_error};
 use super::session::{OpenSession, Owner};
-use super::sources::{self, Bounds};
 use crate::clock::Clock;
 use crate::log::Log;
 use crate::stages::StageError;
 use crate::stages::restore::PartitionConfig;
+use crate::stages::source::{Bounds, judge};
 
 /// Owners that come in between: so many times it is tried again.
 const TRIES: u32 = 10;
@@ -28,7 +28,7 @@ pub enum From {
 /// What is to be declared.
 #[derive(Debug, Clone, Copy)]
 pub struct Adoption {
-    /// One of [`sources::TOPICS`].
+    /// One of [`super::sources::TOPICS`].
     pub topic: &'static str,
     pub from: From,
     /// Also where nothing seems wrong with the source: it was made anew and has grown beyond what was sealed.
@@ -149,7 +149,7 @@ async fn plan(
             source_partition: source,
         });
     };
-    let bounds = sources::judge(start, end, Some(sealed_to));
+    let bounds = judge(start, end, Some(sealed_to));
     if bounds == Bounds::Whole && !adoption.forced {
         return Err(Refused::IsWhole {
             source_partition: source,

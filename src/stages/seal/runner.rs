@@ -158,8 +158,8 @@ impl Sealer {
             .iter()
             .filter_map(|(source, last)| Some((self.sources.each.get(*source)?, *last)))
         {
-            let next = session.machine.next_offset(&source.name);
-            source.tell_lag(last, next);
+            let next = session.machine.next_offset(&source.standing.name);
+            source.standing.tell_lag(last, next);
         }
         let committed = self.commit_positions(&session.machine, now).await;
         self.session = Some(session);
@@ -392,22 +392,26 @@ impl Sealer {
             .sources
             .each
             .get_mut(at)
-            .filter(|source| !source.is_stopped())
+            .filter(|source| source.standing.stopped().is_none())
         else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let from = machine.next_offset(&source.name);
+        let from = machine.next_offset(&source.standing.name);
         let mut records = self
             .log
             .read(source.topic, partition, from, BATCH_RECORDS_MAX, BATCH_BYTES_MAX)
             .await?;
-        source.tell_lag(records.last().map(|record| record.offset), from);
+        source
+            .standing
+            .tell_lag(records.last().map(|record| record.offset), from);
         // A gap may be markers of transactions, or records that retention took a moment ago.
         if from > 0 && records.first().is_some_and(|first| first.offset > from) {
             let start = self.log.start(source.topic, partition).await?;
-            source.tell_deleted(from, start);
+            source.standing.tell_deleted(from, start);
         }
-        source.keep_what_can_be_sealed(&mut records, self.log.record_bytes_max());
+        source
+            .standing
+            .keep_what_can_be_sealed(&mut records, self.log.record_bytes_max());
         let (decoded, held_up) = if source.topic == topic::AUDIT_CAPTURED {
             // Events are JSON there, and capture has said of all else why it is no event.
             (records.iter().map(captured).collect(), None)
@@ -416,7 +420,7 @@ impl Sealer {
         };
         // What lies before it is sealed first; then it is the next.
         let next = records.first().filter(|_| decoded.is_empty());
-        source.heed_decoding(
+        source.standing.heed_decoding(
             held_up.as_ref().filter(|_| next.is_some()),
             next.map_or(from, |record| record.offset),
         );
@@ -452,11 +456,11 @@ impl Sealer {
     /// Sends events of other partitions' tenants there: one batch a target, acknowledged in full before anything of it is sealed as `rerouted`. A crash in
     /// between sends them again; the target knows them by the position in their header.
     async fn forward(&self, machine: &SealMachine, source: &Source, batch: &Batch) -> Result<(), StageError> {
-        let incarnation = machine.incarnation(&source.name);
+        let incarnation = machine.incarnation(&source.standing.name);
         let mut by_target: BTreeMap<u32, Vec<NewRecord>> = BTreeMap::new();
         for (record, judgement) in batch.records.iter().zip(&batch.judged) {
             if let Judgement::Misrouted { partition, tenant } = judgement {
-                let via = names::forwarded_from(&source.name, incarnation, record.offset);
+                let via = names::forwarded_from(&source.standing.name, incarnation, record.offset);
                 let mut headers = producer_headers(record);
                 headers.push((VIA.to_owned(), via.into_bytes()));
                 by_target.entry(*partition).or_default().push(NewRecord {
@@ -479,7 +483,7 @@ impl Sealer {
         self.committed_at = now;
         let partition = self.partition.partition;
         for source in &mut self.sources.each {
-            let offset = machine.next_offset(&source.name);
+            let offset = machine.next_offset(&source.standing.name);
             if source.committed == Some(offset) {
                 continue;
             }
@@ -520,7 +524,7 @@ pub(super) fn seal_error(partition: u32, error: SealError) -> StageError {
 
 fn input<'a>(source: &'a Source, partition: u32, record: &'a Record, decoded: &'a Decoded) -> Input<'a> {
     Input {
-        source: &source.name,
+        source: &source.standing.name,
         topic: source.topic,
         partition,
         offset: record.offset,
