@@ -372,7 +372,6 @@ impl ProducerContext for Context {
             Ok(message) => batch.answer(Ok(u64::try_from(message.offset()).ok())),
             Err((error, _)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                batch.answer(Err(code));
                 let purged = matches!(
                     code,
                     RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight
@@ -381,6 +380,8 @@ impl ProducerContext for Context {
                     tracing::warn!(%code, "a producer failed: it is replaced, and the sessions that it worked for end");
                     self.retire();
                 }
+                // Last: who waits for it may append again at once, and must find another producer.
+                batch.answer(Err(code));
             }
         }
     }
