@@ -63,8 +63,9 @@ impl DirectoryVault {
     /// Now, and not at the first cut, which may be minutes away.
     fn try_writing(&self) -> Result<(), VaultError> {
         let probe = self.incoming_path()?;
+        // Another process that opens the archive now may take the probe for a leftover: it was written all the same.
         fs::File::create_new(&probe)
-            .and_then(|_file| fs::remove_file(&probe))
+            .and_then(|_file| remove_if_there(&probe))
             .map_err(|error| explain("writing to the archive, at", &probe, error))
     }
 
@@ -110,11 +111,9 @@ impl DirectoryVault {
             .map_err(|error| explain("writing", &path, error))
             // The file stays open, and so locked, until it is published.
             .and_then(|_locked| publish(&incoming, &path));
-        match fs::remove_file(&incoming) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                outcome.and(Err(explain("removing", &incoming, error)))
-            }
-            Ok(()) | Err(_) => outcome,
+        match remove_if_there(&incoming) {
+            Err(error) => outcome.and(Err(explain("removing", &incoming, error))),
+            Ok(()) => outcome,
         }
     }
 
@@ -275,6 +274,13 @@ fn remove_if_left_over(path: &Path) -> io::Result<()> {
         Ok(()) => fs::remove_file(path),
         Err(TryLockError::WouldBlock) => Ok(()),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 

@@ -193,6 +193,22 @@ async fn leftovers_of_a_crash_are_removed_at_open_and_never_seen() {
     assert_eq!(reopened.list("").await.unwrap(), ["a/.b", "a/b"]);
 }
 
+#[test]
+fn processes_that_open_one_archive_at_once_do_not_stop_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("archive");
+    // A directory's locks belong to the open file, not to the process: threads stand for processes here.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    DirectoryVault::create(&root).unwrap();
+                }
+            });
+        }
+    });
+}
+
 #[tokio::test]
 async fn a_symlink_on_the_way_is_refused() {
     let (dir, vault) = directory();
