@@ -1,10 +1,12 @@
 //! `cargo bench`: how fast Ledgerline is, as ratios in one run against bare ceilings on the same machine, medians of alternating rounds.
 //!
 //! `LEDGERLINE_BENCH_EVENTS` (default 1,000,000) sets the size of the end-to-end run. `cargo bench -- seal verify` measures only these of
-//! `seal`, `tenants`, `demo`, `verify` and `lag`. Nothing here passes or fails.
+//! `seal`, `formats`, `tenants`, `demo`, `verify` and `lag`. Nothing here passes or fails.
 
 #[path = "speed/demo.rs"]
 mod demo;
+#[path = "speed/formats.rs"]
+mod formats;
 #[path = "speed/lag.rs"]
 mod lag;
 #[path = "speed/machine.rs"]
@@ -29,6 +31,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     machine::print();
     if wanted("seal") {
         seal::print()?;
+    }
+    if wanted("formats") {
+        formats::print()?;
     }
     if wanted("tenants") {
         tenants::print();
