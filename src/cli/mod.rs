@@ -9,6 +9,7 @@ pub mod import;
 pub mod ingest;
 pub mod keys;
 pub mod proof;
+pub mod restore;
 pub mod run;
 pub mod sources;
 pub mod topics;
@@ -40,6 +41,7 @@ enum Command {
     Verify(verify::Args),
     Proof(proof::Args),
     VerifyProof(verify_proof::Args),
+    Restore(restore::Args),
     Canonical(canonical::Args),
     Keys(keys::Args),
     Topics(topics::Args),
@@ -197,6 +199,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Proof(args) => proof::run(args),
         Command::VerifyProof(args) => verify_proof::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Canonical(args) => canonical::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),

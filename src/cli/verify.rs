@@ -3,6 +3,7 @@
 mod completeness;
 mod print;
 
+pub(super) use print::time;
 pub use print::{Colour, describe, to_json};
 
 use super::arguments::{Faults, archive_directory, read_limited};
@@ -213,7 +214,7 @@ fn not_before(text: &str) -> Result<UnixMicros, Failure> {
     })
 }
 
-fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
+pub(super) fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     let keys = jwks::parse(&read_argument("--jwks", path, JWKS_BYTES_MAX)?)
         .map_err(|error| Failure::usage(format!("--jwks {}: {error}", path.display())))?;
     if keys.is_empty() {
@@ -222,7 +223,7 @@ fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     Ok(keys)
 }
 
-fn expected_head(path: &Path) -> Result<SignedCheckpoint, Failure> {
+pub(super) fn expected_head(path: &Path) -> Result<SignedCheckpoint, Failure> {
     SignedCheckpoint::parse(&read_argument("--expect-head", path, NOTE_BYTES_MAX)?)
         .map_err(|error| Failure::usage(format!("--expect-head {}: {error}", path.display())))
 }

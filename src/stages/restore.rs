@@ -260,7 +260,10 @@ pub fn reader_error(partition: u32, error: ReaderError) -> StageError {
 }
 
 /// The largest checkpoint in the tail of `ledger.checkpoints`. Records there are the notary's own; one that does not parse is no checkpoint.
-async fn last_signed(log: &dyn Log, config: &PartitionConfig) -> Result<Option<Checkpoint>, LogError> {
+pub(crate) async fn last_signed(
+    log: &dyn Log,
+    config: &PartitionConfig,
+) -> Result<Option<Checkpoint>, LogError> {
     let (topic, partition) = (topic::LEDGER_CHECKPOINTS, config.partition);
     let (start, end) = (
         log.start(topic, partition).await?,

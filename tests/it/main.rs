@@ -24,6 +24,7 @@ mod model;
 mod process;
 mod proof;
 mod recovery;
+mod restore;
 mod schemas;
 mod sealed;
 mod second_verifier;

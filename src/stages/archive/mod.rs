@@ -5,5 +5,5 @@ mod machine;
 mod runner;
 
 pub use machine::{ArchiveMachine, Classes, Finished};
-pub(super) use runner::GROUP;
+pub(crate) use runner::GROUP;
 pub use runner::{Archiver, newest_checkpoint};
