@@ -7,7 +7,7 @@ use crate::clock::SystemClock;
 use crate::config::LogConfig;
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
-use crate::ledger::verify::{FirstBad, Options, Report, Verdict};
+use crate::ledger::verify::{FirstBad, Options, PartitionHead, Report, Verdict};
 use crate::log::{Log, topic};
 use crate::recovery::{Found, Refused, Replayed, Restored, find, replay, write};
 use crate::service;
@@ -75,12 +75,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let verified_in = begun.elapsed();
     let runtime = super::runtime()?;
     let partitions = u32::try_from(report.heads.len()).unwrap_or(u32::MAX);
-    let log = runtime
-        .block_on(service::open_log(&plan.log, Some(partitions)))
-        .map_err(|error| super::failure(&error))?;
-    let outcome = restore(&plan, args, &report, &log_name, &runtime, log.as_ref());
-    drop(runtime.block_on(log.close()));
-    let rows = outcome?;
+    let rows = if args.dry_run && is_to_be_made(&plan.log) {
+        would_be(&report)
+    } else {
+        let log = runtime
+            .block_on(service::open_log(&plan.log, Some(partitions)))
+            .map_err(|error| super::failure(&error))?;
+        let outcome = restore(&plan, args, &report, &log_name, &runtime, log.as_ref());
+        drop(runtime.block_on(log.close()));
+        outcome?
+    };
     let took = (verified_in, begun.elapsed());
     let text = if args.json {
         to_json(&report, &rows, args.dry_run, took)
@@ -208,6 +212,23 @@ fn restore(
     }
     bar.finish_and_clear();
     Ok(rows)
+}
+
+/// An embedded log that is not there: looking at it would make it.
+fn is_to_be_made(log: &LogConfig) -> bool {
+    match log {
+        LogConfig::Embedded(path) => !path.exists(),
+        LogConfig::Kafka(_) => false,
+    }
+}
+
+fn would_be(report: &Report) -> Vec<Row> {
+    let row = |head: &PartitionHead| Row {
+        origin: head.origin.clone(),
+        size: head.size,
+        restored: None,
+    };
+    report.heads.iter().map(row).collect()
 }
 
 async fn one(

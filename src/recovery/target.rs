@@ -102,7 +102,7 @@ pub async fn find(log: &dyn Log, config: &PartitionConfig, replayed: &Replayed) 
                 position: snapshot.position,
             });
         }
-        return Err(not_empty(config, snapshot.position.index, replayed));
+        return Err(not_empty(config, leaves(log, config).await, replayed));
     }
     refuse_what_is_signed_ahead(log, config, replayed).await?;
     fence(log, config, replayed, &session).await
