@@ -330,7 +330,7 @@ async fn operate(run: Rc<Run>, owner: usize) {
             }
             // Who has not looked yet does not know that it was made anew.
             Adopting::MadeAnew if run.stopped.iter().any(|stopped| stopped.get() == Some(false)) => {
-                pause().await
+                pause().await;
             }
             Adopting::MadeAnew => run.adopting.set(Adopting::AllStopped),
             Adopting::AllStopped => {
