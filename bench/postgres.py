@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from programs import ROOT, say
@@ -31,6 +32,13 @@ def stack_up():
         name, given, value = word.partition("=")
         if given:
             os.environ[name] = value
+
+
+def database():
+    """Where the database is, as variables: on a command line the password could be read."""
+    url = urllib.parse.urlsplit(os.environ["LEDGERLINE_STACK_POSTGRES_URL"])
+    named = {"HOST": url.hostname, "PORT": str(url.port), "USER": url.username, "PASSWORD": url.password, "DATABASE": url.path[1:]}
+    return {f"PG{name}": value for name, value in named.items()}
 
 
 class Table:
@@ -63,8 +71,7 @@ class Table:
 
     def psql(self, *arguments, env=None):
         program = os.environ["LEDGERLINE_STACK_POSTGRES_BIN"] + "/psql"
-        # Without it the password would stand on the command line.
-        env = (env or os.environ) | {"PGDATABASE": os.environ["LEDGERLINE_STACK_POSTGRES_URL"]}
+        env = (env or os.environ) | database()
         line = [program, "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1", *arguments]
         done = subprocess.run(line, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if done.returncode != 0:
