@@ -108,14 +108,14 @@ impl<'a> Importer<'a> {
             rows_before: place.as_ref().map_or(0, |place| place.rows),
             ..Imported::default()
         };
-        let (log, group) = (self.log, self.group.clone());
+        let (log, group, dry_run) = (self.log, self.group.clone(), self.options.dry_run);
         let mut ready = self
             .next(connection, place.as_ref(), &columns, &mut imported)
             .await?;
         while let Some(page) = ready {
             let at = page.place.clone();
             let next = self.next(connection, Some(&at), &columns, &mut imported);
-            ready = if self.options.dry_run {
+            ready = if dry_run {
                 next.await?
             } else {
                 // The next page is read meanwhile. Whatever becomes of that, the place of this one is stored.
@@ -127,7 +127,7 @@ impl<'a> Importer<'a> {
             place = Some(at);
         }
         // Again, also where nothing was new: a broker forgets positions that were not stored for long, by default for 7 days.
-        if let Some(place) = place.filter(|_| !self.options.dry_run) {
+        if let Some(place) = place.filter(|_| !dry_run) {
             place.store(self.log, &self.group).await?;
         }
         Ok(imported)
