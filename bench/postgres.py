@@ -104,9 +104,9 @@ class Table:
     def fill(self, rows):
         """Inserts so many, a thousand in a transaction."""
         first, last = self.rows + 1, self.rows + rows
-        columns = "tenant_id, actor_id, action, target, details"
+        columns = "id, tenant_id, actor_id, action, target, details"
         series = f"generate_series(n, least(n + {ROWS_IN_TRANSACTION - 1}, {last}))"
-        insert = f"INSERT INTO {self.table} ({columns}) SELECT {ROW} FROM {series} g; COMMIT;"
+        insert = f"INSERT INTO {self.table} ({columns}) SELECT g, {ROW} FROM {series} g; COMMIT;"
         loop = f"FOR n IN {first}..{last} BY {ROWS_IN_TRANSACTION} LOOP {insert} END LOOP;"
         self.sql(f"DO $$ BEGIN {loop} END $$")
         self.rows = last
