@@ -98,11 +98,14 @@ struct Record<'a> {
     json: &'a [u8],
     members: Members<'a>,
     /// Of the objects within it that pointers went through: most go through the same one.
-    within: RefCell<Vec<(&'a [u8], Option<Rc<Members<'a>>>)>>,
+    within: RefCell<Vec<Within<'a>>>,
 }
 
 /// Names, as they are spelled, and values.
 type Members<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+/// A value, and its members; `None` where it is no object.
+type Within<'a> = (&'a [u8], Option<Rc<Members<'a>>>);
 
 impl<'a> Record<'a> {
     fn read(json: &'a [u8]) -> Result<Self, Refusal> {
