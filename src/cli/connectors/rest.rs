@@ -138,6 +138,11 @@ impl Connect {
         match status.as_u16() {
             404 if is_of_connect(&answer) => Ok(None),
             404 => Err(something_else),
+            // A rebalance: it answers so until the workers have shared the connectors out again.
+            409 => Err(failed(format!(
+                "status 409: {}: try again in a moment",
+                said(&answer)
+            ))),
             400..=499 => Err(Failure::invalid(format!(
                 "{doing}: status {status}: {}",
                 said(&answer)
