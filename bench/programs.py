@@ -30,8 +30,11 @@ def build():
         message = json.loads(line)
         if message.get("executable"):
             found[message["target"]["name"]] = message["executable"]
-    subprocess.run([ROOT / "bench/peers/kafka-streams/build"], check=True, stdout=subprocess.DEVNULL)
     return found["ledgerline"], found["kafka"]
+
+
+def build_peers():
+    subprocess.run([ROOT / "bench/peers/kafka-streams/build"], check=True, stdout=subprocess.DEVNULL)
 
 
 class Process:

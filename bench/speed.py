@@ -6,11 +6,15 @@ import tempfile
 import time
 from statistics import median
 
+import capture
+import postgres
 import rounds
 import table
-from programs import ROOT, Bench, say
+from programs import ROOT, Bench, build_peers, say
 
-PARTS = ("throughput", "latency", "memory", "owners")
+LEDGER_PARTS = ("throughput", "latency", "memory", "owners")
+CAPTURE_PARTS = ("capture", "commits", "import")
+PARTS = LEDGER_PARTS + CAPTURE_PARTS
 
 
 def main():
@@ -25,16 +29,29 @@ def main():
     sizes = Sizes(arguments.quick)
     begun, machine = time.monotonic(), table.machine()
     say(f"building; {machine}")
+    if {"throughput", "latency"} & set(parts):
+        build_peers()
     with tempfile.TemporaryDirectory(prefix="ledgerline-bench-") as work:
         bench = Bench(os.environ["LEDGERLINE_TEST_KAFKA"], work)
         try:
-            seen = measure(bench, parts, sizes)
+            texts = measured(bench, parts, sizes, machine)
         finally:
             bench.delete()
-    text = table.text(seen, machine, sizes)
-    print(f"\n{text}\nmeasured in {time.monotonic() - begun:.0f} s")
-    if not arguments.quick and parts == list(PARTS):
-        table.write(ROOT / "docs/BENCH.md", text)
+    print("\n" + "\n".join(texts.values()) + f"\nmeasured in {time.monotonic() - begun:.0f} s")
+    for block, text in texts.items():
+        # What was left out of a table would be missing there.
+        if not arguments.quick and set(block) <= set(parts):
+            table.write(ROOT / "docs/BENCH.md", block[0], text)
+
+
+def measured(bench, parts, sizes, machine):
+    """The tables, by the parts that each is of."""
+    texts = {}
+    if set(LEDGER_PARTS) & set(parts):
+        texts[LEDGER_PARTS] = table.text(measure(bench, parts, sizes), machine, sizes)
+    if set(CAPTURE_PARTS) & set(parts):
+        texts[CAPTURE_PARTS] = table.capture_text(measure_capture(bench, parts, sizes), machine, sizes)
+    return texts
 
 
 class Sizes:
@@ -46,6 +63,10 @@ class Sizes:
         self.many_tenants = 20_000 if quick else rounds.MANY_TENANTS
         # Windows are full where each partition has as many entries as it remembers.
         self.many_events = 100_000 if quick else 700_000
+        self.rows = 60_000 if quick else 300_000
+        self.rows_warmup = 20_000 if quick else 50_000
+        self.commits_a_second = 200
+        self.commit_seconds = 5 if quick else 30
 
 
 def measure(bench, parts, sizes):
@@ -69,6 +90,31 @@ def measure(bench, parts, sizes):
                 say("restore, and takeover after kill -9")
                 seen["restore"] = [rounds.restore(bench, source) for _ in range(sizes.rounds)]
                 seen["takeover"] = rounds.takeover(source, sizes.rounds)
+    return seen
+
+
+def measure_capture(bench, parts, sizes):
+    postgres.stack_up()
+    seen = {"capture": [], "commits": [], "import": []}
+    with postgres.Table(bench) as rows:
+        rows.connect()
+        # With one row its topic is there.
+        rows.fill(1)
+        rows.wait_captured()
+        for n in range(sizes.rounds if "commits" in parts else 0):
+            say(f"from COMMIT to sealed, round {n + 1} of {sizes.rounds}")
+            seen["commits"].append(capture.commits(bench, rows, sizes.commits_a_second, sizes.commit_seconds))
+        if {"capture", "import"} & set(parts):
+            say(f"{sizes.rows:,} rows, into Postgres and through Debezium")
+            rows.fill(sizes.rows - rows.rows)
+            rows.wait_captured()
+            rows.report()
+        for n in range(sizes.rounds if "capture" in parts else 0):
+            say(f"capture, round {n + 1} of {sizes.rounds}")
+            seen["capture"].append(capture.capture(bench, rows, sizes.rows_warmup))
+        for n in range(sizes.rounds if "import" in parts else 0):
+            say(f"import, round {n + 1} of {sizes.rounds}")
+            seen["import"].append(capture.imports(bench, rows))
     return seen
 
 

@@ -5,7 +5,8 @@ import re
 import time
 from statistics import median
 
-BEGIN, END = "<!-- bench/run writes from here -->", "<!-- to here -->"
+# Around the table that begins with a part.
+BEGIN, END = "<!-- bench/run writes {} from here -->", "<!-- to here -->"
 
 
 def machine():
@@ -108,8 +109,65 @@ def latency_rows(seen):
         yield (name, f"{of[0]['rate']:,}", *(f"{value:.1f}" for value in values))
 
 
-def write(path, measured):
+def capture_text(seen, measured_on, sizes):
+    lines = [f"{measured_on}. Medians of {sizes.rounds}.", ""]
+    lines += ["| what | measured | aim | holds |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in capture_rows(seen)]
+    moved = list(moved_rows(seen))
+    if moved:
+        lines += ["", "| rows | rows/s | µs of CPU a row | seconds |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in moved]
+    if seen["commits"]:
+        lines += ["", f"| from COMMIT to sealed, {sizes.commits_a_second} rows/s | p50 ms | p99 ms | max ms |", "|---|---|---|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in commit_rows(seen["commits"])]
+    return "\n".join(lines) + "\n"
+
+
+def capture_rows(seen):
+    """A ratio each, of rates in the same round."""
+    for part, one, other, what in (
+        ("capture", "capturing", "passthrough", "captured rows/s, to the bare passthrough's of the same topic"),
+        ("import", "import", "copy", "imported rows/s, to COPY's of the same rows to a file"),
+    ):
+        if seen[part]:
+            rate = "events_per_second" if part == "capture" else "rows_per_second"
+            ratio = median(each[one][rate] / each[other][rate] for each in seen[part])
+            yield row(what, f"{ratio:.2f} ×", "≥ 0.5 ×", ratio >= 0.5)
+    if seen["commits"]:
+        of = {name: [median(each[name][what] for each in seen["commits"]) for what in ("p50_ms", "p99_ms")] for name in ("whole", "captured", "ours")}
+        for at, what in enumerate(("p50", "p99")):
+            whole, before, ours = (of[name][at] for name in ("whole", "captured", "ours"))
+            measured = f"{whole:.0f} ms; up to the captured topic {before:.0f} ms, from there {ours:.0f} ms"
+            yield row(f"{what} from COMMIT to sealed", measured, "", None)
+
+
+def moved_rows(seen):
+    for name in ("passthrough", "capturing"):
+        if seen["capture"]:
+            rate, cpu = (median(each[name][what] for each in seen["capture"]) for what in ("events_per_second", "cpu_microseconds_per_event"))
+            yield name, f"{rate:,.0f}", f"{cpu:.1f}", ""
+    for name in ("copy", "import"):
+        if seen["import"]:
+            rate, seconds = (median(each[name][what] for each in seen["import"]) for what in ("rows_per_second", "seconds"))
+            yield name, f"{rate:,.0f}", "", f"{seconds:.2f}"
+
+
+def commit_rows(seen):
+    for name, what in (
+        ("debezium", "COMMIT until Connect sends the change: Debezium"),
+        ("connect", "until it can be read, committed: Connect's transaction"),
+        ("ours", "from there until it can be read in `ledger.entries`: capture and seal"),
+        ("whole", "the whole way"),
+    ):
+        yield what, *(f"{median(one[name][which] for one in seen):.0f}" for which in ("p50_ms", "p99_ms", "max_ms"))
+
+
+def write(path, part, measured):
+    """Puts the table between the marks of its first part."""
+    begin = BEGIN.format(part)
     old = path.read_text(encoding="utf-8")
-    head, _, rest = old.partition(BEGIN)
+    head, found, rest = old.partition(begin)
+    if not found:
+        raise RuntimeError(f"{path} has no line {begin}")
     _, _, tail = rest.partition(END)
-    path.write_text(f"{head}{BEGIN}\n{measured}{END}{tail}", encoding="utf-8")
+    path.write_text(f"{head}{begin}\n{measured}{END}{tail}", encoding="utf-8")

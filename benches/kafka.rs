@@ -1,4 +1,4 @@
-//! The parts of `bench/run` that must be fast: input and load, the bare ceiling, the watch over a topic, the restore without its reading.
+//! The parts of `bench/run` that must be fast: input and load, the bare ceiling, the watch over a topic, rows from COMMIT to sealed, the restore without its reading.
 //!
 //! `cargo bench --bench kafka -- COMMAND --name value ..`; each prints one JSON object. `bench/speed.py` calls them; by itself this measures nothing.
 
@@ -6,6 +6,8 @@
 mod arguments;
 #[path = "kafka/broker.rs"]
 mod broker;
+#[path = "kafka/commits.rs"]
+mod commits;
 #[path = "kafka/input.rs"]
 mod input;
 #[path = "kafka/latency.rs"]
@@ -25,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let command = words.next().unwrap_or_default();
     let arguments = Arguments::parse(words)?;
     let answer = match command.as_str() {
+        "commits" => commits::measure(&arguments)?,
         "create" => broker::create(&arguments)?,
         "delete" => broker::delete(&arguments)?,
         "fill" => input::fill(&arguments)?,

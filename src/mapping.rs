@@ -28,6 +28,8 @@ use crate::ledger::leaf::RejectCode;
 use json::ObjectWriter;
 use pointer::Pointer;
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// The largest mapping file, in bytes.
 pub const MAPPING_BYTES_MAX: usize = 64 * 1024;
@@ -94,8 +96,16 @@ pub struct MappingError {
 /// A record whose members have been found.
 struct Record<'a> {
     json: &'a [u8],
-    members: Vec<(&'a [u8], &'a [u8])>,
+    members: Members<'a>,
+    /// Of the objects within it that pointers went through: most go through the same one.
+    within: RefCell<Vec<Within<'a>>>,
 }
+
+/// Names, as they are spelled, and values.
+type Members<'a> = Vec<(&'a [u8], &'a [u8])>;
+
+/// A value, and its members; `None` where it is no object.
+type Within<'a> = (&'a [u8], Option<Rc<Members<'a>>>);
 
 impl<'a> Record<'a> {
     fn read(json: &'a [u8]) -> Result<Self, Refusal> {
@@ -105,7 +115,23 @@ impl<'a> Record<'a> {
             let detail = "a mapping takes records that are JSON objects; this is another value";
             Refusal::new(RejectCode::NotAnObject, detail)
         })?;
-        Ok(Self { json, members })
+        Ok(Self {
+            json,
+            members,
+            within: RefCell::default(),
+        })
+    }
+
+    /// The members of an object that is the value of one of its members; read once.
+    fn members_of(&self, value: &'a [u8]) -> Option<Rc<Members<'a>>> {
+        let mut within = self.within.borrow_mut();
+        // No two values have one place.
+        if let Some((_, members)) = within.iter().find(|(known, _)| known.as_ptr() == value.as_ptr()) {
+            return members.clone();
+        }
+        let members = span::members(value).map(Rc::new);
+        within.push((value, members.clone()));
+        members
     }
 }
 
@@ -165,12 +191,13 @@ impl Mapping {
         })
     }
 
-    fn actor_of(&self, record: &Record<'_>) -> Result<Vec<u8>, Refusal> {
+    fn actor_of<'a>(&'a self, record: &Record<'a>) -> Result<Vec<u8>, Refusal> {
         let mut out = Vec::new();
         let mut actor = ObjectWriter::open(&mut out);
         for (name, source) in &self.actor {
             if name == "type" || name == "id" {
-                actor.member(name, &source.required(&format!("actor.{name}"), record)?);
+                let missing = || source.missing(&format!("actor.{name}"));
+                actor.member(name, &source.value(record).ok_or_else(missing)?);
             } else if let Some(value) = source.value(record) {
                 actor.member(name, &value);
             }
@@ -199,16 +226,17 @@ impl Mapping {
 
 impl Source {
     fn required<'a>(&'a self, member: &str, record: &Record<'a>) -> Result<Cow<'a, [u8]>, Refusal> {
-        self.value(record).ok_or_else(|| {
-            let looked_at = match &self.from {
-                From::First(pointers) => format!("none of {} is", pointer::list(pointers)),
-                From::Join { parts, .. } => format!("not all of {} are", pointer::list(parts)),
-                From::Constant(_) => "nothing is".to_owned(),
-            };
-            let detail =
-                format!("{member}: {looked_at} in the record, and the mapping has no default for it");
-            Refusal::new(RejectCode::MissingMember, detail)
-        })
+        self.value(record).ok_or_else(|| self.missing(member))
+    }
+
+    fn missing(&self, member: &str) -> Refusal {
+        let looked_at = match &self.from {
+            From::First(pointers) => format!("none of {} is", pointer::list(pointers)),
+            From::Join { parts, .. } => format!("not all of {} are", pointer::list(parts)),
+            From::Constant(_) => "nothing is".to_owned(),
+        };
+        let detail = format!("{member}: {looked_at} in the record, and the mapping has no default for it");
+        Refusal::new(RejectCode::MissingMember, detail)
     }
 
     /// JSON of the value, `None` where the record has none and there is no default.

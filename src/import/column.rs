@@ -40,8 +40,9 @@ fn scalar(column: &str, type_name: &str, is_enum: bool, modifier: i32) -> Option
         "bool" => Some((format!("{column}::text"), Reading::Json)),
         // Debezium writes this one in capitals.
         "numeric" => text(format!("replace({column}::text, 'NaN', 'NAN')")),
-        "text" | "varchar" | "bpchar" | "name" | "uuid" | "json" | "jsonb" | "xml" | "inet" | "cidr"
-        | "macaddr" | "macaddr8" | "tsvector" => text(output),
+        // Of these the cast gives the same, at a fraction of what `format` costs.
+        "text" | "varchar" | "uuid" | "json" | "jsonb" => text(format!("{column}::text")),
+        "bpchar" | "name" | "xml" | "inet" | "cidr" | "macaddr" | "macaddr8" | "tsvector" => text(output),
         "bytea" => text(format!("replace(encode({column}, 'base64'), E'\\n', '')")),
         "date" => text(format!("to_char({column}, 'YYYY-MM-DD\"Z\"')")),
         "timestamp" => text(without_zeros(&format!(
@@ -175,6 +176,18 @@ mod tests {
             expression("\"c\"", "_point", false, Some(("point", false)), -1),
             None
         );
+    }
+
+    #[test]
+    fn a_cast_to_text_is_taken_only_where_it_is_what_the_type_itself_writes() {
+        let of = |type_name| expression("c", type_name, false, None, -1).unwrap().0;
+        for type_name in ["text", "varchar", "uuid", "json", "jsonb"] {
+            assert_eq!(of(type_name), "c::text", "{type_name}");
+        }
+        // The cast would take the spaces of a bpchar, leave an xml its encoding, and give an inet a mask.
+        for type_name in ["bpchar", "xml", "inet", "cidr"] {
+            assert!(of(type_name).contains("format('%s', c)"), "{type_name}");
+        }
     }
 
     #[test]

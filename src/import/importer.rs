@@ -13,6 +13,7 @@ use crate::mapping::json::ObjectWriter;
 use crate::stages::capture::change;
 use crate::stages::capture::envelope::{Envelope, Origin};
 use crate::stages::capture::{Op, REFUSED, ReplicaIdentity, home};
+use futures_util::future::{join, try_join_all};
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::BTreeMap;
@@ -107,32 +108,55 @@ impl<'a> Importer<'a> {
             rows_before: place.as_ref().map_or(0, |place| place.rows),
             ..Imported::default()
         };
-        loop {
-            let rows = self.page(connection, place.as_ref()).await?;
-            let Some(last) = rows.last() else { break };
-            let values = (self.table.columns.len()..)
-                .take(columns.len())
-                .map(|at| last.try_get::<String, _>(at))
-                .collect::<Result<Vec<_>, _>>()?;
-            let records = self.records(&rows, &mut imported)?;
-            imported.rows += rows.len() as u64;
-            let next = Place {
-                values,
-                columns: columns.clone(),
-                rows: imported.rows_before + imported.rows,
+        let (log, group, dry_run) = (self.log, self.group.clone(), self.options.dry_run);
+        let mut ready = self
+            .next(connection, place.as_ref(), &columns, &mut imported)
+            .await?;
+        while let Some(page) = ready {
+            let at = page.place.clone();
+            let next = self.next(connection, Some(&at), &columns, &mut imported);
+            ready = if dry_run {
+                next.await?
+            } else {
+                // The next page is read meanwhile. Whatever becomes of that, the place of this one is stored.
+                let (appended, next) = join(append(log, &group, page), next).await;
+                appended?;
+                next?
             };
-            if !self.options.dry_run {
-                self.append(records).await?;
-                next.store(self.log, &self.group).await?;
-            }
-            progress(next.rows);
-            place = Some(next);
+            progress(at.rows);
+            place = Some(at);
         }
         // Again, also where nothing was new: a broker forgets positions that were not stored for long, by default for 7 days.
-        if let Some(place) = place.filter(|_| !self.options.dry_run) {
+        if let Some(place) = place.filter(|_| !dry_run) {
             place.store(self.log, &self.group).await?;
         }
         Ok(imported)
+    }
+
+    /// The page behind a place, judged; `None` where there are no more rows.
+    async fn next(
+        &mut self,
+        connection: &mut PgConnection,
+        place: Option<&Place>,
+        columns: &[String],
+        imported: &mut Imported,
+    ) -> Result<Option<Page>, ImportError> {
+        let rows = self.page(connection, place).await?;
+        let Some(last) = rows.last() else {
+            return Ok(None);
+        };
+        let values = (self.table.columns.len()..)
+            .take(columns.len())
+            .map(|at| last.try_get::<String, _>(at))
+            .collect::<Result<Vec<_>, _>>()?;
+        let records = self.records(&rows, imported)?;
+        imported.rows += rows.len() as u64;
+        let place = Place {
+            values,
+            columns: columns.to_vec(),
+            rows: imported.rows_before + imported.rows,
+        };
+        Ok(Some(Page { records, place }))
     }
 
     async fn page(
@@ -235,28 +259,38 @@ impl<'a> Importer<'a> {
         let event = self.parser.parse(&mapped.event)?;
         Ok((event.tenant_id, mapped.event))
     }
+}
 
-    async fn append(&self, targets: BTreeMap<u32, Vec<NewRecord>>) -> Result<(), ImportError> {
-        for (partition, records) in targets {
-            let mut backoff = BACKOFF_FIRST;
-            for attempt in 1.. {
-                match self
-                    .log
-                    .append(topic::AUDIT_CAPTURED, partition, records.clone())
-                    .await
-                {
-                    Ok(_) => break,
-                    // Whatever was applied of it, the rows' event ids tell.
-                    Err(LogError::Retry { .. } | LogError::Unknown { .. })
-                        if attempt < APPEND_ATTEMPTS_MAX =>
-                    {
-                        tokio::time::sleep(backoff).await;
-                        backoff = (backoff * 2).min(BACKOFF_MAX);
-                    }
-                    Err(error) => return Err(error.into()),
-                }
+/// Rows that were read and judged, and are to be appended.
+struct Page {
+    /// By partition.
+    records: BTreeMap<u32, Vec<NewRecord>>,
+    /// Behind its last row.
+    place: Place,
+}
+
+/// Appends a page and stores its place. Cut short in between, the next run reads the page again, and the ledger knows the rows by their event ids.
+async fn append(log: &dyn Log, group: &str, page: Page) -> Result<(), ImportError> {
+    let appends = page.records.into_iter();
+    try_join_all(appends.map(|(partition, records)| append_to(log, partition, records))).await?;
+    Ok(page.place.store(log, group).await?)
+}
+
+async fn append_to(log: &dyn Log, partition: u32, records: Vec<NewRecord>) -> Result<(), LogError> {
+    let mut backoff = BACKOFF_FIRST;
+    for attempt in 1.. {
+        match log
+            .append(topic::AUDIT_CAPTURED, partition, records.clone())
+            .await
+        {
+            Ok(_) => break,
+            // Whatever was applied of it, the rows' event ids tell.
+            Err(LogError::Retry { .. } | LogError::Unknown { .. }) if attempt < APPEND_ATTEMPTS_MAX => {
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
             }
+            Err(error) => return Err(error),
         }
-        Ok(())
     }
+    Ok(())
 }

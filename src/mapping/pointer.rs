@@ -26,8 +26,15 @@ impl Pointer {
         let Some((first, rest)) = self.tokens.split_first() else {
             return Some(record.json);
         };
-        rest.iter()
-            .try_fold(member(&record.members, first)?, |value, token| step(value, token))
+        let value = member(&record.members, first)?;
+        let Some((second, rest)) = rest.split_first() else {
+            return Some(value);
+        };
+        let value = match value.first()? {
+            b'{' => member(&record.members_of(value)?, second)?,
+            _ => step(value, second)?,
+        };
+        rest.iter().try_fold(value, |value, token| step(value, token))
     }
 }
 
@@ -89,10 +96,7 @@ mod tests {
     use super::*;
 
     fn find(json: &str, pointer: &str) -> Option<String> {
-        let record = Record {
-            json: json.as_bytes(),
-            members: span::members(json.as_bytes()).unwrap(),
-        };
+        let record = Record::read(json.as_bytes()).unwrap();
         let value = Pointer::parse(pointer)?.find(&record)?;
         Some(String::from_utf8(value.to_vec()).unwrap())
     }

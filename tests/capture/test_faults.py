@@ -1,6 +1,6 @@
 """What goes wrong between a table and its ledger: nothing is lost, nothing doubled, each reason is named, and the stream goes on.
 
-tests/run makes each of these once; LEDGERLINE_CAPTURE_ROUNDS=N makes the kills N times.
+tests/run makes each of these once; `tests/chaos capture N` kills and restarts N times under one load (LEDGERLINE_CAPTURE_ROUNDS=N).
 """
 
 import os
@@ -18,9 +18,12 @@ from confluent_kafka.admin import AdminClient
 ROUNDS = int(os.environ.get("LEDGERLINE_CAPTURE_ROUNDS", "1"))
 
 
-def restart(service, pid):
-    """Kills a server of the stack, and starts it again."""
-    os.kill(pid, signal.SIGKILL)
+def restart(service, orderly=False):
+    """Kills a server of the stack, or has it end in order, and starts it again."""
+    if orderly:
+        subprocess.run([ROOT / "tests" / "stack", "down", service], check=True, capture_output=True, timeout=240)
+    else:
+        os.kill(int(stack(f"{service.upper()}_PID")), signal.SIGKILL)
     subprocess.run([ROOT / "tests" / "stack", "up", service], check=True, capture_output=True, timeout=240)
     lines = subprocess.run([ROOT / "tests" / "stack", "env"], check=True, capture_output=True, text=True, timeout=60).stdout
     for line in lines.splitlines():
@@ -77,27 +80,43 @@ class Faults(CaptureCase):
         self.wait_rows(180)
         self.stop_program(program)
         self.verify()
-        self.assert_each_row_once(self.leaves())
+        leaves = self.leaves()
+        entries = self.assert_each_row_once(leaves)
+        if ROUNDS > 1:
+            print(f"{self._testMethodName}: {ROUNDS} faults, {len(entries)} rows, 0 lost, 0 doubled, {kinds(leaves).get('duplicate', 0)} sent again")
+        return leaves
 
     def test_connect_is_killed_while_sources_are_exactly_once(self):
         self.start_connector()
-        self.under_load(lambda: restart("connect", int(stack("CONNECT_PID"))))
+        self.under_load(lambda: restart("connect"))
 
     def test_connect_is_killed_while_it_sends_again_what_it_had_sent(self):
-        # Its position is stored rarely, so that it has much to send again.
+        self.set_exactly_once("disabled")
+        self.addCleanup(self.set_exactly_once, "enabled")
+        # Its position is stored once a minute: what it sent since then it sends again.
         self.start_connector(**{"exactly.once.support": "requested", "heartbeat.interval.ms": "0"})
-        self.under_load(lambda: restart("connect", int(stack("CONNECT_PID"))))
+        leaves = self.under_load(lambda: restart("connect"))
+        self.assertGreater(kinds(leaves).get("duplicate", 0), 0)
+
+    def set_exactly_once(self, support):
+        """Of the worker: a connector cannot choose."""
+        os.environ["LEDGERLINE_STACK_CONNECT_EXACTLY_ONCE"] = support
+        restart("connect", orderly=True)
+
+    def restart_postgres(self, orderly):
+        restart("postgres", orderly)
+        # A connector that found no server stops for good after some tries.
+        for name in self.connectors:
+            self.connect.ask("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
 
     def test_postgres_is_killed(self):
         self.start_connector()
+        self.under_load(lambda: self.restart_postgres(orderly=False))
 
-        def fault():
-            restart("postgres", int(stack("POSTGRES_PID")))
-            # A connector that found no server stops for good after some tries.
-            for name in self.connectors:
-                self.connect.ask("POST", f"/connectors/{name}/restart?includeTasks=true&onlyFailed=true")
-
-        self.under_load(fault)
+    def test_postgres_is_restarted_in_order(self):
+        # It ends the sessions of its clients and has its log sent before it goes (what `pg_ctl restart -m fast` does).
+        self.start_connector()
+        self.under_load(lambda: self.restart_postgres(orderly=True))
 
     def test_the_slot_is_lost_and_the_snapshot_taken_again(self):
         program = self.start_program()

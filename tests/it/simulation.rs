@@ -12,6 +12,7 @@
 //! A world that breaks a promise, and an archive that was changed, show that the judge can fail.
 
 mod archive_check;
+mod capture;
 mod explore;
 mod judge;
 mod letters_check;

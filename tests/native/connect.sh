@@ -4,6 +4,8 @@ connect=$stack/connect
 connect_port=${LEDGERLINE_STACK_CONNECT_PORT:-19183}
 connect_word=-Dledgerline.stack=$connect
 connect_user=ledgerline_connect
+# Or "disabled", to see what a worker sends again: a connector's own exactly.once.support only says what it asks of its worker.
+connect_exactly_once=${LEDGERLINE_STACK_CONNECT_EXACTLY_ONCE:-enabled}
 
 connect_about() { printf 'HTTP'; }
 connect_pid() { pid_of connect "$connect_word"; }
@@ -52,6 +54,7 @@ connect_configure() {
     text=${text//@PORT@/"$connect_port"}
     text=${text//@DIR@/"$connect"}
     text=${text//@NAME@/"$(<"$connect/data/name")"}
+    text=${text/exactly.once.source.support=enabled/"exactly.once.source.support=$connect_exactly_once"}
     text=${text//@KAFKA@/"127.0.0.1:$(<"$kafka/port")"}
     printf '%s\n' "$text" >"$connect/worker.properties"
     printf '%s\n' "$connect_port" >"$connect/port"

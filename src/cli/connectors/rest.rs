@@ -102,19 +102,25 @@ impl Connect {
     }
 
     pub async fn names(&self) -> Result<Vec<String>, Failure> {
-        Ok(self
-            .ask(Method::GET, "connectors", None)
-            .await?
-            .unwrap_or_default())
+        let names = self.ask(Method::GET, "connectors", None).await?;
+        names.ok_or_else(|| self.is_something_else("GET", "connectors"))
     }
 
-    /// The answer; `None` for 404.
+    fn is_something_else(&self, method: &str, path: &str) -> Failure {
+        Failure::unreadable(format!(
+            "{method} {}/{path}: answers with something else than Kafka Connect does: is the URL right?",
+            self.url
+        ))
+    }
+
+    /// The answer; `None` where the worker says that there is no such thing.
     async fn ask<T: for<'d> Deserialize<'d>>(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> Result<Option<T>, Failure> {
+        let something_else = self.is_something_else(method.as_str(), path);
         let doing = format!("{method} {}/{path}", self.url);
         let failed = |what: String| Failure::unreadable(format!("{doing}: {what}"));
         let mut request = self.http.request(method, format!("{}/{path}", self.url));
@@ -130,17 +136,29 @@ impl Connect {
             .map_err(|error| failed(chain(&error)))?
             .ok_or_else(|| failed(format!("answers with more than {ANSWER_BYTES_MAX} bytes")))?;
         match status.as_u16() {
-            404 => Ok(None),
+            404 if is_of_connect(&answer) => Ok(None),
+            404 => Err(something_else),
+            // A rebalance: it answers so until the workers have shared the connectors out again.
+            409 => Err(failed(format!(
+                "status 409: {}: try again in a moment",
+                said(&answer)
+            ))),
             400..=499 => Err(Failure::invalid(format!(
                 "{doing}: status {status}: {}",
                 said(&answer)
             ))),
-            200..=299 => serde_json::from_slice(&answer).map(Some).map_err(|_| {
-                failed("answers with something else than Kafka Connect does: is the URL right?".to_owned())
-            }),
+            200..=299 => serde_json::from_slice(&answer)
+                .map(Some)
+                .map_err(|_| something_else),
             _ => Err(failed(format!("status {status}: {}", said(&answer)))),
         }
     }
+}
+
+/// Whether a 404 is a worker's: any other server has one too, and there no connector is missing.
+fn is_of_connect(answer: &[u8]) -> bool {
+    let json: Option<Value> = serde_json::from_slice(answer).ok();
+    json.is_some_and(|json| json.get("error_code").and_then(Value::as_u64) == Some(404))
 }
 
 /// What a worker says in an error.
@@ -189,5 +207,11 @@ mod tests {
             "no such thing"
         );
         assert_eq!(said(b"<html>"), "it does not say why");
+        assert!(is_of_connect(
+            br#"{"error_code":404,"message":"Connector c not found"}"#
+        ));
+        assert!(
+            !is_of_connect(b"<html>") && !is_of_connect(br#"{"error_code":40403}"#) && !is_of_connect(b"")
+        );
     }
 }

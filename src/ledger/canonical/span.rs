@@ -25,6 +25,13 @@ pub(crate) fn members(json: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     spans.finish(found)
 }
 
+/// The name of the first member of the object that `json` begins; nothing behind it is looked at.
+pub(crate) fn first_name(json: &[u8]) -> Option<&[u8]> {
+    let mut spans = Spans::at_start(json);
+    spans.take(b'{')?;
+    spans.string()
+}
+
 /// The elements of the array that `json` is, as spans of it.
 pub(crate) fn elements(json: &[u8]) -> Option<Vec<&[u8]>> {
     let mut spans = Spans::at_start(json);
@@ -188,6 +195,10 @@ mod tests {
         );
         assert_eq!(elements(found[0].1).unwrap(), [&b"1.0"[..], br#"{"x":[ ]}"#]);
         assert_eq!(string(br#" "a\u00e9\n" "#).as_deref(), Some("aé\n"));
+        assert_eq!(first_name(json), Some(&b"a\\u0062"[..]));
+        for none in ["", "{}", "[\"a\"]", "{a", "{\"a"] {
+            assert_eq!(first_name(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

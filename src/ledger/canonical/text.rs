@@ -79,8 +79,17 @@ pub(super) fn write_char(character: char, out: &mut Vec<u8>) {
 
 /// Appends `text` as a JSON string in canonical spelling, quotes and all.
 pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
     out.push(b'"');
-    text.chars().for_each(|character| write_char(character, out));
+    loop {
+        let end = scan::plain_end(bytes, at);
+        out.extend_from_slice(&bytes[at..end]);
+        let Some(special) = bytes.get(end) else { break };
+        // ASCII: what is not plain is no part of a longer character.
+        write_char(char::from(*special), out);
+        at = end + 1;
+    }
     out.push(b'"');
 }
 

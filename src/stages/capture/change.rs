@@ -116,7 +116,8 @@ fn row(
     key: Option<&[u8]>,
     identity: ReplicaIdentity,
 ) -> Result<(Vec<u8>, columns::Unchanged), ChangeError> {
-    let mut json = Vec::new();
+    // Numbers get quotes.
+    let mut json = Vec::with_capacity(envelope.after.or(envelope.before).map_or(0, |row| row.len() + 64));
     let unchanged = match (envelope.op, envelope.after, envelope.before) {
         (Op::Insert | Op::Update | Op::Read, Some(after), _) => columns::write_row(after, &mut json)?,
         (Op::Delete, _, Some(before)) => match identity {

@@ -6,6 +6,7 @@
 //! what tells of no change at all, which is counted.
 
 pub mod avro;
+mod batch;
 pub mod change;
 pub mod columns;
 pub mod connect;

@@ -1,25 +1,23 @@
 //! Captures the partitions of Debezium's topics whose home one ledger partition is. Thin.
 //!
-//! A batch is read, sent to its targets, and acknowledged by all of them before the next one of its source is read. So each target has an unbroken
-//! beginning of what this owner, and every one before it, sent there, whatever crashed: what is sent again lies below the sealer's mark.
+//! A batch is sent to its targets, and acknowledged by all of them before the next one of its source is sent. So each target has an unbroken
+//! beginning of what this owner, and every one before it, sent there, whatever crashed: what is sent again lies below the sealer's mark. The next one is
+//! made ready meanwhile ([`Ready`]), in memory alone: what fails to be sent takes it along.
 //! Positions are committed behind that. One that is lost costs time, and one that is too low does: both send again what the sealer knows.
 
 use super::avro::ValueSchema;
-use super::decode::{Decoded, decode_all};
-use super::machine::{CaptureMachine, Captured, home};
+use super::batch::{Preparing, Ready, send};
+use super::machine::home;
 use super::mapping::CaptureMapping;
 use super::source::Source;
 use crate::clock::{Clock, UnixMicros};
 use crate::formats::registry::Registry;
-use crate::log::{Log, LogError, NewRecord, Record, topic};
+use crate::log::{Log, LogError, topic};
 use crate::stages::{StageError, Step};
-use futures_util::future::try_join_all;
-use std::collections::BTreeMap;
+use futures_util::future::join;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// One read's worth of changes.
-const BATCH_RECORDS_MAX: usize = 2_000;
-const BATCH_BYTES_MAX: usize = 4 << 20;
 /// How often sources are asked for their bounds.
 const LOOK_INTERVAL_MICROS: i64 = 1_000_000;
 /// How often topics are looked for while some are missing, and while none is: one may get more partitions. Each partition of the ledger asks.
@@ -37,6 +35,8 @@ pub struct Capturer {
     /// Of the ledger, once it is known.
     partitions: Option<u32>,
     sources: Vec<Source>,
+    /// Behind what was captured, by the place of the source.
+    ready: HashMap<usize, Ready>,
     /// Topics that are not there yet.
     missing: Vec<String>,
     found_at: Option<UnixMicros>,
@@ -63,6 +63,7 @@ impl Capturer {
             partition,
             partitions: None,
             sources: Vec::new(),
+            ready: HashMap::new(),
             missing: Vec::new(),
             found_at: None,
             looked_at: None,
@@ -205,7 +206,7 @@ impl Capturer {
         Ok(())
     }
 
-    /// Captures one batch of a source. Whether there was any.
+    /// Captures one batch of a source, and makes the next one ready meanwhile. Whether there was any.
     async fn capture(&mut self, at: usize) -> Result<bool, StageError> {
         let (Some(source), Some(partitions)) = (self.sources.get_mut(at), self.partitions) else {
             return Ok(false);
@@ -213,56 +214,36 @@ impl Capturer {
         let (Some(mapping), None) = (self.mappings.get(source.mapping), source.standing.stopped()) else {
             return Ok(false);
         };
-        let mut records = self
-            .log
-            .read(
-                &source.topic,
-                source.partition,
-                source.next,
-                BATCH_RECORDS_MAX,
-                BATCH_BYTES_MAX,
-            )
-            .await?;
-        let record_bytes_max = self.log.record_bytes_max();
-        source
-            .standing
-            .keep_what_can_be_sealed(&mut records, record_bytes_max);
-        let (decoded, held_up) = decode_all(self.registry.as_deref(), &records).await;
-        // What lies before it is captured first; then it is the next.
-        let next = records.first().map_or(source.next, |record| record.offset);
-        source
-            .standing
-            .heed_decoding(held_up.as_ref().filter(|_| decoded.is_empty()), next);
-        let Some(last) = records
-            .get(..decoded.len())
-            .and_then(<[Record]>::last)
-            .map(|record| record.offset)
-        else {
-            source
-                .standing
-                .tell_lag(records.last().map(|record| record.offset), source.next);
-            return Ok(false);
-        };
-        let machine = CaptureMachine {
+        let preparing = Preparing {
+            log: self.log.as_ref(),
+            registry: self.registry.as_deref(),
             mapping,
-            topic: &source.topic,
-            source_partition: source.partition,
-            incarnation: source.incarnation,
             partitions,
-            record_bytes_max,
         };
-        let count = decoded.len() as u64;
-        let (targets, tally) = targets(&machine, &records, decoded);
-        // A crash before all of them are acknowledged sends all of it again.
-        let mut appends = Vec::with_capacity(targets.len());
-        for (target, records) in targets {
-            appends.push(self.log.append(topic::AUDIT_CAPTURED, target, records));
-        }
-        try_join_all(appends).await?;
-        source.next = last + 1;
-        source.standing.tell_lag(Some(last), source.next);
+        let ready = match self.ready.remove(&at).filter(|ready| ready.follows(source)) {
+            Some(ready) => ready,
+            None => match preparing.ready(source, source.next).await? {
+                Some(ready) => ready,
+                None => return Ok(false),
+            },
+        };
+        let Ready {
+            next,
+            targets,
+            tally,
+            count,
+            ..
+        } = ready;
+        let (sent, following) = join(send(self.log.as_ref(), targets), preparing.ready(source, next)).await;
+        // Without it all of the batch is sent again, and what was made ready behind it is let go.
+        sent?;
+        source.next = next;
+        source.standing.tell_lag(Some(next.saturating_sub(1)), next);
         tally.count();
         self.captured += count;
+        if let Some(following) = following? {
+            self.ready.insert(at, following);
+        }
         Ok(true)
     }
 
@@ -280,64 +261,4 @@ impl Capturer {
         }
         Ok(())
     }
-}
-
-/// What the records of a batch became.
-#[derive(Debug, Default)]
-struct Tally {
-    events: u64,
-    refused: BTreeMap<&'static str, u64>,
-    no_change: BTreeMap<&'static str, u64>,
-}
-
-impl Tally {
-    /// Counted once all are acknowledged: a batch that is sent again is counted once.
-    fn count(self) {
-        let outcomes = self.no_change.into_iter().chain([("event", self.events)]);
-        for (outcome, count) in outcomes.filter(|(_, count)| *count > 0) {
-            metrics::counter!("ledgerline_captured_records_total", "outcome" => outcome).increment(count);
-        }
-        for (code, count) in self.refused {
-            metrics::counter!("ledgerline_capture_refused_total", "code" => code).increment(count);
-        }
-    }
-}
-
-/// The records to append, by partition of `audit.captured`, each in the order of the source.
-fn targets(
-    machine: &CaptureMachine<'_>,
-    records: &[Record],
-    decoded: Vec<Decoded<'_>>,
-) -> (BTreeMap<u32, Vec<NewRecord>>, Tally) {
-    let (mut targets, mut tally) = (BTreeMap::<u32, Vec<NewRecord>>::new(), Tally::default());
-    for (record, decoded) in records.iter().zip(decoded) {
-        let captured = match decoded {
-            Ok((key, value)) => machine.take(record, &key, &value),
-            Err(refusal) => machine.refused(record, refusal),
-        };
-        match captured {
-            Captured::NoChange(kind) => *tally.no_change.entry(kind.as_str()).or_default() += 1,
-            Captured::Record {
-                partition,
-                record: captured,
-                refused,
-            } => {
-                targets.entry(partition).or_default().push(captured);
-                let Some(refusal) = refused else {
-                    tally.events += 1;
-                    continue;
-                };
-                *tally.refused.entry(refusal.code.as_str()).or_default() += 1;
-                tracing::warn!(
-                    topic = machine.topic,
-                    partition = machine.source_partition,
-                    offset = record.offset,
-                    code = refusal.code.as_str(),
-                    detail = refusal.detail,
-                    "a captured record is no event: it is sealed as rejected"
-                );
-            }
-        }
-    }
-    (targets, tally)
 }

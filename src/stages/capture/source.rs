@@ -149,15 +149,15 @@ impl Source {
         Ok(())
     }
 
-    /// Goes on where an operator has said so since.
-    async fn look_for_adoption(&mut self, log: &dyn Log) -> Result<(), LogError> {
+    /// Goes on where an operator has said so since. Answers the place that is stored of the incarnation that is then read.
+    async fn look_for_adoption(&mut self, log: &dyn Log) -> Result<Option<Place>, LogError> {
         let stored = Place::stored(log, &self.topic, self.partition).await?;
         if let Some(place) = stored.filter(|place| place.incarnation > self.incarnation) {
             let (topic, partition, incarnation) = (&self.topic, self.partition, place.incarnation);
             tracing::info!(topic, partition, incarnation, offset = place.next, "adopted");
             (self.next, self.incarnation, self.committed) = (place.next, incarnation, stored);
         }
-        Ok(())
+        Ok(stored.filter(|place| place.incarnation == self.incarnation))
     }
 
     /// Stores how far it was captured, where that is further than before or was stored long ago.
@@ -171,12 +171,17 @@ impl Source {
         if self.standing.stopped().is_some() || is_known || (self.committed.is_none() && self.next == 0) {
             return Ok(());
         }
-        // An owner that was frozen must not take back what was adopted meanwhile.
-        self.look_for_adoption(log).await?;
+        // An owner that was frozen must not take back what was adopted, or stored by who is further on, meanwhile: a topic that is made anew is known by
+        // ending before that place.
+        let stored = self.look_for_adoption(log).await?;
         if self.incarnation != place.incarnation {
             return Ok(());
         }
-        place.store(log, &self.topic, self.partition).await?;
+        let furthest = Place {
+            next: stored.map_or(place.next, |stored| stored.next.max(place.next)),
+            ..place
+        };
+        furthest.store(log, &self.topic, self.partition).await?;
         (self.committed, self.committed_at) = (Some(place), now);
         Ok(())
     }

@@ -238,7 +238,11 @@ impl SealMachine {
         let digest = sha256(&event.canonical);
         let of = match self.state.window.get(&key) {
             Some(seen) if seen.event == digest => Some(seen.index),
-            Some(_) => return self.reject(input, source, RejectCode::Conflict, Some(tenant), now, out),
+            // What was sealed from this position before is no new event, and so in no conflict with what was sealed since.
+            Some(_) => match self.replay_of(input) {
+                None => return self.reject(input, source, RejectCode::Conflict, Some(tenant), now, out),
+                replay => replay,
+            },
             None => self.replay_of(input),
         };
         if let Some(of) = of {

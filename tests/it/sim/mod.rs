@@ -16,5 +16,6 @@ mod world;
 
 pub use call::{Call, matrix};
 pub use executor::{Executor, Schedule, block_on};
+pub use log::SimLog;
 pub use plan::{Fault, FaultKind, Plan, Random};
 pub use world::{Defect, World, yield_once};

@@ -31,6 +31,7 @@ pub(super) struct State {
     pub clock: i64,
     plan: Plan,
     steps: u64,
+    settled_at: Option<u64>,
     delayed: Vec<DelayedAppend>,
     crashed: BTreeSet<usize>,
     hits: BTreeMap<(Call, FaultKind), u64>,
@@ -104,6 +105,7 @@ impl World {
             clock: BEGIN,
             plan: Plan::NONE,
             steps: 0,
+            settled_at: None,
             delayed: Vec::new(),
             crashed: BTreeSet::new(),
             hits: BTreeMap::new(),
@@ -116,6 +118,29 @@ impl World {
         Self {
             state: Arc::new(Mutex::new(state)),
             partitions,
+        }
+    }
+
+    /// A topic that is not the ledger's: a connector's.
+    #[must_use]
+    pub fn with_topic(self, topic: &str, partitions: u32) -> Self {
+        for partition in 0..partitions {
+            self.state()
+                .streams
+                .insert((topic.to_owned(), partition), Stream::default());
+        }
+        self
+    }
+
+    /// Deletes a topic and makes it again, empty. What owners knew of its end is of the one before.
+    pub fn make_anew(&self, topic: &str) {
+        let mut state = self.state();
+        state.changes += 1;
+        for (_, stream) in state.streams.iter_mut().filter(|((of, _), _)| of == topic) {
+            *stream = Stream::default();
+        }
+        if let Some(known) = &mut state.known_ends {
+            known.retain(|(_, of, _), _| of != topic);
         }
     }
 
@@ -170,6 +195,12 @@ impl World {
     /// How many calls were made.
     pub fn steps(&self) -> u64 {
         self.state().steps
+    }
+
+    /// How many calls were made before this world settled, if it did: those behind them meet no faults.
+    pub fn steps_of_faults(&self) -> usize {
+        let state = self.state();
+        usize::try_from(state.settled_at.unwrap_or(state.steps)).expect("steps are calls in memory")
     }
 
     /// The kind of every call so far, by step.
@@ -246,6 +277,7 @@ impl World {
     pub fn settle(&self) {
         let mut state = self.state();
         state.plan = Plan::NONE;
+        state.settled_at = Some(state.steps);
         state.land_due(u64::MAX);
     }
 

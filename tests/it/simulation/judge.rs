@@ -169,7 +169,7 @@ pub fn judge_downstream(
 }
 
 /// Reads a partition from its beginning and folds it by the rule that notaries verify by.
-fn fold(scenario: &Scenario, world: &World, partition: u32, tally: &mut Tally) -> Result<Ended, String> {
+pub fn fold(scenario: &Scenario, world: &World, partition: u32, tally: &mut Tally) -> Result<Ended, String> {
     let config = scenario.partition(partition);
     let mut ended = Ended {
         partition,
@@ -276,7 +276,7 @@ fn check_inputs(scenario: &Scenario, world: &World, ended: &Ended, tally: &mut T
     }
 }
 
-fn source_of<'l>(body: &Body<'l>) -> Option<&'l str> {
+pub fn source_of<'l>(body: &Body<'l>) -> Option<&'l str> {
     match body {
         Body::Entry { source, .. }
         | Body::Duplicate { source, .. }
@@ -403,11 +403,11 @@ impl<'s> Model<'s> {
             });
         let duplicate_of = match known {
             Some((_, index, stored)) if *stored == canonical => Some(*index),
-            Some(_) => {
+            Some(_) if replay.is_none() => {
                 tally.rejected += 1;
                 return Self::check_rejected(RejectCode::Conflict, input, kept, leaf);
             }
-            None => replay,
+            Some(_) | None => replay,
         };
         match (&leaf.body, duplicate_of) {
             (
