@@ -24,6 +24,7 @@ mod model;
 mod process;
 mod proof;
 mod recovery;
+mod s3;
 mod schemas;
 mod sealed;
 mod second_verifier;
