@@ -1,7 +1,10 @@
 //! What `run` and `demo` are told: every setting is a flag and an environment variable of the same meaning. All faults are found at
 //! the start and reported at once.
 
+pub mod archive;
 pub(crate) mod capture_files;
+
+use archive::{ArchiveConfig, S3Settings};
 
 use crate::formats::registry::{PASSWORD_VARIABLE, RegistryConfig, USER_VARIABLE};
 use crate::formats::{TENANT_ATTRIBUTE_DEFAULT, is_tenant_attribute};
@@ -29,9 +32,12 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_LOG", value_name = "URL")]
     pub log: Option<String>,
 
-    /// Where the archive goes: `file:DIR` for a directory.
+    /// Where the archive goes: `file:DIR` for a directory, `s3://BUCKET/PREFIX` for a bucket with Object Lock.
     #[arg(long, env = "LEDGERLINE_ARCHIVE", value_name = "URL")]
     pub archive: Option<String>,
+
+    #[command(flatten)]
+    pub s3: S3Settings,
 
     /// Where the signing keys lie: `file:DIR`; they are made there on first use. Or set `SIGNING_KEY_PROVIDER=local` and `SIGNING_KEY_PATH`.
     #[arg(long, env = "LEDGERLINE_SIGNER", value_name = "URL")]
@@ -323,8 +329,7 @@ impl std::fmt::Display for LogConfig {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub log: LogConfig,
-    /// Directory of the archive.
-    pub archive: PathBuf,
+    pub archive: ArchiveConfig,
     pub signer: SignerConfig,
     pub issuer_kid: Option<String>,
     pub rsa_bits: RsaBits,
@@ -363,13 +368,7 @@ impl Settings {
         };
         let config = Config {
             log: r.log(),
-            archive: r.url(
-                "archive",
-                "LEDGERLINE_ARCHIVE",
-                self.archive.as_deref(),
-                "file:",
-                "file:archive",
-            ),
+            archive: r.archive(),
             signer: r.signer(),
             issuer_kid: r.issuer_kid(),
             rsa_bits: r.rsa_bits(),
@@ -463,6 +462,14 @@ impl Reader<'_> {
             self.fault("log", "LEDGERLINE_LOG", what);
             LogConfig::Embedded(PathBuf::new())
         })
+    }
+
+    fn archive(&mut self) -> ArchiveConfig {
+        archive::check(
+            self.settings.archive.as_deref(),
+            &self.settings.s3,
+            &mut self.faults,
+        )
     }
 
     fn number(

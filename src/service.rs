@@ -12,6 +12,7 @@ pub use status::{Doing, Status};
 pub use work::os_random;
 
 use crate::clock::{Clock, SystemClock};
+use crate::config::archive::ArchiveConfig;
 use crate::config::{Config, Fault, LogConfig, SignerConfig, StageName};
 use crate::formats::Formats;
 use crate::formats::registry::{Registry, WriterSchema};
@@ -27,6 +28,7 @@ use crate::stages::capture::avro::ValueSchema;
 use crate::stages::restore::ledger_name;
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
+use crate::vault::s3::S3Vault;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::Path;
@@ -65,12 +67,13 @@ impl Seams {
     pub async fn open(config: &Config) -> Result<Self, StageError> {
         let signer = open_signer(config)?;
         let log = open_log(&config.log, config.partitions).await?;
-        let vault = DirectoryVault::create(&config.archive)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let vault = open_vault(&config.archive, &clock).await?;
         Ok(Self {
             log,
-            vault: Arc::new(vault),
+            vault,
             signer: Arc::new(signer),
-            clock: Arc::new(SystemClock),
+            clock,
             formats: formats(config)?,
             capture_registry: registry(config)?.map(Arc::new),
         })
@@ -89,6 +92,19 @@ impl Seams {
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.signer.keys().into_iter().map(|held| held.key).collect()
     }
+}
+
+/// The archive. A directory is made where it is not there; a bucket is not.
+pub async fn open_vault(
+    archive: &ArchiveConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Vault>, StageError> {
+    Ok(match archive {
+        ArchiveConfig::Directory(path) => Arc::new(DirectoryVault::create(path)?),
+        ArchiveConfig::S3(config) => {
+            Arc::new(S3Vault::open(config.as_ref().clone(), Arc::clone(clock)).await)
+        }
+    })
 }
 
 fn formats(config: &Config) -> Result<Formats, StageError> {

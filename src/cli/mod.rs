@@ -1,5 +1,6 @@
 //! The command line: one file per command. Commands parse, call and print; they decide nothing.
 
+pub mod archive;
 mod arguments;
 pub mod canonical;
 pub mod connectors;

@@ -1,10 +1,12 @@
 //! `ledgerline restore`.
 
 use super::Failure;
-use super::arguments::{Faults, archive_directory};
-use super::verify::{default_threads, expected_head, time, trusted_keys, verify_directory};
+use super::archive::Archive;
+use super::arguments::Faults;
+use super::verify::{default_threads, expected_head, time, trusted_keys, verify_archive};
 use crate::clock::SystemClock;
 use crate::config::LogConfig;
+use crate::config::archive::AccessSettings;
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::ledger::verify::{FirstBad, Options, PartitionHead, Report, Verdict};
@@ -13,7 +15,6 @@ use crate::recovery::{Found, Refused, Replayed, Restored, find, replay, write};
 use crate::service;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
-use crate::vault::source::DirectorySource;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -32,9 +33,11 @@ use tokio::runtime::Runtime;
                   contradicts what was signed. Stop every instance of `run` before, and start them after."
 )]
 pub struct Args {
-    /// The archive: a directory, or `file:DIR`
+    /// The archive: a directory, `file:DIR`, or `s3://BUCKET/PREFIX`
     #[arg(long, value_name = "ARCHIVE")]
     from: String,
+    #[command(flatten)]
+    access: AccessSettings,
     /// The log to make: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&.., whose topics are there and empty
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: String,
@@ -59,7 +62,7 @@ pub struct Args {
 }
 
 struct Plan {
-    archive: PathBuf,
+    archive: Archive,
     log: LogConfig,
     options: Options,
     window_entries_max: usize,
@@ -70,7 +73,7 @@ struct Plan {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let plan = check(args)?;
     let begun = Instant::now();
-    let report = verify_directory(&plan.archive, &plan.options, !args.json)?;
+    let report = verify_archive(&plan.archive, &plan.options, !args.json)?;
     let log_name = log_name(&report)?;
     let verified_in = begun.elapsed();
     let runtime = super::runtime()?;
@@ -96,7 +99,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn check(args: &Args) -> Result<Plan, Failure> {
     let mut faults = Faults::default();
-    let archive = faults.take(archive_directory(&args.from));
+    let archive = Archive::parse(&args.from, &args.access, &mut faults);
     let log = LogConfig::parse(Some(&args.log))
         .map_err(|what| faults.add(format!("--log: {what}")))
         .ok();
@@ -166,12 +169,7 @@ fn restore(
     runtime: &Runtime,
     log: &dyn Log,
 ) -> Result<Vec<Row>, Failure> {
-    let source = DirectorySource::open(&plan.archive).map_err(|error| {
-        Failure::unreadable(format!(
-            "the archive {} cannot be read: {error}",
-            plan.archive.display()
-        ))
-    })?;
+    let source = plan.archive.open()?;
     let partitions = runtime
         .block_on(log.partitions(topic::LEDGER_ENTRIES))
         .map_err(|error| super::failure(&error))?;
@@ -197,7 +195,7 @@ fn restore(
         };
         bar.set_message(config.origin.clone());
         let before = bar.position();
-        let replayed = replay(&source, log_name, &config, &mut |leaves| {
+        let replayed = replay(source.as_ref(), log_name, &config, &mut |leaves| {
             bar.set_position(before + leaves)
         })
         .map_err(|error| super::failure(&error))?;

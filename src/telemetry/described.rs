@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 16] = [
+const COUNTERS: [Described; 17] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -44,6 +44,11 @@ const COUNTERS: [Described; 16] = [
         "ledgerline_archived_bytes_total",
         Unit::Bytes,
         "Bytes of objects created in the archive",
+    ),
+    (
+        "ledgerline_s3_requests_total",
+        Unit::Count,
+        "Calls of the archiver to S3, by operation and outcome: ok, absent, exists, later (not done now), unknown (no answer, or a broken one), refused",
     ),
     (
         "ledgerline_archive_forks_total",

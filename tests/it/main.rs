@@ -25,6 +25,7 @@ mod process;
 mod proof;
 mod recovery;
 mod restore;
+mod s3;
 mod schemas;
 mod sealed;
 mod second_verifier;
