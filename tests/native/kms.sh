@@ -55,8 +55,8 @@ kms_packages() {
 
 kms_start() {
     printf '%s\n' "$kms_port" >"$kms/port"
-    # No usage report, no certificate to download, no name server of its own: it talks to nobody.
-    start kms "$kms_word" env GATEWAY_LISTEN="127.0.0.1:$kms_port" SERVICES=s3,kms STRICT_SERVICE_LOADING=1 EAGER_SERVICE_LOADING=1 \
+    # No usage report, no certificate to download, no name server of its own: it talks to nobody. Its other gateway server listens on all addresses.
+    start kms "$kms_word" env GATEWAY_LISTEN="127.0.0.1:$kms_port" SERVICES=s3,kms STRICT_SERVICE_LOADING=1 EAGER_SERVICE_LOADING=1 GATEWAY_SERVER=hypercorn \
         DISABLE_EVENTS=1 SKIP_SSL_CERT_DOWNLOAD=1 DNS_ADDRESS=0 FILESYSTEM_ROOT="$kms/data" \
         "$kms_word" -m localstack.runtime.main
     wait_until kms "$kms_word" 180 kms_ready
