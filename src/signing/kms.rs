@@ -63,6 +63,8 @@ impl KmsSigner {
     /// # Errors
     /// Where one is missing, disabled, of a wrong usage or spec, not allowed, or cannot be reached; the message names the key and the permission.
     pub async fn open(aws: &SdkConfig, options: &KmsSignerOptions) -> Result<Self, KmsKeysError> {
+        // So that the first one is an increase.
+        metrics::counter!("ledgerline_wrong_signatures_total").increment(0);
         let client = KmsClient::new(aws);
         let keys = opening::open_keys(&client, options).await?;
         Ok(Self { client, keys })
