@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod log;
 pub mod mapping;
 pub mod recovery;
+pub mod pause;
 pub mod service;
 pub mod signing;
 pub mod stages;

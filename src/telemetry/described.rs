@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 17] = [
+const COUNTERS: [Described; 19] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -34,6 +34,16 @@ const COUNTERS: [Described; 17] = [
         "ledgerline_checkpoints_signed_total",
         Unit::Count,
         "Checkpoints signed and stored in the log",
+    ),
+    (
+        "ledgerline_kms_requests_total",
+        Unit::Count,
+        "Requests to KMS, each attempt, by operation and outcome: ok, throttled, disabled, denied, missing, unfit, unreachable",
+    ),
+    (
+        "ledgerline_wrong_signatures_total",
+        Unit::Count,
+        "Signatures that KMS gave and that were not by the key asked for; nothing of them is published",
     ),
     (
         "ledgerline_archived_objects_total",

@@ -15,6 +15,7 @@ mod ingest;
 mod kafka;
 mod keys;
 mod kill;
+mod kms;
 mod log_conformance;
 mod log_reader;
 mod logs;

@@ -39,10 +39,8 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerline"));
     // Settings of whoever runs the tests must not reach the program.
     for (name, _) in std::env::vars() {
-        let ours = ["LEDGERLINE_", "SIGNING_KEY", "AWS_"]
-            .iter()
-            .any(|begin| name.starts_with(begin));
-        if ours || name == "ISSUER_KID" {
+        let ours = ["LEDGERLINE_", "SIGNING_KEY", "KMS_KEY", "AWS_"];
+        if ours.iter().any(|prefix| name.starts_with(prefix)) || name == "ISSUER_KID" {
             command.env_remove(name);
         }
     }
@@ -86,11 +84,14 @@ impl Service {
     }
 
     /// As [`Self::start_at`], of a program whose environment the caller has set.
-    pub fn start_as(mut program: Command, arguments: &[String]) -> Result<Self, String> {
-        let mut child = program
-            .arg("run")
-            .arg("--listen=127.0.0.1:0")
-            .args(arguments)
+    pub fn start_as(mut command: Command, arguments: &[String]) -> Result<Self, String> {
+        command.arg("run").arg("--listen=127.0.0.1:0").args(arguments);
+        Self::start_command(command)
+    }
+
+    /// As [`Self::start`], with a command that runs it.
+    pub fn start_command(mut command: Command) -> Result<Self, String> {
+        let mut child = command
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
