@@ -803,7 +803,10 @@ mod tests {
     fn the_four_required_settings_are_enough() {
         let config = settings().check().unwrap();
         assert_eq!((config.partitions, config.stages.len()), (None, 4));
-        assert_eq!(config.signer, SignerConfig::Directory("k".into()));
+        assert_eq!(
+            config.signer,
+            SignerConfig::Local(LocalKeys::Directory("k".into()))
+        );
     }
 
     #[test]
@@ -873,7 +876,7 @@ mod tests {
         };
         assert_eq!(
             by_provider.check().unwrap().signer,
-            SignerConfig::PemFiles(vec!["old.pem".into(), "new.pem".into()])
+            SignerConfig::Local(LocalKeys::PemFiles(vec!["old.pem".into(), "new.pem".into()]))
         );
         let both = Settings {
             signing_key_provider: Some("local".into()),
