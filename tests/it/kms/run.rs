@@ -177,11 +177,11 @@ fn a_ledger_that_kms_signs_verifies_and_its_key_set_holds_the_key_of_kms() {
         keys.iter()
             .map(|key| key["alg"].as_str().unwrap())
             .collect::<Vec<_>>(),
-        ["Ed25519", "PS256"]
+        ["PS256", "Ed25519"]
     );
-    assert_eq!(keys[1]["kid"], "audit-2026");
+    assert_eq!(keys[0]["kid"], "audit-2026");
     // Both signed, and the trusted set may be the key of KMS alone.
-    let of_kms = serde_json::json!({ "keys": [keys[1]] }).to_string();
+    let of_kms = serde_json::json!({ "keys": [keys[0]] }).to_string();
     ledger.verify(&of_kms, 50);
     let der = wait(async {
         owner()
@@ -195,7 +195,7 @@ fn a_ledger_that_kms_signs_verifies_and_its_key_set_holds_the_key_of_kms() {
             .into_inner()
     });
     let modulus = data_encoding::BASE64URL_NOPAD
-        .decode(keys[1]["n"].as_str().unwrap().as_bytes())
+        .decode(keys[0]["n"].as_str().unwrap().as_bytes())
         .unwrap();
     assert!(der.windows(modulus.len()).any(|window| window == modulus));
 }
