@@ -107,7 +107,7 @@ impl Ledger {
         assert!(output.status.success(), "{said}");
         assert_eq!(
             read_archive(&self.dir.path().join("archive")).count("entry"),
-            entries
+            entries as u64
         );
     }
 }
