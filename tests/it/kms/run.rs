@@ -90,12 +90,14 @@ impl Ledger {
             })
             .collect();
         let log = format!("--log=sqlite:{}", self.path("ledger.db"));
-        let output = ledgerline_with_input(&["ingest", &log, "-"], lines.as_bytes());
+        // Whoever comes first makes the log.
+        let partitions = format!("--partitions={}", self.partitions);
+        let output = ledgerline_with_input(&["ingest", &log, &partitions, "-"], lines.as_bytes());
         assert!(output.status.success(), "{}", stderr(&output));
     }
 
     /// Verifies the archive with the keys that `jwks` holds, and `entries` in it.
-    fn verify(&self, jwks: &str, entries: usize) {
+    fn verify(&self, jwks: &str, entries: u64) {
         fs::write(self.path("trusted.jwks.json"), jwks).unwrap();
         let output = ledgerline(&[
             "verify",
@@ -349,7 +351,7 @@ fn keys_rotate_without_a_gap_and_old_checkpoints_still_verify() {
         });
         let set = jwks(&service);
         end(service);
-        ledger.verify(&set, entries);
+        ledger.verify(&set, entries as u64);
         (set, read_archive(&ledger.dir.path().join("archive")).count("key"))
     };
     let (first, leaves) = step(&ledger, &[]);
