@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         would_be(&report)
     } else {
         let log = runtime
-            .block_on(service::open_log(&plan.log, Some(partitions)))
+            .block_on(service::open_log(&plan.log, to_make_with(&plan.log, partitions)))
             .map_err(|error| super::failure(&error))?;
         let outcome = restore(&plan, args, &report, &log_name, &runtime, log.as_ref());
         drop(runtime.block_on(log.close()));
@@ -217,6 +217,14 @@ fn is_to_be_made(log: &LogConfig) -> bool {
     match log {
         LogConfig::Embedded(path) => !path.exists(),
         LogConfig::Kafka(_) => false,
+    }
+}
+
+/// How many partitions a log is made with; topics are there already, and say themselves.
+fn to_make_with(log: &LogConfig, partitions: u32) -> Option<u32> {
+    match log {
+        LogConfig::Embedded(_) => Some(partitions),
+        LogConfig::Kafka(_) => None,
     }
 }
 

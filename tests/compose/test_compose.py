@@ -210,7 +210,16 @@ class Connectors(unittest.TestCase):
         self.assertEqual(set(given), here)
 
     def test_the_database_is_given_what_they_need(self):
-        self.assertIn("./connectors/postgres.sql", mounts("postgres").values())
+        given = {source: target for target, source in mounts("postgres").items()}
+        # Scripts run in order of their names; the row needs its table.
+        self.assertLess(given["./connectors/postgres.sql"], given["./deploy/compose/first-row.sql"])
+
+    def test_the_first_row_is_one_that_the_table_takes(self):
+        insert = native.text("deploy/compose/first-row.sql")
+        columns = re.search(r"INSERT INTO public\.audit_logs \(([a-z_, ]+)\)", insert)[1].split(", ")
+        table = native.text("connectors/postgres.sql").split("CREATE TABLE IF NOT EXISTS public.audit_logs (")[1].split(");")[0]
+        for column in columns:
+            self.assertRegex(table, rf"(?m)^    {column} ")
 
     def test_each_setting_is_explained(self):
         section = native.text("connectors/README.md").split("\n## The settings\n")[1].split("\n## ")[0]

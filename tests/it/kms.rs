@@ -3,6 +3,7 @@
 mod opening;
 mod proxy;
 mod run;
+mod settings;
 
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region, SharedCredentialsProvider};

@@ -98,7 +98,9 @@ impl KmsFailure {
     }
 
     pub fn new(kind: Kind, detail: &str) -> Self {
-        let detail = detail.chars().take(DETAIL_CHARS_MAX).collect();
+        // On one line: the SDK lists on several where it looked for credentials.
+        let words: Vec<&str> = detail.split_whitespace().collect();
+        let detail = words.join(" ").chars().take(DETAIL_CHARS_MAX).collect();
         Self { kind, detail }
     }
 }

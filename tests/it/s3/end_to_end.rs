@@ -159,6 +159,39 @@ async fn what_is_run_into_a_bucket_is_verified_and_proved_out_of_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_lost_is_made_anew_out_of_a_bucket() {
+    let ledger = Ledger::make().await;
+    ledger.ingest(0..300);
+    let service = ledger.start();
+    ledger.wait_until_archived(300);
+    let (_, jwks) = service.get("/v1/keys/jwks.json");
+    stop(service);
+    std::fs::write(ledger.at("jwks.json"), jwks).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(ledger.at(&format!("ledger.db{suffix}"))));
+    }
+    let mut command = with_credentials();
+    command
+        .args([
+            "restore",
+            "--from",
+            &ledger.url(),
+            "--archive-path-style",
+            &ledger.log(),
+        ])
+        .arg(format!("--archive-endpoint={}", stack("LEDGERLINE_TEST_S3")))
+        .args(["--jwks", &ledger.at("jwks.json")]);
+    let restored = command.output().expect("the program starts");
+    assert!(restored.status.success(), "{}", stderr(&restored));
+    // Fifty of before are sent again, into topics that are new.
+    ledger.ingest(250..400);
+    let service = ledger.start();
+    ledger.wait_until_archived(400);
+    stop(service);
+    ledger.look_at_every_object().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn through_refusals_lost_answers_resets_and_kills_every_entry_is_archived_once() {
     let ledger = Ledger::make().await;
     let faults = r#"{"slow_down": 0.3, "lost": 0.05, "reset": 0.05, "conflict": 0.1, "stall": 0.02, "stall_seconds": 6, "seed": 7}"#;

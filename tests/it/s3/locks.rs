@@ -51,7 +51,7 @@ async fn every_object_carries_its_lock_and_its_checksum() {
         );
         assert_eq!(
             head.checksum_sha256.as_deref(),
-            Some("LXEWQrcmsEQBYnyp+6wyVGgJ7wPZ1GdabA/cCn1WrzE=")
+            Some("LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=")
         );
     }
     let held = Keep { hold: true, ..KEEP };
