@@ -49,7 +49,7 @@ impl Exam<'_> {
             .map(|(action, _)| *action)
             .collect();
         if !missing.is_empty() {
-            let what = format!("{} is denied", missing.join(", "));
+            let what = format!("denied: {}", missing.join(", "));
             let mend = vec!["allow it to these credentials, as deploy/aws/iam.tf does".to_owned()];
             return self.findings.fault(check, what, mend);
         }
@@ -209,7 +209,7 @@ impl Exam<'_> {
                 done.join(", "),
                 done.join(" ")
             )];
-            let what = format!("{} is allowed", done.join(", "));
+            let what = format!("allowed: {}", done.join(", "));
             self.findings.fault(check, what, mend);
         } else if read.policy.is_none() {
             let what = format!(
@@ -225,7 +225,7 @@ impl Exam<'_> {
             self.findings.unknown(check, what, mend);
         } else if odd.is_empty() {
             self.findings
-                .good(check, format!("{} are denied", denied.join(", ")));
+                .good(check, format!("denied: {}", denied.join(", ")));
         } else {
             let what = format!("{} cannot be found out", odd.join(", "));
             self.findings.unknown(check, what, Vec::new());

@@ -233,7 +233,7 @@ async fn a_permission_that_is_missing_is_named_and_what_may_not_be_read_is_unkno
     allow_no_more(&bucket, "s3:GetBucketPolicy").await;
     let ledger = Ledger::make();
     let found = Findings::of(ledger.on_versitygw(&bucket, "governance"));
-    found.assert_fault("permissions", "s3:ListBucketVersions is denied", "iam.tf");
+    found.assert_fault("permissions", "denied: s3:ListBucketVersions", "iam.tf");
     assert_eq!(found.outcomes["tls-only"], "unknown");
     assert_eq!(found.outcomes["changes"], "unknown");
     allow_no_more(&bucket, "s3:PutObject").await;
