@@ -249,18 +249,31 @@ pub static DENIED: [(On, &[&str]); 4] = [
     ),
 ];
 
-/// What the bucket's policy denies to everybody: the actions, and on which condition.
-pub static POLICY_DENIES: [(&str, &[&str], Option<(&str, &str)>); 2] = [
-    ("TlsOnly", &["s3:*"], Some(("aws:SecureTransport", "false"))),
-    (
-        "NothingIsDeletedOrUnlocked",
-        &[
+/// A statement of a bucket's policy that denies something to everybody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denial {
+    pub sid: &'static str,
+    pub actions: &'static [&'static str],
+    /// Only where this key has this value.
+    pub condition: Option<(&'static str, &'static str)>,
+}
+
+/// What the bucket's policy denies.
+pub static POLICY_DENIES: [Denial; 2] = [
+    Denial {
+        sid: "TlsOnly",
+        actions: &["s3:*"],
+        condition: Some(("aws:SecureTransport", "false")),
+    },
+    Denial {
+        sid: "NothingIsDeletedOrUnlocked",
+        actions: &[
             "s3:DeleteObject",
             "s3:DeleteObjectVersion",
             "s3:BypassGovernanceRetention",
         ],
-        None,
-    ),
+        condition: None,
+    },
 ];
 
 /// What the lifecycle's rules do, as Terraform and the API name it; and what none of them does.

@@ -3,7 +3,7 @@
 use super::{Findings, Ledger};
 use crate::kafka::Ledger as Topics;
 use crate::kms::{make, make_rsa, owner, server, wait};
-use crate::process::{LOG_NAME, ledgerline, program, stderr};
+use crate::process::{LOG_NAME, Service, ledgerline, ledgerline_with_input, program, stderr};
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use ledgerline::ledger::jwks;
 use ledgerline::ledger::key::PublicKey;
@@ -109,7 +109,7 @@ fn keys_of_this_machine_are_tried_as_they_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn topics_that_are_missing_or_wrong_and_a_ledger_of_another_name_are_named() {
+async fn topics_that_are_missing_or_wrong_are_named() {
     let (ledger, topics) = (Ledger::make(), Topics::without_topics());
     let command = |log: &str| {
         let mut command = program();
@@ -134,4 +134,47 @@ async fn topics_that_are_missing_or_wrong_and_a_ledger_of_another_name_are_named
     let found = Findings::of(command(&log));
     assert_eq!(found.outcomes["topics"], "good", "{:#}", found.report);
     assert_eq!(found.outcomes["log-name"], "n/a");
+    let mut wrong = command(&log);
+    wrong.arg("--partitions=2");
+    Findings::of(wrong).assert_fault("topics", "2 are wanted", "ledgerline topics apply --partitions 2");
+    // Brokers that are not there.
+    let found = Findings::of(command("kafka://127.0.0.1:1/?"));
+    found.assert_fault("topics", "", "--log (or LEDGERLINE_LOG)");
+    assert_eq!(found.outcomes["log-name"], "unknown");
+}
+
+#[test]
+fn what_a_ledger_has_declared_is_held_against_the_settings() {
+    let ledger = Ledger::make();
+    let line = br#"{"event_id":"e","tenant_id":"t","occurred_at":"2026-11-22T10:00:00Z","action":"a.b","actor":{"type":"user","id":"u"}}"#;
+    let log = format!("--log=sqlite:{}", ledger.at("ledger.db"));
+    let ingested = ledgerline_with_input(&["ingest", &log, "-"], line);
+    assert!(ingested.status.success(), "{}", stderr(&ingested));
+    let service = Service::start(ledger.dir.path(), &["--cut-interval-ms=50"]).unwrap();
+    let keys = ledger.dir.path().join("archive/keys");
+    service.wait_for("/metrics", |_| keys.exists());
+    service.signal("TERM");
+    let (status, logs) = service.wait();
+    assert!(status.success(), "{logs}");
+    let with = |name: &str, signer: &str| {
+        let mut command = program();
+        command
+            .args(["doctor", &log, &format!("--log-name={name}")])
+            .arg(format!("--archive=file:{}", ledger.at("archive")))
+            .arg(format!("--signer=file:{}", ledger.at(signer)));
+        Findings::of(command)
+    };
+    let found = with(LOG_NAME, "keys");
+    assert_eq!(found.output.status.code(), Some(0), "{:#}", found.report);
+    let good = ["bucket", "signing-key", "declared-key", "log-name"];
+    assert_eq!(found.good(), good.into());
+    let found = with("other.example/audit", "keys");
+    found.assert_fault("log-name", &format!("it is {LOG_NAME}"), "LEDGERLINE_LOG_NAME=");
+    // Where there are no keys yet, the first start would make others.
+    let found = with(LOG_NAME, "none");
+    found.assert_fault(
+        "declared-key",
+        "the first start makes new keys",
+        "LEDGERLINE_SIGNER",
+    );
 }
