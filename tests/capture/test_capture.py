@@ -6,7 +6,7 @@ import os
 import unittest
 
 import psycopg
-from capture_case import ROOT, CaptureCase, database, kinds, stack
+from capture_case import ROOT, CaptureCase, archive, database, kinds, stack
 from confluent_kafka import Producer
 
 # One of each type that is captured, with what is in it.
@@ -128,6 +128,66 @@ class Changes(CaptureCase):
         self.assertEqual(update["actor"], {"type": "database", "id": database()})
         self.assertEqual(changes["audit_log.truncated"]["tenant_id"], "ledgerline")
 
+    def test_a_row_of_two_mebibytes_stops_nothing_and_is_sealed_whole(self):
+        program = self.start_program()
+        self.start_connector()
+        self.insert(1)
+        # Random text, so that no compression makes it small.
+        long = "SELECT string_agg(md5(random()::text || g), '') FROM generate_series(1, 65536) g"
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, details) VALUES ('acme', 'a', 'long', jsonb_build_object('text', ({long})))")
+        self.insert(1, first=100)
+        # No event is as large; the record is.
+        sealed = {"entry": 2, "rejected too_large": 1}
+        leaves = self.wait_leaves("all are archived", lambda leaves: sealed.items() <= kinds(leaves).items())
+        self.stop_program(program)
+        self.verify()
+        self.assertEqual({count for count in self.row_entries(leaves).values()}, {1})
+        text = self.sql.execute(f"SELECT details->>'text' FROM {self.table} WHERE action = 'long'").fetchone()[0]
+        lines = [line for path in archive.segments(self.archive) for line in archive.decompress(path.read_bytes()).splitlines() if b'"too_large"' in line]
+        (refused,) = [json.loads(line) for line in lines]
+        self.assertIn(text.encode(), base64.b64decode(refused["raw"]))
+
+
+class KeyAlone(CaptureCase):
+    """A table whose old rows Postgres does not log."""
+
+    IDENTITY = "DEFAULT"
+    MAPPING = CaptureCase.MAPPING.replace('replica_identity = "full"', 'replica_identity = "key"').replace(
+        "[delete]", '[delete]\ntenant_id = { constant = "unknown" }'
+    )
+    COLUMNS = CaptureCase.COLUMNS + ", note text NOT NULL DEFAULT 'made up', long text"
+
+    def test_nothing_is_made_up_of_rows_that_are_gone_and_nothing_lost_of_those_that_stay(self):
+        program = self.start_program()
+        self.start_connector()
+        # Not compressed, and so long that it is stored apart.
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN long SET STORAGE EXTERNAL")
+        self.sql.execute(f"INSERT INTO {self.table} (id, tenant_id, actor_id, action, note, long) VALUES (7, 'acme', 'a', 'wide', 'mine', repeat('x', 100000))")
+        self.sql.execute(f"UPDATE {self.table} SET action = 'changed' WHERE id = 7")
+        self.sql.execute(f"UPDATE {self.table} SET id = 8 WHERE id = 7")
+        self.sql.execute(f"DELETE FROM {self.table} WHERE id = 8")
+        # What the mapping does not say of the table is not taken from it either.
+        self.sql.execute(f"ALTER TABLE {self.table} REPLICA IDENTITY FULL")
+        self.sql.execute(f"INSERT INTO {self.table} (id, tenant_id, actor_id, action) VALUES (9, 'acme', 'a', 'later')")
+        self.sql.execute(f"UPDATE {self.table} SET action = 'changed' WHERE id = 9")
+        leaves = self.wait_leaves("all are archived", lambda leaves: kinds(leaves).get("entry", 0) >= 7)
+        self.stop_program(program)
+        self.verify()
+        self.assertEqual([leaf["kind"] for leaf, _ in leaves if leaf["kind"] in ("rejected", "duplicate")], [])
+        events = [event for leaf, event in leaves if leaf["kind"] == "entry"]
+        updates = {event["data"]["key"]["id"]: event["data"] for event in events if event["action"] == "audit_log.updated"}
+        update = updates["7"]
+        self.assertEqual([key for key, change in updates.items() if "before" in change], [])
+        self.assertEqual((update["unchanged"], "long" in update["row"], sorted(updates)), (["long"], False, ["7", "9"]))
+        self.assertEqual((update["row"]["action"], update["row"]["note"], update["key"]), ("changed", "mine", {"id": "7"}))
+        deletes = {event["data"]["key"]["id"]: event["data"] for event in events if event["action"] == "audit_log.deleted"}
+        # Postgres sends the key, and Debezium makes up the columns that may not be NULL.
+        self.assertEqual({key: delete["row"] for key, delete in deletes.items()}, {"7": {"id": "7"}, "8": {"id": "8"}})
+        inserted = {event["event_id"].rsplit("/", 1)[1]: event["data"] for event in events if event["action"] in ("wide", "changed")}
+        self.assertEqual((sorted(inserted), inserted["7"]["long"]), (["7", "8"], "x" * 100_000))
+
+
+class Import(CaptureCase):
     def test_imported_and_captured_rows_are_one(self):
         self.insert(3_000)
         url, key = self.sql.info, "PGPASSWORD"
