@@ -6,6 +6,7 @@ use super::place::{self, Place};
 use super::table::{Table, TableError};
 use crate::ledger::canonical::{Limits, Refusal};
 use crate::ledger::event::EventParser;
+use crate::ledger::leaf::RejectCode;
 use crate::ledger::partition::partition_of;
 use crate::log::{Log, LogError, NewRecord, Record, topic};
 use crate::mapping::Mapping;
@@ -185,7 +186,11 @@ impl<'a> Importer<'a> {
         let mut targets = BTreeMap::<u32, Vec<NewRecord>>::new();
         for row in rows {
             let (key, json) = self.row(row)?;
-            match self.event(&key, &json) {
+            let event = match self.inexact(row)? {
+                None => self.event(&key, &json),
+                Some(refusal) => Err(refusal),
+            };
+            match event {
                 Ok((tenant, event)) => {
                     imported.events += 1;
                     let partition = partition_of(&tenant, self.partitions);
@@ -220,9 +225,17 @@ impl<'a> Importer<'a> {
         let (mut key_writer, mut row_writer) = (ObjectWriter::open(&mut key), ObjectWriter::open(&mut json));
         for (at, column) in self.table.columns.iter().enumerate() {
             let value: Option<String> = row.try_get(at)?;
-            column::write(value.as_deref(), column.reading, row_writer.begin(&column.name));
+            column::write(
+                value.as_deref(),
+                column.expression.reading,
+                row_writer.begin(&column.name),
+            );
             if self.table.key.contains(&column.name) {
-                column::write(value.as_deref(), column.reading, key_writer.begin(&column.name));
+                column::write(
+                    value.as_deref(),
+                    column.expression.reading,
+                    key_writer.begin(&column.name),
+                );
             }
         }
         key_writer.close();
@@ -230,8 +243,26 @@ impl<'a> Importer<'a> {
         Ok((key, json))
     }
 
+    /// A row that holds a value which cannot be written as Debezium would: an event that says another one is not made of it.
+    fn inexact(&self, row: &PgRow) -> Result<Option<Refusal>, ImportError> {
+        let at = self.table.columns.len() + page::place_columns(self.table, &self.options.bounds.order).len();
+        let numbers: String = row.try_get(at)?;
+        let names: Vec<&str> = numbers
+            .split(',')
+            .filter_map(|number| self.table.columns.get(number.parse::<usize>().ok()?))
+            .map(|column| column.name.as_str())
+            .collect();
+        let refusal = |names: String| {
+            let what = format!(
+                "a year before 1 or after 9999, an array of several dimensions or an infinite interval cannot be written as Debezium writes it: {names}"
+            );
+            Refusal::new(RejectCode::Unmapped, what)
+        };
+        Ok((!names.is_empty()).then(|| refusal(names.join(", "))))
+    }
+
     fn event(&mut self, key: &[u8], row: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
-        let unmapped = |what: String| Refusal::new(crate::ledger::leaf::RejectCode::Unmapped, what);
+        let unmapped = |what: String| Refusal::new(RejectCode::Unmapped, what);
         let envelope = Envelope {
             op: Op::Read,
             before: None,

@@ -7,6 +7,7 @@
 
 pub mod column;
 mod importer;
+mod moments;
 pub mod page;
 pub mod place;
 pub mod settled;

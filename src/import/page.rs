@@ -40,7 +40,7 @@ pub fn place_columns(table: &Table, order: &Order) -> Vec<String> {
 }
 
 /// The query. Its parameters are texts: first the place, where there is one, then the bound of time, where there is one. Its columns are texts: those of the
-/// table in its order, then those of the place.
+/// table in its order, then those of the place, then which columns are inexact: their numbers, with commas between.
 #[must_use]
 pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
     let places = place_columns(table, &bounds.order);
@@ -74,8 +74,9 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
     let selected: Vec<String> = table
         .columns
         .iter()
-        .map(|column| column.expression.clone())
+        .map(|column| column.expression.sql.clone())
         .chain(quoted_places.iter().map(|column| format!("{column}::text")))
+        .chain([inexact(table)])
         .collect();
     format!(
         "SELECT {} FROM {}.{} AS t{filter} ORDER BY {} LIMIT {}",
@@ -87,9 +88,26 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
     )
 }
 
+fn inexact(table: &Table) -> String {
+    let cases: Vec<String> = table
+        .columns
+        .iter()
+        .enumerate()
+        .filter_map(|(at, column)| {
+            let inexact = column.expression.inexact.as_ref()?;
+            Some(format!(", CASE WHEN {inexact} THEN '{at}' END"))
+        })
+        .collect();
+    if cases.is_empty() {
+        "''".to_owned()
+    } else {
+        format!("concat_ws(','{})", cases.concat())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::column::Reading;
+    use super::super::column::Expression;
     use super::super::table::Column;
     use super::*;
 
@@ -97,8 +115,7 @@ mod tests {
         let column = |name: &str, sql_type: &str| Column {
             name: name.to_owned(),
             sql_type: sql_type.to_owned(),
-            expression: format!("{}::text", quoted(name)),
-            reading: Reading::Text,
+            expression: Expression::text(format!("{}::text", quoted(name))),
         };
         Table {
             database: "app".to_owned(),
@@ -117,7 +134,7 @@ mod tests {
             before: None,
             rows_max: 10,
         };
-        let select = r#"SELECT "id"::text, "at"::text, t."id"::text FROM "public"."t" AS t"#;
+        let select = r#"SELECT "id"::text, "at"::text, t."id"::text, '' FROM "public"."t" AS t"#;
         assert_eq!(
             query(&table(), &bounds, false),
             format!(r#"{select} ORDER BY t."id" LIMIT 10"#)
@@ -143,5 +160,12 @@ mod tests {
             query(&table(), &bounds, true)
         );
         assert!(query(&table(), &bounds, false).contains(r#"WHERE t."at" < $1::text"#));
+    }
+
+    #[test]
+    fn columns_that_are_inexact_are_told_by_their_numbers() {
+        let mut table = table();
+        table.columns[1].expression.inexact = Some("wrong".to_owned());
+        assert_eq!(inexact(&table), "concat_ws(',', CASE WHEN wrong THEN '1' END)");
     }
 }

@@ -1,6 +1,6 @@
 //! A table as it is in the catalog of Postgres: its columns, and the key by which it is read.
 
-use super::column::{self, Reading};
+use super::column::{self, Expression};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -24,8 +24,7 @@ pub struct Column {
     pub name: String,
     /// With its length, as SQL has it.
     pub sql_type: String,
-    pub expression: String,
-    pub reading: Reading,
+    pub expression: Expression,
 }
 
 /// Why a table cannot be imported.
@@ -120,11 +119,10 @@ impl Table {
                 row.try_get("modifier")?,
             );
             match made {
-                Some((expression, reading)) => columns.push(Column {
+                Some(expression) => columns.push(Column {
                     name: column,
                     sql_type,
                     expression,
-                    reading,
                 }),
                 None => unread.push(format!("{column} {sql_type}")),
             }
