@@ -170,6 +170,13 @@ class CaptureCase(unittest.TestCase):
         self.assertEqual(ended.returncode, status, f"{arguments}: {ended.stdout}{ended.stderr}")
         return ended.stdout
 
+    def import_address(self):
+        """Where `import` finds the database; its password comes from the environment."""
+        url = self.sql.info
+        os.environ["PGPASSWORD"] = url.password
+        self.addCleanup(os.environ.pop, "PGPASSWORD", None)
+        return f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
+
     def start_program(self, *more, log=None):
         output = open(self.directory / f"run-{len(self.programs)}.log", "wb")
         self.addCleanup(output.close)

@@ -126,14 +126,6 @@ INEXACT = {
 ENDLESS_DAYS = {"day_later": ("date", "'infinity'", "+5877611-06-21Z"), "day_earlier": ("date", "'-infinity'", "-5877611-06-22Z")}
 
 
-def import_address(case):
-    """Where `import` finds the database; its password comes from the environment."""
-    url = case.sql.info
-    os.environ["PGPASSWORD"] = url.password
-    case.addCleanup(os.environ.pop, "PGPASSWORD", None)
-    return f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
-
-
 class Changes(CaptureCase):
     def test_each_change_is_sealed_once_and_found_by_verify(self):
         self.insert(20)
@@ -174,11 +166,7 @@ class Changes(CaptureCase):
 
     def test_imported_and_captured_rows_are_one(self):
         self.insert(3_000)
-        url, key = self.sql.info, "PGPASSWORD"
-        os.environ[key] = url.password
-        self.addCleanup(os.environ.pop, key)
-        address = f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
-        arguments = ("import", address, f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--time-column=occurred_at", "--json")
+        arguments = ("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
         first = json.loads(self.command(*arguments, "--page-rows=700"))
         self.assertEqual((first["rows"], first["events"], first["refused"]), (3_000, 3_000, 0))
         self.insert(10, first=5_000)
@@ -220,11 +208,7 @@ class Columns(CaptureCase):
         self.write()
         leaves = self.wait_rows()
         self.assertEqual(self.data(leaves), [self.expected()] * 2)
-        url = self.sql.info
-        os.environ["PGPASSWORD"] = url.password
-        self.addCleanup(os.environ.pop, "PGPASSWORD")
-        address = f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
-        summary = self.command("import", address, f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
+        summary = self.command("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
         self.assertEqual(json.loads(summary)["events"], 2)
         # The same events to the byte: anything else would be rejected as a conflict, or be another entry.
         leaves = self.wait_leaves("the imported rows are sealed", lambda leaves: kinds(leaves).get("duplicate", 0) == 2)
@@ -283,7 +267,7 @@ class Inexact(CaptureCase):
         leaves = self.wait_rows()
         sent = {event["action"]: event["data"][event["action"]] for leaf, event in leaves if leaf["kind"] == "entry"}
         self.assertEqual(sent, {name: form for name, (_, _, form) in (INEXACT | ENDLESS_DAYS).items()})
-        summary = self.command("import", import_address(self), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
+        summary = self.command("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
         wanted = {"events": len(ENDLESS_DAYS), "codes": {"unmapped": len(INEXACT)}}
         self.assertEqual({name: json.loads(summary)[name] for name in wanted}, wanted)
         done = {"duplicate": len(ENDLESS_DAYS), "rejected unmapped": len(INEXACT)}
