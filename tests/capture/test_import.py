@@ -92,13 +92,17 @@ class Runs(ImportCase):
         with self.open_sql() as other, other.transaction():
             late = self.write(connection=other)
             later = self.write()
-            counts = [wait("the settled row is read", lambda: sum(self.imported("--by-time", until)[name] for name in ("rows", "rows_before")))]
-            counts.append(sum(self.imported("--by-time", until)[name] for name in ("rows", "rows_before")))
-            self.assertEqual(counts, [1, 1])
+            wait("the settled row is read", lambda: self.read_by_time(until))
+            self.assertEqual(self.read_by_time(until), 1)
         self.assertLess(late, later)
-        wait("all are read", lambda: sum(self.imported("--by-time", until)[name] for name in ("rows", "rows_before")) == 3)
+        wait("all are read", lambda: self.read_by_time(until) == 3)
         leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
         self.assert_each_row_once(leaves)
+
+    def read_by_time(self, *more):
+        """Rows that all runs have read."""
+        summary = self.imported("--by-time", *more)
+        return summary["rows_before"] + summary["rows"]
 
     def test_by_key_a_transaction_that_holds_a_smaller_key_is_waited_for(self):
         self.write()
@@ -116,7 +120,9 @@ class Runs(ImportCase):
 
     def test_what_the_help_gives_as_examples_works(self):
         self.write("'2026-10-01'")
-        examples = re.findall(r"^ *ledgerline (import postgres://.*)$", self.command("import", "--help"), re.MULTILINE)
+        # As wide as the terminal is: lines that go on are put together again.
+        text = re.sub(r"\n {4}(?!ledgerline)(?=\S)", " ", self.command("import", "--help"))
+        examples = re.findall(r"^ *ledgerline (import postgres://.*)$", text, re.MULTILINE)
         self.assertEqual(len(examples), 2)
         for example in examples:
             words = shlex.split(example.replace("postgres://reader@db/app", self.import_address()).replace("--table audit_logs", f"--table {self.table}"))
