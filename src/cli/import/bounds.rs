@@ -104,8 +104,9 @@ async fn until(args: &Args, connection: &mut PgConnection, table: &Table) -> Res
         .await
         .map_err(|error| unreachable(&error))?;
     match settled {
-        // Of an empty table there is nothing to read; what comes in the meantime, the next run has.
-        SettledKey::Until(until) => Ok(until),
+        SettledKey::Until(Some(until)) => Ok(Some(until)),
+        // An empty table: what comes in the meantime, the next run has.
+        SettledKey::Until(None) => Ok(Some("0".to_owned())),
         SettledKey::StillWritten { transactions } => Err(Failure::unreadable(format!(
             "{transactions} transactions have written to {} for a minute and have not ended: each could yet add a row with a smaller key than those that are \
              there, which no later run by key would read. Nothing was imported: run it again when they have ended, or with --by-time",
