@@ -73,7 +73,7 @@ mod tests {
         };
         assert_eq!(warnings(&imported(0, 100_000)), Vec::<String>::new());
         assert!(warnings(&imported(0, 100_001))[0].contains("--dedupe-entries-max"));
-        assert!(warnings(&imported(300_000, 1))[0].contains("100001 events"));
+        assert!(warnings(&imported(300_000, 1))[0].contains("100005 events"));
     }
 
     #[test]
