@@ -8,6 +8,7 @@ pub mod demo;
 pub mod import;
 pub mod ingest;
 pub mod keys;
+mod postgres;
 pub mod proof;
 pub mod run;
 pub mod sources;
