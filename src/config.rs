@@ -1,7 +1,11 @@
 //! What `run` and `demo` are told: every setting is a flag and an environment variable of the same meaning. All faults are found at
 //! the start and reported at once.
 
+pub mod archive;
 pub(crate) mod capture_files;
+mod signer;
+
+use archive::{ArchiveConfig, S3Settings};
 
 use crate::formats::registry::{PASSWORD_VARIABLE, RegistryConfig, USER_VARIABLE};
 use crate::formats::{TENANT_ATTRIBUTE_DEFAULT, is_tenant_attribute};
@@ -15,6 +19,7 @@ use crate::stages::notarize::NotarizeConfig;
 use crate::stages::seal::SealConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
 use crate::telemetry;
+pub use signer::KmsConfig;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,15 +34,19 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_LOG", value_name = "URL")]
     pub log: Option<String>,
 
-    /// Where the archive goes: `file:DIR` for a directory.
+    /// Where the archive goes: `file:DIR` for a directory, `s3://BUCKET/PREFIX` for a bucket with Object Lock.
     #[arg(long, env = "LEDGERLINE_ARCHIVE", value_name = "URL")]
     pub archive: Option<String>,
+
+    #[command(flatten)]
+    pub s3: S3Settings,
 
     /// Where the signing keys lie: `file:DIR`; they are made there on first use. Or set `SIGNING_KEY_PROVIDER=local` and `SIGNING_KEY_PATH`.
     #[arg(long, env = "LEDGERLINE_SIGNER", value_name = "URL")]
     pub signer: Option<String>,
 
-    /// `local`: the signing key is the PEM file (PKCS#8) at `SIGNING_KEY_PATH`.
+    /// `local`: the signing key is the PEM file (PKCS#8) at `SIGNING_KEY_PATH`. `aws_kms`: it is the key in AWS KMS that `SIGNING_KEY_ID` or
+    /// `KMS_KEY_ARN` names; what `SIGNING_KEY_PATH` or `LEDGERLINE_SIGNER` has signs beside it.
     #[arg(
         long,
         env = "SIGNING_KEY_PROVIDER",
@@ -49,6 +58,27 @@ pub struct Settings {
     /// PEM files (PKCS#8, RSA or Ed25519), separated by commas, in order of age; the newest of each kind signs.
     #[arg(long, env = "SIGNING_KEY_PATH", value_name = "FILES", hide_short_help = true)]
     pub signing_key_path: Option<String>,
+
+    /// With `SIGNING_KEY_PROVIDER=aws_kms`: ids, aliases or ARNs of keys in KMS, separated by commas, in order of age; the newest of each kind signs.
+    #[arg(long, env = "SIGNING_KEY_ID", value_name = "KEYS", hide_short_help = true)]
+    pub signing_key_id: Option<String>,
+
+    /// As `SIGNING_KEY_ID`, ARNs alone: give one of the two.
+    #[arg(long, env = "KMS_KEY_ARN", value_name = "ARNS", hide_short_help = true)]
+    pub kms_key_arn: Option<String>,
+
+    /// Those of the keys in KMS that are to sign no more, spelled as there, separated by commas.
+    #[arg(
+        long,
+        env = "SIGNING_KEY_RETIRED",
+        value_name = "KEYS",
+        hide_short_help = true
+    )]
+    pub signing_key_retired: Option<String>,
+
+    /// The region of AWS [default: that of the keys' ARNs, or of the AWS profile].
+    #[arg(long, env = "AWS_REGION", value_name = "REGION", hide_short_help = true)]
+    pub aws_region: Option<String>,
 
     /// The `kid` of the RSA key; without it the RFC 7638 thumbprint.
     #[arg(
@@ -268,6 +298,14 @@ impl StageName {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignerConfig {
+    Local(LocalKeys),
+    /// Keys in KMS; those of this machine, where there are any, count as older.
+    Kms(KmsConfig, Option<LocalKeys>),
+}
+
+/// Where keys of this machine lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LocalKeys {
     Directory(PathBuf),
     PemFiles(Vec<PathBuf>),
 }
@@ -323,8 +361,7 @@ impl std::fmt::Display for LogConfig {
 #[derive(Debug, Clone)]
 pub struct Config {
     pub log: LogConfig,
-    /// Directory of the archive.
-    pub archive: PathBuf,
+    pub archive: ArchiveConfig,
     pub signer: SignerConfig,
     pub issuer_kid: Option<String>,
     pub rsa_bits: RsaBits,
@@ -363,13 +400,7 @@ impl Settings {
         };
         let config = Config {
             log: r.log(),
-            archive: r.url(
-                "archive",
-                "LEDGERLINE_ARCHIVE",
-                self.archive.as_deref(),
-                "file:",
-                "file:archive",
-            ),
+            archive: r.archive(),
             signer: r.signer(),
             issuer_kid: r.issuer_kid(),
             rsa_bits: r.rsa_bits(),
@@ -465,6 +496,14 @@ impl Reader<'_> {
         })
     }
 
+    fn archive(&mut self) -> ArchiveConfig {
+        archive::check(
+            self.settings.archive.as_deref(),
+            &self.settings.s3,
+            &mut self.faults,
+        )
+    }
+
     fn number(
         &mut self,
         key: &'static str,
@@ -523,54 +562,6 @@ impl Reader<'_> {
             );
         }
         level.to_owned()
-    }
-
-    fn signer(&mut self) -> SignerConfig {
-        let s = self.settings;
-        match (
-            s.signer.as_deref(),
-            s.signing_key_provider.as_deref(),
-            s.signing_key_path.as_deref(),
-        ) {
-            (None, Some("local"), Some(paths)) => {
-                SignerConfig::PemFiles(paths.split(',').map(PathBuf::from).collect())
-            }
-            (None, Some("local"), None) => {
-                self.fault(
-                    "signing-key-path",
-                    "SIGNING_KEY_PATH",
-                    "is required with SIGNING_KEY_PROVIDER=local: the PEM file of the key",
-                );
-                SignerConfig::PemFiles(Vec::new())
-            }
-            (None, Some(_), _) => {
-                self.fault(
-                    "signing-key-provider",
-                    "SIGNING_KEY_PROVIDER",
-                    "must be `local`; no other provider exists yet",
-                );
-                SignerConfig::PemFiles(Vec::new())
-            }
-            (Some(_), Some(_), _) => {
-                self.fault(
-                    "signer",
-                    "LEDGERLINE_SIGNER",
-                    "cannot be given together with SIGNING_KEY_PROVIDER: give one of them",
-                );
-                SignerConfig::PemFiles(Vec::new())
-            }
-            (url, None, None) => {
-                SignerConfig::Directory(self.url("signer", "LEDGERLINE_SIGNER", url, "file:", "file:keys"))
-            }
-            (_, None, Some(_)) => {
-                self.fault(
-                    "signing-key-path",
-                    "SIGNING_KEY_PATH",
-                    "is read only with SIGNING_KEY_PROVIDER=local",
-                );
-                SignerConfig::PemFiles(Vec::new())
-            }
-        }
     }
 
     fn issuer_kid(&mut self) -> Option<String> {
@@ -812,7 +803,10 @@ mod tests {
     fn the_four_required_settings_are_enough() {
         let config = settings().check().unwrap();
         assert_eq!((config.partitions, config.stages.len()), (None, 4));
-        assert_eq!(config.signer, SignerConfig::Directory("k".into()));
+        assert_eq!(
+            config.signer,
+            SignerConfig::Local(LocalKeys::Directory("k".into()))
+        );
     }
 
     #[test]
@@ -882,7 +876,7 @@ mod tests {
         };
         assert_eq!(
             by_provider.check().unwrap().signer,
-            SignerConfig::PemFiles(vec!["old.pem".into(), "new.pem".into()])
+            SignerConfig::Local(LocalKeys::PemFiles(vec!["old.pem".into(), "new.pem".into()]))
         );
         let both = Settings {
             signing_key_provider: Some("local".into()),

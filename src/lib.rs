@@ -23,6 +23,8 @@ pub mod import;
 pub mod ledger;
 pub mod log;
 pub mod mapping;
+pub mod pause;
+pub mod recovery;
 pub mod service;
 pub mod signing;
 pub mod stages;

@@ -4,6 +4,7 @@
 //! Which partitions it holds, the log says, and may say otherwise at any time ([`crate::log::lease`]). A partition that is asked back ends after
 //! the step under way; one that is lost is dropped at once. Neither matters to what is sealed: the next owner fences this one.
 
+mod keys;
 mod status;
 mod task;
 mod work;
@@ -12,7 +13,8 @@ pub use status::{Doing, Status};
 pub use work::os_random;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Fault, LogConfig, SignerConfig, StageName};
+use crate::config::archive::ArchiveConfig;
+use crate::config::{Config, Fault, LogConfig, StageName};
 use crate::formats::Formats;
 use crate::formats::registry::{Registry, WriterSchema};
 use crate::ledger::key::PublicKey;
@@ -21,12 +23,12 @@ use crate::log::kafka::KafkaLog;
 use crate::log::lease::Assignments;
 use crate::log::{Log, LogError, topic};
 use crate::signing::Signer;
-use crate::signing::local::{LocalKeysError, LocalSigner, LocalSignerOptions};
 use crate::stages::StageError;
 use crate::stages::capture::avro::ValueSchema;
 use crate::stages::restore::ledger_name;
 use crate::vault::Vault;
 use crate::vault::directory::DirectoryVault;
+use crate::vault::s3::S3Vault;
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::path::Path;
@@ -63,14 +65,15 @@ pub struct Seams {
 impl Seams {
     /// Opens what the configuration names; creates it where it is not there.
     pub async fn open(config: &Config) -> Result<Self, StageError> {
-        let signer = open_signer(config)?;
+        let signer = keys::open_signer(config).await?;
         let log = open_log(&config.log, config.partitions).await?;
-        let vault = DirectoryVault::create(&config.archive)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let vault = open_vault(&config.archive, &clock).await?;
         Ok(Self {
             log,
-            vault: Arc::new(vault),
-            signer: Arc::new(signer),
-            clock: Arc::new(SystemClock),
+            vault,
+            signer,
+            clock,
             formats: formats(config)?,
             capture_registry: registry(config)?.map(Arc::new),
         })
@@ -89,6 +92,19 @@ impl Seams {
     pub fn public_keys(&self) -> Vec<PublicKey> {
         self.signer.keys().into_iter().map(|held| held.key).collect()
     }
+}
+
+/// The archive. A directory is made where it is not there; a bucket is not.
+pub async fn open_vault(
+    archive: &ArchiveConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Vault>, StageError> {
+    Ok(match archive {
+        ArchiveConfig::Directory(path) => Arc::new(DirectoryVault::create(path)?),
+        ArchiveConfig::S3(config) => {
+            Arc::new(S3Vault::open(config.as_ref().clone(), Arc::clone(clock)).await)
+        }
+    })
 }
 
 fn formats(config: &Config) -> Result<Formats, StageError> {
@@ -175,35 +191,6 @@ pub async fn check_log_name(config: &Config, log: &dyn Log) -> Result<(), StageE
         }
         Ok(_) | Err(_) => Ok(()),
     }
-}
-
-fn open_signer(config: &Config) -> Result<LocalSigner, StageError> {
-    let issuer_kid = config.issuer_kid.clone();
-    let opened = match &config.signer {
-        SignerConfig::Directory(dir) => LocalSigner::open_or_create(
-            dir,
-            &LocalSignerOptions {
-                issuer_kid,
-                rsa_bits: config.rsa_bits,
-            },
-        ),
-        SignerConfig::PemFiles(paths) => LocalSigner::from_pem_files(paths, issuer_kid.as_deref()),
-    };
-    opened.map_err(|error| StageError::Fatal {
-        what: format!("signing keys: {error}"),
-        source: key_setting_at_fault(config, &error).map(Into::into),
-    })
-}
-
-/// The setting that led to keys which cannot be used; `None` where it is not the settings' fault.
-fn key_setting_at_fault(config: &Config, error: &LocalKeysError) -> Option<Fault> {
-    let (key, variable) = match (error, &config.signer) {
-        (LocalKeysError::Io { .. } | LocalKeysError::Crypto, _) => return None,
-        (LocalKeysError::Refused(_), _) if config.issuer_kid.is_some() => ("issuer-kid", "ISSUER_KID"),
-        (_, SignerConfig::Directory(_)) => ("signer", "LEDGERLINE_SIGNER"),
-        (_, SignerConfig::PemFiles(_)) => ("signing-key-path", "SIGNING_KEY_PATH"),
-    };
-    Some(misfit(key, variable, error.to_string()))
 }
 
 /// When the tasks end.

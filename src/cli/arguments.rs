@@ -1,11 +1,11 @@
-//! What the commands' arguments have in common: all their faults at once, numbers, the directory of an archive, small files.
+//! What the commands' arguments have in common: all their faults at once, numbers, small files.
 
 use super::{Exit, Failure};
-use crate::config::{Fault, parse_url};
+use crate::config::Fault;
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Collects what is wrong with a command's arguments, so that no fault hides another.
 #[derive(Default)]
@@ -76,24 +76,8 @@ impl Faults {
     }
 }
 
-/// The directory of an archive: `file:DIR`, or a path.
-///
-/// # Errors
-/// `Usage` for a URL of another scheme, and where there is no path.
-pub(super) fn archive_directory(text: &str) -> Result<PathBuf, Failure> {
-    let is_url = text.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme));
-    if !is_url && !text.is_empty() {
-        return Ok(PathBuf::from(text));
-    }
-    parse_url(Some(text), "file:", "file:archive").map_err(|what| {
-        Failure::usage(format!(
-            "the archive {text:?} {what}, or be a directory's path (with ./ before a name that has a colon)"
-        ))
-    })
-}
-
 /// By RFC 3986, in small letters.
-fn is_scheme(text: &str) -> bool {
+pub(super) fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text
             .bytes()

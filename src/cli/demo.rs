@@ -7,9 +7,10 @@ mod tamper;
 pub use generate::write_event;
 
 use super::Failure;
+use super::archive::Archive;
 use super::arguments::Faults;
 use super::ingest::{self, IngestOptions, Summary, ingest_lines, read_mapping};
-use super::verify::{default_threads, verify_directory};
+use super::verify::{default_threads, verify_archive};
 use crate::config::{Config, Settings, describe};
 use crate::ledger::canonical::Limits;
 use crate::ledger::chain::Head;
@@ -35,6 +36,7 @@ const SAMPLE: &[u8] = include_bytes!("../../samples/audit_events.ndjson");
 const TENANTS_SHOWN: usize = 8;
 const LOG_NAME: &str = "demo.ledgerline.example/audit";
 const LOG_FILE: &str = "ledger.db";
+const ARCHIVE_DIRECTORY: &str = "archive";
 
 /// Seal, sign, archive and verify audit events on this machine, then show what tampering looks like.
 ///
@@ -106,12 +108,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         threads: default_threads(),
         ..Options::default()
     };
-    let report = verify_directory(&config.archive, &options, !args.json)?;
-    let tampered = tamper::flip_one_byte(&config.archive)?.ok_or_else(|| nothing_sealed(&sealed.summary))?;
+    let archive = dir.join(ARCHIVE_DIRECTORY);
+    let report = verify_archive(&Archive::Directory(archive.clone()), &options, !args.json)?;
+    let tampered = tamper::flip_one_byte(&archive)?.ok_or_else(|| nothing_sealed(&sealed.summary))?;
     show::Story {
         json: args.json,
         dir: &dir,
-        archive: &config.archive,
+        archive: &archive,
     }
     .told(&sealed, &report, &tampered)
 }
@@ -140,7 +143,7 @@ fn nothing_sealed(summary: &Summary) -> Failure {
 fn settings(args: &Args, dir: &Path) -> Settings {
     Settings {
         log: Some(format!("sqlite:{}", dir.join(LOG_FILE).display())),
-        archive: Some(format!("file:{}", dir.join("archive").display())),
+        archive: Some(format!("file:{}", dir.join(ARCHIVE_DIRECTORY).display())),
         signer: Some(format!("file:{}", dir.join("keys").display())),
         log_name: Some(LOG_NAME.to_owned()),
         partitions: args.partitions.clone(),

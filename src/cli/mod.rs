@@ -1,5 +1,6 @@
 //! The command line: one file per command. Commands parse, call and print; they decide nothing.
 
+pub mod archive;
 mod arguments;
 pub mod canonical;
 pub mod connectors;
@@ -10,6 +11,7 @@ pub mod ingest;
 pub mod keys;
 mod postgres;
 pub mod proof;
+pub mod restore;
 pub mod run;
 pub mod sources;
 pub mod topics;
@@ -41,6 +43,7 @@ enum Command {
     Verify(verify::Args),
     Proof(proof::Args),
     VerifyProof(verify_proof::Args),
+    Restore(restore::Args),
     Canonical(canonical::Args),
     Keys(keys::Args),
     Topics(topics::Args),
@@ -198,6 +201,7 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args),
         Command::Proof(args) => proof::run(args),
         Command::VerifyProof(args) => verify_proof::run(args),
+        Command::Restore(args) => restore::run(args),
         Command::Canonical(args) => canonical::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),

@@ -3,7 +3,9 @@
 mod archive;
 
 use super::Failure;
-use super::arguments::{Faults, archive_directory};
+use super::archive::Archive;
+use super::arguments::Faults;
+use crate::config::archive::AccessSettings;
 use crate::ledger::jwks;
 use crate::ledger::merkle::inclusion_proof;
 use crate::ledger::names::{INTEGER_MAX, TENANT_FORM, is_tenant};
@@ -21,9 +23,11 @@ use std::path::{Path, PathBuf};
 /// 2 usage, 3 unreadable.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive: a directory, or `file:DIR`
+    /// The archive: a directory, `file:DIR`, or `s3://BUCKET/PREFIX`
     #[arg(value_name = "ARCHIVE")]
     archive: String,
+    #[command(flatten)]
+    access: AccessSettings,
     /// The tenant whose entry it is
     #[arg(long, value_name = "TENANT")]
     tenant: String,
@@ -35,10 +39,10 @@ pub struct Args {
     out: Option<PathBuf>,
 }
 
-/// The directory of the archive, and the entry's sequence.
-fn check(args: &Args) -> Result<(PathBuf, u64), Failure> {
+/// The archive, and the entry's sequence.
+fn check(args: &Args) -> Result<(Archive, u64), Failure> {
     let mut faults = Faults::default();
-    let root = faults.take(archive_directory(&args.archive));
+    let archive = Archive::parse(&args.archive, &args.access, &mut faults);
     if !is_tenant(&args.tenant) {
         faults.add(format!("--tenant {:?} must be {TENANT_FORM}", args.tenant));
     }
@@ -47,14 +51,14 @@ fn check(args: &Args) -> Result<(PathBuf, u64), Failure> {
         faults.take(Err::<(), _>(taken(path)));
     }
     faults.done()?;
-    Ok((root, sequence))
+    Ok((archive, sequence))
 }
 
 /// # Errors
 /// Where there is no such entry, the archive is damaged or cannot be read, or the proof cannot be written.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let (root, sequence) = check(args)?;
-    let archive = ArchiveReader::open(&root)?;
+    let (archive, sequence) = check(args)?;
+    let archive = ArchiveReader::open(archive)?;
     let origin = archive.origin_of(&args.tenant)?;
     let entry = archive.find_entry(&origin, &args.tenant, sequence)?;
     let proof = build(&archive, &origin, entry)?;

@@ -3,12 +3,15 @@
 mod completeness;
 mod print;
 
+pub(super) use print::time;
 pub use print::{Colour, describe, to_json};
 
-use super::arguments::{Faults, archive_directory, read_limited};
+use super::archive::Archive;
+use super::arguments::{Faults, read_limited};
 use super::{Exit, Failure};
 use crate::clock::UnixMicros;
 use crate::config::LogConfig;
+use crate::config::archive::AccessSettings;
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::jwks::{self, JWKS_BYTES_MAX};
 use crate::ledger::key::PublicKey;
@@ -18,7 +21,6 @@ use crate::ledger::time::parse_occurred_at;
 use crate::ledger::verify::{
     NotEstablished, Options, Progress, Reason, Report, SourceError, THREADS_MAX, Verdict, verify,
 };
-use crate::vault::source::DirectorySource;
 use indicatif::ProgressBar;
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
@@ -33,9 +35,11 @@ use std::thread;
 /// 3: unreadable.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive: a directory, or `file:DIR`
+    /// The archive: a directory, `file:DIR`, or `s3://BUCKET/PREFIX`
     #[arg(value_name = "ARCHIVE")]
     archive: String,
+    #[command(flatten)]
+    access: AccessSettings,
     /// Look only at the partition of this tenant, and count its entries
     #[arg(long, value_name = "TENANT")]
     tenant: Option<String>,
@@ -66,9 +70,9 @@ pub struct Args {
 /// # Errors
 /// By the exit status that the contract gives to what was found.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let (root, options) = check(args)?;
+    let (archive, options) = check(args)?;
     let log = args.log.as_deref().map(log_config).transpose()?;
-    let report = verify_directory(&root, &options, !args.json)?;
+    let report = verify_archive(&archive, &options, !args.json)?;
     check_heads_are_of_tenant(&options, &report)?;
     let mut sources = report
         .completeness
@@ -140,16 +144,14 @@ fn reread_sources(
     outcome.map_err(|error| super::failure(&error))
 }
 
-/// Verifies the archive in a directory; `show_progress` draws a bar where standard error is a terminal.
+/// Verifies an archive; `show_progress` draws a bar where standard error is a terminal.
 ///
 /// # Errors
 /// Where it cannot be read. An invalid archive is a report.
-pub fn verify_directory(root: &Path, options: &Options, show_progress: bool) -> Result<Report, Failure> {
-    let source = DirectorySource::open(root).map_err(|error| {
-        Failure::unreadable(format!("the archive {} cannot be read: {error}", root.display()))
-    })?;
+pub fn verify_archive(archive: &Archive, options: &Options, show_progress: bool) -> Result<Report, Failure> {
+    let source = archive.open()?;
     let bar = bar(show_progress, 0, "{bar:32} {pos}/{len} objects  {msg}  {elapsed}");
-    let outcome = verify(&source, options, &mut |progress| show(&bar, progress));
+    let outcome = verify(source.as_ref(), options, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
     outcome.map_err(|error| Failure::unreadable(explain(&error)))
 }
@@ -181,10 +183,10 @@ fn check_heads_are_of_tenant(options: &Options, report: &Report) -> Result<(), F
     }
 }
 
-/// The directory of the archive, and what it is held against.
-fn check(args: &Args) -> Result<(PathBuf, Options), Failure> {
+/// The archive, and what it is held against.
+fn check(args: &Args) -> Result<(Archive, Options), Failure> {
     let mut faults = Faults::default();
-    let root = faults.take(archive_directory(&args.archive));
+    let archive = Archive::parse(&args.archive, &args.access, &mut faults);
     if let Some(tenant) = args.tenant.as_deref().filter(|tenant| !names::is_tenant(tenant)) {
         faults.add(format!("--tenant {tenant:?} must be {}", names::TENANT_FORM));
     }
@@ -202,7 +204,7 @@ fn check(args: &Args) -> Result<(PathBuf, Options), Failure> {
         threads: usize::try_from(threads).unwrap_or(THREADS_MAX),
     };
     faults.done()?;
-    Ok((root, options))
+    Ok((archive, options))
 }
 
 fn not_before(text: &str) -> Result<UnixMicros, Failure> {
@@ -213,7 +215,7 @@ fn not_before(text: &str) -> Result<UnixMicros, Failure> {
     })
 }
 
-fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
+pub(super) fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     let keys = jwks::parse(&read_argument("--jwks", path, JWKS_BYTES_MAX)?)
         .map_err(|error| Failure::usage(format!("--jwks {}: {error}", path.display())))?;
     if keys.is_empty() {
@@ -222,7 +224,7 @@ fn trusted_keys(path: &Path) -> Result<Vec<PublicKey>, Failure> {
     Ok(keys)
 }
 
-fn expected_head(path: &Path) -> Result<SignedCheckpoint, Failure> {
+pub(super) fn expected_head(path: &Path) -> Result<SignedCheckpoint, Failure> {
     SignedCheckpoint::parse(&read_argument("--expect-head", path, NOTE_BYTES_MAX)?)
         .map_err(|error| Failure::usage(format!("--expect-head {}: {error}", path.display())))
 }

@@ -3,6 +3,7 @@
 use super::status::{Doing, Status};
 use crate::config::StageName;
 use crate::ledger::key::PublicKey;
+use crate::pause::jittered;
 use crate::stages::archive::Archiver;
 use crate::stages::capture::Capturer;
 use crate::stages::dead_letters::LetterWriter;
@@ -19,6 +20,7 @@ const IDLE_PAUSE_MAX: Duration = Duration::from_millis(200);
 const TOLD_PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(super) const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
 pub(super) const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+const WAIT_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 pub(super) enum Runner {
     Capture(Box<Capturer>),
@@ -146,7 +148,8 @@ impl Task {
                     .increment(1);
                 self.stopped(partition, what).await
             }
-            ended @ (Ok(()) | Err(StageError::Retry { .. } | StageError::Fatal { .. })) => ended,
+            ended @ (Ok(())
+            | Err(StageError::Retry { .. } | StageError::Waits { .. } | StageError::Fatal { .. })) => ended,
         }
     }
 
@@ -197,12 +200,14 @@ impl Task {
                     if since.elapsed() > self.retry_for {
                         return Err(given_up(&what, source, self.retry_for));
                     }
-                    let (stage, partition) = (self.stage.as_str(), self.partition);
-                    tracing::warn!(stage, partition, what, "trying again");
-                    metrics::counter!("ledgerline_stage_retries_total", "stage" => stage).increment(1);
-                    self.report(Doing::Retrying(what));
-                    self.pause(retry_pause, false).await;
+                    self.try_again(what, retry_pause).await;
                     retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
+                }
+                Err(StageError::Waits { what, .. }) => {
+                    failing_since = None;
+                    // Every partition waits for the same: they must not all ask at once when it is back.
+                    self.try_again(what, jittered(retry_pause)).await;
+                    retry_pause = (retry_pause * 2).min(WAIT_PAUSE_MAX);
                 }
                 Err(
                     error @ (StageError::Stopped { .. }
@@ -214,6 +219,14 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    async fn try_again(&mut self, what: String, pause: Duration) {
+        let (stage, partition) = (self.stage.as_str(), self.partition);
+        tracing::warn!(stage, partition, what, "trying again");
+        metrics::counter!("ledgerline_stage_retries_total", "stage" => stage).increment(1);
+        self.report(Doing::Retrying(what));
+        self.pause(pause, false).await;
     }
 
     /// A log that tells what has come need not be asked often; a sealer's look is a question to the brokers.
@@ -234,7 +247,7 @@ impl Task {
     /// As [`Runner::finish`]; what is worth another try is tried by the next step.
     async fn finish(&mut self) -> Result<bool, StageError> {
         match self.runner.finish().await {
-            Err(StageError::Retry { .. }) => Ok(false),
+            Err(StageError::Retry { .. } | StageError::Waits { .. }) => Ok(false),
             finished => finished,
         }
     }

@@ -20,6 +20,8 @@ pub struct LocalSignerOptions {
     /// `ISSUER_KID`: the `kid` of the PS256 key. Without it, and for Ed25519 always, the RFC 7638 thumbprint.
     pub issuer_kid: Option<String>,
     pub rsa_bits: RsaBits,
+    /// RSA keys are elsewhere: only an Ed25519 key is made.
+    pub ed25519_only: bool,
 }
 
 /// Why keys cannot be used, made or changed. No variant holds private material.
@@ -69,16 +71,20 @@ impl std::fmt::Debug for LocalSigner {
 }
 
 impl LocalSigner {
-    /// Opens the directory; on first use makes it (mode 0700) with one PS256 and one Ed25519 key.
+    /// Opens the directory; on first use makes it (mode 0700) with one PS256 and one Ed25519 key, or with the second alone.
     ///
     /// # Errors
     /// Where it cannot be read or written, is open to others or damaged, or where `issuer_kid` is given and no key has it.
     pub fn open_or_create(dir: &Path, options: &LocalSignerOptions) -> Result<Self, LocalKeysError> {
         let directory = KeyDirectory::new(dir);
+        let algs: &[Alg] = if options.ed25519_only {
+            &[Alg::Ed25519]
+        } else {
+            &[Alg::Ps256, Alg::Ed25519]
+        };
         directory.create_once(|| {
-            [Alg::Ps256, Alg::Ed25519]
-                .into_iter()
-                .map(|alg| make_key(alg, options.issuer_kid.as_deref(), options.rsa_bits))
+            algs.iter()
+                .map(|&alg| make_key(alg, options.issuer_kid.as_deref(), options.rsa_bits))
                 .collect()
         })?;
         let signer = Self::load(directory)?;

@@ -1,6 +1,8 @@
 //! Keys that sign checkpoints. A signer holds private keys and shows public ones; which of them sign a given checkpoint is
 //! decided by the leaves (docs/FORMAT.md section 5), not here.
 
+pub mod joined;
+pub mod kms;
 pub mod local;
 
 use crate::ledger::key::PublicKey;
@@ -9,14 +11,14 @@ use async_trait::async_trait;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// Throttled, unreachable: sealing goes on, the same call may be made again.
+    /// Throttled, unreachable, disabled for now: sealing goes on, the same call may be made again.
     #[error("signing is not possible right now: {what}")]
     Retry {
         what: String,
         #[source]
         source: Option<BoxError>,
     },
-    /// The key is gone, disabled, or of a wrong kind.
+    /// The key is gone, or of a wrong kind: only another start, with other keys, changes that.
     #[error("{what}")]
     Fatal {
         what: String,

@@ -40,6 +40,13 @@ pub enum StageError {
         #[source]
         source: Option<BoxError>,
     },
+    /// As `Retry`, for as long as it takes: only this stage needs it, and the others go on meanwhile. An alert tells, not the end of the process.
+    #[error("{what}")]
+    Waits {
+        what: String,
+        #[source]
+        source: Option<BoxError>,
+    },
     /// This partition must not go on until a person has looked; the others may.
     #[error("partition {partition} is stopped: {what}")]
     Stopped { partition: u32, what: String },

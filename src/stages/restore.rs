@@ -239,8 +239,8 @@ pub async fn ledger_name(log: &dyn Log) -> Result<Option<String>, StageError> {
 /// What is said of a log that has lost what was signed.
 pub fn log_is_shorter(size: u64, signed: u64) -> String {
     format!(
-        "the log has {size} leaves, but {signed} were signed: the end of the log is lost; bring back the newer log, or begin a new ledger \
-         with another --log-name and another archive"
+        "the log has {size} leaves, but {signed} were signed: the end of the log is lost; bring back the newer log, or make an empty one \
+         anew from the archive (`ledgerline restore`), or begin a new ledger with another --log-name and another archive"
     )
 }
 
@@ -260,7 +260,10 @@ pub fn reader_error(partition: u32, error: ReaderError) -> StageError {
 }
 
 /// The largest checkpoint in the tail of `ledger.checkpoints`. Records there are the notary's own; one that does not parse is no checkpoint.
-async fn last_signed(log: &dyn Log, config: &PartitionConfig) -> Result<Option<Checkpoint>, LogError> {
+pub(crate) async fn last_signed(
+    log: &dyn Log,
+    config: &PartitionConfig,
+) -> Result<Option<Checkpoint>, LogError> {
     let (topic, partition) = (topic::LEDGER_CHECKPOINTS, config.partition);
     let (start, end) = (
         log.start(topic, partition).await?,

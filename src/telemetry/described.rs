@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 16] = [
+const COUNTERS: [Described; 19] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -36,6 +36,16 @@ const COUNTERS: [Described; 16] = [
         "Checkpoints signed and stored in the log",
     ),
     (
+        "ledgerline_kms_requests_total",
+        Unit::Count,
+        "Requests to KMS, each attempt, by operation and outcome: ok, throttled, disabled, denied, missing, unfit, unreachable",
+    ),
+    (
+        "ledgerline_wrong_signatures_total",
+        Unit::Count,
+        "Signatures that KMS gave and that were not by the key asked for; nothing of them is published",
+    ),
+    (
         "ledgerline_archived_objects_total",
         Unit::Count,
         "Objects created in the archive",
@@ -44,6 +54,11 @@ const COUNTERS: [Described; 16] = [
         "ledgerline_archived_bytes_total",
         Unit::Bytes,
         "Bytes of objects created in the archive",
+    ),
+    (
+        "ledgerline_s3_requests_total",
+        Unit::Count,
+        "Calls of the archiver to S3, by operation and outcome: ok, absent, exists, later (not done now), unknown (no answer, or a broken one), refused",
     ),
     (
         "ledgerline_archive_forks_total",

@@ -4,7 +4,7 @@
 //! or fails, and never shows a part. File work is done inline, on
 //! the worker thread of the task that calls: an object is at most one segment, and tasks on other threads go on meanwhile.
 
-use super::{Put, Vault, VaultError};
+use super::{Keep, Put, Vault, VaultError, check_object_name};
 use crate::descriptors;
 use async_trait::async_trait;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -13,10 +13,6 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 const INCOMING: &str = ".incoming";
-/// The longest object name, in bytes.
-pub const NAME_BYTES_MAX: usize = 900;
-/// What file systems allow in one part of a path.
-const PART_BYTES_MAX: usize = 255;
 /// Audit events are for their owner, and for a group that is let in on purpose.
 const OBJECT_MODE: u32 = 0o440;
 const DIRECTORY_MODE: u32 = 0o750;
@@ -76,11 +72,7 @@ impl DirectoryVault {
 
     /// The path of a name, with nothing on the way that is a symlink.
     fn path_of(&self, name: &str) -> Result<PathBuf, VaultError> {
-        if !is_object_name(name) {
-            return Err(fatal(format!(
-                "{name:?} is not a name that an archive's object can have"
-            )));
-        }
+        check_object_name(name)?;
         let mut path = self.root.clone();
         for part in name.split('/') {
             path.push(part);
@@ -145,7 +137,8 @@ impl DirectoryVault {
 
 #[async_trait]
 impl Vault for DirectoryVault {
-    async fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put, VaultError> {
+    /// A directory keeps nothing from its owner: how long an object is to be kept is left to what the directory lies on.
+    async fn put_new(&self, name: &str, bytes: &[u8], _keep: Keep<'_>) -> Result<Put, VaultError> {
         self.put(name, bytes)
     }
 
@@ -174,17 +167,6 @@ impl Vault for DirectoryVault {
         names.sort_unstable();
         Ok(names)
     }
-}
-
-/// Whether every part is one that stays inside the archive and is shown by a listing.
-fn is_object_name(name: &str) -> bool {
-    let part_ok = |part: &str| {
-        !part.is_empty()
-            && part.len() <= PART_BYTES_MAX
-            && !part.starts_with('.')
-            && !part.bytes().any(|b| b < 0x20 || b == 0x7F || b == b'\\')
-    };
-    name.len() <= NAME_BYTES_MAX && name.split('/').all(part_ok)
 }
 
 /// Answers with the file, which holds a lock as long as it is open: a locked file is no leftover.

@@ -2,9 +2,12 @@
 //! [`crate::ledger::segment`] and [`crate::ledger::names`]; a vault knows bytes.
 
 pub mod directory;
+pub mod location;
+pub mod s3;
 pub mod source;
 pub mod walk;
 
+use crate::clock::UnixMicros;
 use crate::log::BoxError;
 use async_trait::async_trait;
 
@@ -34,11 +37,54 @@ pub enum Put {
     Exists,
 }
 
+/// What decides how long an object is to be kept. Storage that can keep what it is told to keep makes a date of it; a directory cannot.
+///
+/// It is of the ledger alone, not of the time at which the put happens: every try of a put asks for the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep<'k> {
+    /// When the cut was sealed that the object belongs to.
+    pub sealed_at: UnixMicros,
+    /// The archive class of a segment; `None` for what the segments of every class need in order to be verified.
+    pub class: Option<&'k str>,
+    /// A legal hold is on the class.
+    pub hold: bool,
+}
+
+/// The longest object name, in bytes.
+pub const NAME_BYTES_MAX: usize = 900;
+/// What file systems allow in one part of a path.
+const PART_BYTES_MAX: usize = 255;
+
+/// Whether every part is one that stays inside the archive and is shown by a listing. The same names everywhere: an archive can be copied from any
+/// storage to any other.
+fn is_object_name(name: &str) -> bool {
+    let part_ok = |part: &str| {
+        !part.is_empty()
+            && part.len() <= PART_BYTES_MAX
+            && !part.starts_with('.')
+            && !part.bytes().any(|b| b < 0x20 || b == 0x7F || b == b'\\')
+    };
+    name.len() <= NAME_BYTES_MAX && name.split('/').all(part_ok)
+}
+
+/// # Errors
+/// `Fatal` for a name that no object can have.
+fn check_object_name(name: &str) -> Result<(), VaultError> {
+    if is_object_name(name) {
+        return Ok(());
+    }
+    Err(VaultError::Fatal {
+        what: format!("{name:?} is not a name that an archive's object can have"),
+        source: None,
+    })
+}
+
 /// A seam. One conformance suite (`tests/it/vault_conformance.rs`) holds for every implementation.
 #[async_trait]
 pub trait Vault: Send + Sync {
-    /// Stores `bytes` under `name` if there is no such object; durable when it answers. Never overwrites, never leaves a part of an object visible.
-    async fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put, VaultError>;
+    /// Stores `bytes` under `name` if there is no such object; durable when it answers, and kept as `keep` says where the storage can: also what
+    /// exists already. Never overwrites, never leaves a part of an object visible.
+    async fn put_new(&self, name: &str, bytes: &[u8], keep: Keep<'_>) -> Result<Put, VaultError>;
 
     /// The object's bytes, `None` where there is none.
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, VaultError>;

@@ -7,6 +7,7 @@ mod faults;
 mod incarnations;
 mod prometheus;
 mod reading;
+mod restore;
 mod stock_producer;
 
 use crate::process::{LOG_NAME, Service};

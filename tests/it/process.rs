@@ -39,7 +39,8 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerline"));
     // Settings of whoever runs the tests must not reach the program.
     for (name, _) in std::env::vars() {
-        if name.starts_with("LEDGERLINE_") || name.starts_with("SIGNING_KEY") || name == "ISSUER_KID" {
+        let ours = ["LEDGERLINE_", "SIGNING_KEY", "KMS_KEY", "AWS_"];
+        if ours.iter().any(|prefix| name.starts_with(prefix)) || name == "ISSUER_KID" {
             command.env_remove(name);
         }
     }
@@ -79,10 +80,18 @@ impl Service {
 
     /// As [`Self::start`], with all arguments but where to listen.
     pub fn start_at(arguments: &[String]) -> Result<Self, String> {
-        let mut child = program()
-            .arg("run")
-            .arg("--listen=127.0.0.1:0")
-            .args(arguments)
+        Self::start_as(program(), arguments)
+    }
+
+    /// As [`Self::start_at`], of a program whose environment the caller has set.
+    pub fn start_as(mut command: Command, arguments: &[String]) -> Result<Self, String> {
+        command.arg("run").arg("--listen=127.0.0.1:0").args(arguments);
+        Self::start_command(command)
+    }
+
+    /// As [`Self::start`], with a command that runs it.
+    pub fn start_command(mut command: Command) -> Result<Self, String> {
+        let mut child = command
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()

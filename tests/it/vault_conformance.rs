@@ -1,9 +1,16 @@
 //! What every vault must do, and what only a directory can get wrong.
 
 use ledgerline::vault::directory::DirectoryVault;
-use ledgerline::vault::{Put, Vault, VaultError};
+use ledgerline::vault::{Keep, Put, Vault, VaultError};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+/// Of what the tests put: sealed in 2026.
+pub const KEEP: Keep<'static> = Keep {
+    sealed_at: 1_790_000_000_000_000,
+    class: None,
+    hold: false,
+};
 
 /// Holds for every vault, which MUST be empty.
 pub async fn conforms(vault: &dyn Vault) {
@@ -23,7 +30,7 @@ async fn gives_back_what_was_put(vault: &dyn Vault) {
         ("acme/audit/0/tile/0/x001/000", &[0xFF; 8_192]),
         ("empty", b""),
     ] {
-        assert_eq!(vault.put_new(name, bytes).await.unwrap(), Put::Created);
+        assert_eq!(vault.put_new(name, bytes, KEEP).await.unwrap(), Put::Created);
         assert_eq!(vault.get(name).await.unwrap().as_deref(), Some(bytes));
         assert_eq!(vault.head(name).await.unwrap(), Some(bytes.len() as u64));
     }
@@ -36,7 +43,7 @@ async fn gives_back_what_was_put(vault: &dyn Vault) {
 async fn never_overwrites(vault: &dyn Vault) {
     for again in [&b"{}"[..], b"other", b""] {
         assert_eq!(
-            vault.put_new("keys/jwks-1.json", again).await.unwrap(),
+            vault.put_new("keys/jwks-1.json", again, KEEP).await.unwrap(),
             Put::Exists
         );
         assert_eq!(
@@ -48,7 +55,7 @@ async fn never_overwrites(vault: &dyn Vault) {
 
 async fn lists_by_prefix_in_order(vault: &dyn Vault) {
     for name in ["a/b", "a-b/c", "a/b-c", "a/c/d"] {
-        vault.put_new(name, b"x").await.unwrap();
+        vault.put_new(name, b"x", KEEP).await.unwrap();
     }
     let all = vault.list("").await.unwrap();
     assert_eq!(
@@ -97,7 +104,10 @@ async fn refuses_names_that_are_none(vault: &dyn Vault) {
         &"x/".repeat(600),
     ] {
         assert!(
-            matches!(vault.put_new(name, b"x").await, Err(VaultError::Fatal { .. })),
+            matches!(
+                vault.put_new(name, b"x", KEEP).await,
+                Err(VaultError::Fatal { .. })
+            ),
             "{name:?}"
         );
         assert!(vault.get(name).await.is_err(), "{name:?}");
@@ -108,8 +118,12 @@ async fn refuses_names_that_are_none(vault: &dyn Vault) {
 }
 
 async fn many_puts_of_one_name_create_once(vault: &dyn Vault) {
-    let puts =
-        (0..16_u8).map(|n| async move { vault.put_new("race/object", &vec![n; 100_000]).await.unwrap() });
+    let puts = (0..16_u8).map(|n| async move {
+        vault
+            .put_new("race/object", &vec![n; 100_000], KEEP)
+            .await
+            .unwrap()
+    });
     let outcomes = futures_util::future::join_all(puts).await;
     assert_eq!(outcomes.iter().filter(|put| **put == Put::Created).count(), 1);
     let stored = vault.get("race/object").await.unwrap().unwrap();
@@ -147,7 +161,7 @@ fn threads_with_vaults_of_their_own_create_an_object_once() {
                         .filter(|object| {
                             let name = format!("o/{object}");
                             loop {
-                                match runtime.block_on(vault.put_new(&name, &[n; 1_000])) {
+                                match runtime.block_on(vault.put_new(&name, &[n; 1_000], KEEP)) {
                                     Ok(put) => break put == Put::Created,
                                     Err(VaultError::Retry { .. }) => {}
                                     Err(error) => panic!("{error}"),
@@ -166,7 +180,7 @@ fn threads_with_vaults_of_their_own_create_an_object_once() {
 #[tokio::test]
 async fn objects_are_read_only_files() {
     let (_dir, vault) = directory();
-    vault.put_new("a/b", b"x").await.unwrap();
+    vault.put_new("a/b", b"x", KEEP).await.unwrap();
     let mode = fs::metadata(vault.root().join("a/b"))
         .unwrap()
         .permissions()
@@ -177,7 +191,7 @@ async fn objects_are_read_only_files() {
 #[tokio::test]
 async fn leftovers_of_a_crash_are_removed_at_open_and_never_seen() {
     let (_dir, vault) = directory();
-    vault.put_new("a/b", b"x").await.unwrap();
+    vault.put_new("a/b", b"x", KEEP).await.unwrap();
     let leftover = vault.root().join(".incoming/00112233");
     fs::write(&leftover, b"half").unwrap();
     fs::write(vault.root().join(".note"), b"an operator's").unwrap();
@@ -218,7 +232,7 @@ async fn a_symlink_on_the_way_is_refused() {
     symlink(&outside, vault.root().join("link")).unwrap();
     symlink(outside.join("secret"), vault.root().join("file")).unwrap();
     for name in ["link/new", "link/secret", "file"] {
-        assert!(message(&vault.put_new(name, b"y").await.unwrap_err()).contains("symlink"));
+        assert!(message(&vault.put_new(name, b"y", KEEP).await.unwrap_err()).contains("symlink"));
         assert!(vault.get(name).await.is_err());
         assert!(vault.head(name).await.is_err());
     }
@@ -242,12 +256,12 @@ fn what_is_no_directory_cannot_be_opened() {
 #[tokio::test]
 async fn a_file_where_a_directory_is_due_is_a_clear_error() {
     let (_dir, vault) = directory();
-    vault.put_new("a", b"x").await.unwrap();
-    let error = vault.put_new("a/b", b"x").await.unwrap_err();
+    vault.put_new("a", b"x", KEEP).await.unwrap();
+    let error = vault.put_new("a/b", b"x", KEEP).await.unwrap_err();
     assert!(matches!(error, VaultError::Fatal { .. }));
     assert!(message(&error).contains("a/b"), "{error}");
-    vault.put_new("c/d", b"x").await.unwrap();
-    assert!(vault.put_new("c", b"x").await.is_err());
+    vault.put_new("c/d", b"x", KEEP).await.unwrap();
+    assert!(vault.put_new("c", b"x", KEEP).await.is_err());
     assert_eq!(vault.list("").await.unwrap(), ["a", "c/d"]);
     assert_eq!(fs::read_dir(vault.root().join(".incoming")).unwrap().count(), 0);
 }

@@ -1,6 +1,7 @@
 //! `ledgerline verify` as its user meets it: exit statuses, the report for people, the report as JSON.
 
 use crate::archive_fixture::{Ledger, MemoryArchive, keys};
+use crate::vault_conformance::KEEP;
 use ledgerline::ledger::jwks;
 use ledgerline::vault::Vault as _;
 use ledgerline::vault::directory::DirectoryVault;
@@ -14,7 +15,7 @@ fn stored(archive: &MemoryArchive) -> tempfile::TempDir {
     let vault = DirectoryVault::create(dir.path().join("archive")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for (name, bytes) in &archive.objects {
-        runtime.block_on(vault.put_new(name, bytes)).unwrap();
+        runtime.block_on(vault.put_new(name, bytes, KEEP)).unwrap();
     }
     fs::write(dir.path().join("archive/.incoming/left"), b"over").unwrap();
     let trusted = [keys().ed25519.public.clone()];

@@ -4,6 +4,7 @@
 use crate::archive_fixture::{
     Changed, Ledger, MemoryArchive, PartitionRecords, START, TestKey, keys, tenant_in,
 };
+use crate::vault_conformance::KEEP;
 use ledgerline::ledger::checkpoint::SignedCheckpoint;
 use ledgerline::ledger::jwks::{self, JWKS_BYTES_MAX};
 use ledgerline::ledger::note::NOTE_BYTES_MAX;
@@ -276,7 +277,7 @@ fn stored(archive: &MemoryArchive) -> tempfile::TempDir {
     let vault = DirectoryVault::create(dir.path().join("archive")).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for (name, bytes) in &archive.objects {
-        runtime.block_on(vault.put_new(name, bytes)).unwrap();
+        runtime.block_on(vault.put_new(name, bytes, KEEP)).unwrap();
     }
     dir
 }

@@ -1,7 +1,8 @@
-//! What `proof` reads of a directory archive. It looks for one entry and verifies nothing but what it must to find it: the
+//! What `proof` reads of an archive. It looks for one entry and verifies nothing but what it must to find it: the
 //! proof is checked as a whole afterwards.
 
 use crate::cli::Failure;
+use crate::cli::archive::Archive;
 use crate::cli::arguments::{read_at_most, unreadable};
 use crate::ledger::Digest;
 use crate::ledger::checkpoint::SignedCheckpoint;
@@ -12,12 +13,11 @@ use crate::ledger::note::NOTE_BYTES_MAX;
 use crate::ledger::partition::partition_of;
 use crate::ledger::segment::{FrameError, LineReader, parse_line};
 use crate::ledger::tile::{TileError, TileName};
-use crate::ledger::verify::{ArchiveSource as _, ObjectReader, SourceError};
-use crate::vault::source::DirectorySource;
+use crate::ledger::verify::{ArchiveSource, ObjectReader, SourceError};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Deeper than any log name of an archive.
 const DEPTH_MAX: usize = 64;
@@ -34,23 +34,30 @@ pub(super) struct FoundEntry {
 }
 
 pub(super) struct ArchiveReader {
+    archive: Archive,
+    /// What messages call it; a directory's is its path.
     root: PathBuf,
-    source: DirectorySource,
+    source: Box<dyn ArchiveSource>,
 }
 
 impl ArchiveReader {
-    pub(super) fn open(root: &Path) -> Result<Self, Failure> {
+    pub(super) fn open(archive: Archive) -> Result<Self, Failure> {
         Ok(Self {
-            source: DirectorySource::open(root).map_err(|error| unreadable(root, &error))?,
-            root: root.to_owned(),
+            source: archive.open()?,
+            root: PathBuf::from(archive.to_string()),
+            archive,
         })
     }
 
     /// The origin of the partition that the format puts `tenant` into. Partitions are counted by a genesis leaf.
     pub(super) fn origin_of(&self, tenant: &str) -> Result<String, Failure> {
         let mut origins = Vec::new();
-        self.find_origins("", DEPTH_MAX, &mut origins)?;
+        match self.archive {
+            Archive::Directory(_) => self.find_origins("", DEPTH_MAX, &mut origins)?,
+            Archive::S3(_) => origins = self.origins_of_names()?,
+        }
         origins.sort();
+        origins.dedup();
         let first = origins.first().ok_or_else(|| {
             Failure::invalid(format!(
                 "{} is no archive with a checkpoint: no directory <origin>/checkpoints is in it",
@@ -70,6 +77,14 @@ impl ArchiveReader {
         }
         let partitions = self.partitions(first)?;
         Ok(names::origin(&name, partition_of(tenant, partitions)))
+    }
+
+    /// A bucket has no directories to go down into: all its names are looked at.
+    fn origins_of_names(&self) -> Result<Vec<String>, Failure> {
+        let origin = |name: &String| Some(name.rsplit_once("/checkpoints/")?.0.to_owned());
+        let mut origins: Vec<String> = self.list("")?.iter().filter_map(origin).collect();
+        origins.retain(|origin| names::is_origin(origin));
+        Ok(origins)
     }
 
     fn find_origins(&self, below: &str, depth: usize, origins: &mut Vec<String>) -> Result<(), Failure> {

@@ -156,7 +156,7 @@ fn printable(name: &str) -> String {
     })
 }
 
-fn time(head: &PartitionHead) -> String {
+pub fn time(head: &PartitionHead) -> String {
     let mut text = Vec::new();
     write_sealed_at(head.cut_at, &mut text);
     String::from_utf8_lossy(&text).into_owned()

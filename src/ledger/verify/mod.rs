@@ -35,7 +35,8 @@ use crate::clock::UnixMicros;
 use fold::{Fold, Stop};
 pub use pipeline::THREADS_MAX;
 use pipeline::{Planner, run_inline, run_threaded};
-use plan::{Census, Plan};
+use plan::Census;
+pub(crate) use plan::{Plan, SegmentJob};
 use std::io;
 use whole::Whole;
 

@@ -1,5 +1,6 @@
 //! From accepted records to the objects of a cut. Pure; the runner stores them.
 
+use crate::clock::UnixMicros;
 use crate::ledger::Digest;
 use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction};
@@ -45,16 +46,25 @@ pub struct ArchiveMachine {
     added_keys: Vec<PublicKey>,
 }
 
+/// The lines of one class between two cuts.
+#[derive(Debug)]
+pub struct Segment {
+    pub name: String,
+    pub class: String,
+    /// Not compressed.
+    pub lines: Vec<u8>,
+}
+
 /// All that a cut puts into the archive but its checkpoint.
 #[derive(Debug)]
 pub struct Finished {
     /// The cut's size of the tree, and the root that its checkpoint must have.
     pub size: u64,
     pub root: Digest,
+    pub sealed_at: UnixMicros,
     /// Tiles by name.
     pub tiles: Vec<(String, Vec<u8>)>,
-    /// Uncompressed segments by name.
-    pub segments: Vec<(String, Vec<u8>)>,
+    pub segments: Vec<Segment>,
     /// Keys that this cut's leaves declare, in order.
     pub genesis_keys: Vec<PublicKey>,
     pub added_keys: Vec<PublicKey>,
@@ -113,7 +123,7 @@ impl ArchiveMachine {
         None
     }
 
-    fn finish(&mut self, first: u64, last: u64, cut_at: i64) -> Finished {
+    fn finish(&mut self, first: u64, last: u64, cut_at: UnixMicros) -> Finished {
         let tile = |(name, bytes): (TileName, Vec<u8>)| (format!("{}/{}", self.origin, name.path()), bytes);
         let tiles = std::mem::take(&mut self.full_tiles)
             .into_iter()
@@ -122,11 +132,16 @@ impl ArchiveMachine {
             .collect();
         let segments = std::mem::take(&mut self.lines)
             .into_iter()
-            .map(|(class, lines)| (names::segment(&self.origin, &class, cut_at, first, last), lines))
+            .map(|(class, lines)| Segment {
+                name: names::segment(&self.origin, &class, cut_at, first, last),
+                class,
+                lines,
+            })
             .collect();
         Finished {
             size: self.tree.size(),
             root: self.tree.root(),
+            sealed_at: cut_at,
             tiles,
             segments,
             genesis_keys: std::mem::take(&mut self.genesis_keys),

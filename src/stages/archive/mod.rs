@@ -4,6 +4,6 @@
 mod machine;
 mod runner;
 
-pub use machine::{ArchiveMachine, Classes, Finished};
-pub(super) use runner::GROUP;
+pub use machine::{ArchiveMachine, Classes, Finished, Segment};
+pub(crate) use runner::GROUP;
 pub use runner::{Archiver, newest_checkpoint};

@@ -1,7 +1,7 @@
 //! The archiver of one partition: follows `ledger.entries` from the last archived cut, waits for a cut's checkpoint,
 //! stores its objects. Thin.
 
-use super::machine::{ArchiveMachine, Classes, Finished};
+use super::machine::{ArchiveMachine, Classes, Finished, Segment};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::key::PublicKey;
@@ -12,7 +12,7 @@ use crate::log::{Committed, Log, Offset, Record, topic};
 use crate::stages::restore::{PartitionConfig, log_is_shorter, reader_error};
 use crate::stages::state::{LeafRecord, check_digests};
 use crate::stages::{StageError, Step};
-use crate::vault::{Put, Vault, VaultError};
+use crate::vault::{Keep, Put, Vault, VaultError};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -37,11 +37,21 @@ struct Run {
     pending: VecDeque<Record>,
     /// A cut that waits for its checkpoint, or for the vault.
     finished: Option<Finished>,
+    /// How far that cut is.
+    storing: Option<Storing>,
     /// Where the search for the next cut's checkpoint goes on: checkpoints of cuts stand in order of their sizes.
     checkpoints_from: Offset,
     archived_size: u64,
     /// `sealed_at` of the oldest leaf that was read and is not in the archive.
     unarchived_since: Option<UnixMicros>,
+}
+
+/// A cut on its way into the archive: its checkpoint is there, and the keys that it is signed by are stored.
+struct Storing {
+    checkpoint: Vec<u8>,
+    /// How many of its objects are stored, in the order in which [`Archiver::store_next`] counts them. What fails after them is tried again alone: an
+    /// archive that refuses a third of all calls is filled all the same.
+    stored: usize,
 }
 
 impl Archiver {
@@ -133,6 +143,7 @@ impl Archiver {
             reader,
             pending: VecDeque::new(),
             finished: None,
+            storing: None,
             checkpoints_from: checkpoints.map_or(0, |committed| committed.offset),
             archived_size,
             unarchived_since: None,
@@ -197,13 +208,26 @@ impl Archiver {
 
     async fn advance(&self, run: &mut Run) -> Result<Step, StageError> {
         if let Some(finished) = &run.finished {
-            let Some(checkpoint) = self.find_checkpoint(finished, &mut run.checkpoints_from).await? else {
-                return Ok(Step::Idle);
-            };
-            self.store(finished, &checkpoint).await?;
+            if run.storing.is_none() {
+                let Some(checkpoint) = self.find_checkpoint(finished, &mut run.checkpoints_from).await?
+                else {
+                    return Ok(Step::Idle);
+                };
+                self.store_keys_of(finished, &checkpoint).await?;
+                run.storing = Some(Storing {
+                    checkpoint,
+                    stored: 0,
+                });
+            }
+            if let Some(storing) = &mut run.storing
+                && !self.store(finished, storing).await?
+            {
+                return Ok(Step::Progress);
+            }
             run.archived_size = finished.size;
             run.unarchived_since = None;
             run.finished = None;
+            run.storing = None;
             self.commit(run).await?;
             return Ok(Step::Progress);
         }
@@ -282,57 +306,89 @@ impl Archiver {
         }
     }
 
-    /// Stores a cut, its checkpoint last: a crash before that leaves objects that the next run finds equal; after it, the cut is done.
-    ///
     /// Keys come first, and with them what the checkpoint is signed by: nothing of a cut that cannot be completed may get into the archive.
-    async fn store(&self, finished: &Finished, checkpoint: &[u8]) -> Result<(), StageError> {
+    async fn store_keys_of(&self, finished: &Finished, checkpoint: &[u8]) -> Result<(), StageError> {
         let keys = self.store_keys(finished).await?;
         SignedCheckpoint::parse(checkpoint)
             .and_then(|signed| signed.verify_by_known(&keys))
+            .map(|_valid| ())
             .map_err(|error| {
                 self.violated(format!(
                     "the checkpoint of size {} is not signed as it must be: {error}",
                     finished.size
                 ))
-            })?;
-        for (name, bytes) in &finished.tiles {
-            self.put(name, bytes, |stored| stored == bytes).await?;
+            })
+    }
+
+    /// Stores a cut, its checkpoint last: a crash before that leaves objects that the next run finds equal; after it, the cut is done.
+    /// `false`: not all of it, but more than before.
+    async fn store(&self, finished: &Finished, storing: &mut Storing) -> Result<bool, StageError> {
+        let before = storing.stored;
+        loop {
+            match self.store_next(finished, storing).await {
+                Ok(true) => storing.stored += 1,
+                Ok(false) => break,
+                Err(StageError::Retry { what, .. }) if storing.stored > before => {
+                    tracing::debug!(partition = self.partition.partition, what, "tried again");
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.store_segments(finished).await?;
-        let name = names::checkpoint(&self.partition.origin, finished.size);
-        self.put(&name, checkpoint, |stored| same_checkpoint(stored, checkpoint))
-            .await?;
         tracing::info!(
             partition = self.partition.partition,
             size = finished.size,
             "archived a cut"
         );
-        Ok(())
+        Ok(true)
     }
 
-    async fn store_segments(&self, finished: &Finished) -> Result<(), StageError> {
-        for (name, lines) in &finished.segments {
-            let frame = segment::compress(lines).map_err(|error| StageError::Fatal {
-                what: format!("cannot compress {name}: {error}"),
-                source: None,
-            })?;
-            // Another compressor's frame of the same lines is the same segment.
-            self.put(name, &frame, |stored| {
-                segment::identity_of_frame(stored) == Some(segment::identity(lines))
-            })
-            .await?;
+    /// Stores the next object of a cut: tiles, segments, the checkpoint. `false` where there is none left.
+    async fn store_next(&self, finished: &Finished, storing: &Storing) -> Result<bool, StageError> {
+        let mut at = storing.stored;
+        let shared = keep(finished, None);
+        if let Some((name, bytes)) = finished.tiles.get(at) {
+            return self.put(name, bytes, shared, |stored| stored == bytes).await;
         }
-        Ok(())
+        at -= finished.tiles.len();
+        if let Some(segment) = finished.segments.get(at) {
+            return self.store_segment(finished, segment).await;
+        }
+        if at > finished.segments.len() {
+            return Ok(false);
+        }
+        let name = names::checkpoint(&self.partition.origin, finished.size);
+        let made = &storing.checkpoint;
+        self.put(&name, made, shared, |stored| same_checkpoint(stored, made))
+            .await
     }
 
-    async fn put(&self, name: &str, bytes: &[u8], same: impl Fn(&[u8]) -> bool) -> Result<(), StageError> {
-        match self.vault.put_new(name, bytes).await? {
+    async fn store_segment(&self, finished: &Finished, segment: &Segment) -> Result<bool, StageError> {
+        let Segment { name, class, lines } = segment;
+        let frame = segment::compress(lines).map_err(|error| StageError::Fatal {
+            what: format!("cannot compress {name}: {error}"),
+            source: None,
+        })?;
+        // Another compressor's frame of the same lines is the same segment.
+        let same = |stored: &[u8]| segment::identity_of_frame(stored) == Some(segment::identity(lines));
+        self.put(name, &frame, keep(finished, Some(class)), same).await
+    }
+
+    /// Answers `true` once the object is there.
+    async fn put(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        keep: Keep<'_>,
+        same: impl Fn(&[u8]) -> bool,
+    ) -> Result<bool, StageError> {
+        match self.vault.put_new(name, bytes, keep).await? {
             Put::Created => {
                 metrics::counter!("ledgerline_archived_objects_total").increment(1);
                 metrics::counter!("ledgerline_archived_bytes_total").increment(bytes.len() as u64);
-                Ok(())
+                Ok(true)
             }
-            Put::Exists if same(&self.get(name).await?) => Ok(()),
+            Put::Exists if same(&self.get(name).await?) => Ok(true),
             Put::Exists => Err(self.fork(name)),
         }
     }
@@ -343,7 +399,7 @@ impl Archiver {
         let mut known = self.archived_keys().await?;
         if known.is_empty() {
             known.clone_from(&finished.genesis_keys);
-            self.put_keys(&known).await?;
+            self.put_keys(finished, &known).await?;
         }
         let begins_alike = known.len() >= finished.genesis_keys.len()
             && known
@@ -359,16 +415,18 @@ impl Archiver {
         for key in &finished.added_keys {
             if !known.iter().any(|other| other.is_same_key(key)) {
                 known.push(key.clone());
-                self.put_keys(&known).await?;
+                self.put_keys(finished, &known).await?;
             }
         }
         Ok(known)
     }
 
-    async fn put_keys(&self, keys: &[PublicKey]) -> Result<(), StageError> {
+    async fn put_keys(&self, finished: &Finished, keys: &[PublicKey]) -> Result<(), StageError> {
         let bytes = jwks::write(keys);
-        self.put(&names::jwks(keys.len()), &bytes, |stored| stored == bytes)
+        let name = names::jwks(keys.len());
+        self.put(&name, &bytes, keep(finished, None), |stored| stored == bytes)
             .await
+            .map(|_stored| ())
     }
 
     async fn archived_keys(&self) -> Result<Vec<PublicKey>, StageError> {
@@ -436,6 +494,15 @@ impl Archiver {
             partition: self.partition.partition,
             what,
         }
+    }
+}
+
+/// What decides how long an object of this cut is kept.
+fn keep<'k>(finished: &Finished, class: Option<&'k str>) -> Keep<'k> {
+    Keep {
+        sealed_at: finished.sealed_at,
+        class,
+        hold: false,
     }
 }
 

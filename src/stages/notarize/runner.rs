@@ -6,11 +6,21 @@ use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::key::PublicKey;
 use crate::log::reader::{Skip, SkipCounts};
 use crate::log::{Log, NewRecord, Record, topic};
-use crate::signing::{Signer, sign_by};
+use crate::signing::{SignError, Signer, sign_by};
 use crate::stages::restore::{Follower, PartitionConfig};
 use crate::stages::{StageError, Step, snapshot};
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+/// Batches read before the signer is asked again at the latest, however much comes meanwhile.
+const CATCH_UP_BATCHES_MAX: usize = 256;
+
+/// How far one call of [`Notary::follow`] came.
+enum Followed {
+    Cut,
+    Batch,
+    CaughtUp,
+}
 
 pub struct Notary {
     log: Arc<dyn Log>,
@@ -29,6 +39,8 @@ struct Run {
     /// A cut that was taken and whose checkpoint, or snapshot, is not stored yet: nothing is taken before it is.
     at_cut: Option<Due>,
     caught_up_once: bool,
+    /// The signer failed last time: what came since is read before it is asked again, so that one signature covers it.
+    signing_failed: bool,
     /// `sealed_at` of the first leaf that no checkpoint of this notary covers.
     unsigned_since: Option<UnixMicros>,
     /// What the reader had skipped when it was last counted.
@@ -70,15 +82,18 @@ impl Notary {
 
     /// Takes one batch of records, or up to the next cut, and signs what is due.
     ///
-    /// After `Retry` the next step goes on where this one failed: what it writes may stand twice, and says the same. Any other error drops what this
-    /// notary holds in memory.
+    /// After `Retry` and `Waits` the next step goes on where this one failed: what it writes may stand twice, and says the same. Any other error drops
+    /// what this notary holds in memory. `Waits`: the signer does not sign now.
     pub async fn step(&mut self) -> Result<Step, StageError> {
         let mut run = match self.run.take() {
             Some(run) => run,
             None => self.restore().await?,
         };
         let outcome = self.advance(&mut run).await;
-        if matches!(outcome, Ok(_) | Err(StageError::Retry { .. })) {
+        if matches!(
+            outcome,
+            Ok(_) | Err(StageError::Retry { .. } | StageError::Waits { .. })
+        ) {
             self.run = Some(run);
         }
         outcome
@@ -94,6 +109,7 @@ impl Notary {
             pending: VecDeque::new(),
             at_cut: None,
             caught_up_once: false,
+            signing_failed: false,
             unsigned_since: None,
             skipped: SkipCounts::default(),
         })
@@ -106,13 +122,35 @@ impl Notary {
             self.store_cut(run, due).await?;
             run.at_cut = None;
         }
+        let mut caught_up = false;
+        // More than one only after the signer failed: however long it was away, what came since costs one signature.
+        for _ in 0..CATCH_UP_BATCHES_MAX {
+            match self.follow(run).await? {
+                Followed::Cut => return Ok(Step::Progress),
+                Followed::CaughtUp => caught_up = true,
+                Followed::Batch => {}
+            }
+            if caught_up || !run.signing_failed {
+                break;
+            }
+        }
+        if run.policy.after_batch(run.follower.tree.size(), self.clock.now()) {
+            self.sign(run).await?;
+        }
+        Ok(if caught_up { Step::Idle } else { Step::Progress })
+    }
+
+    /// Takes what was read, up to the next cut; reads where there is nothing left of it.
+    async fn follow(&self, run: &mut Run) -> Result<Followed, StageError> {
         if run.pending.is_empty() {
             run.pending = run.follower.read(self.log.as_ref()).await?.into();
         }
-        let caught_up = run.pending.is_empty();
-        if caught_up && !run.caught_up_once {
-            run.follower.check_reached_signed()?;
-            run.caught_up_once = true;
+        if run.pending.is_empty() {
+            if !run.caught_up_once {
+                run.follower.check_reached_signed()?;
+                run.caught_up_once = true;
+            }
+            return Ok(Followed::CaughtUp);
         }
         while let Some(record) = run.pending.pop_front() {
             let (cut_before, bytes) = (
@@ -126,13 +164,10 @@ impl Notary {
             if run.follower.state.order.cut_from > cut_before {
                 let size = run.follower.tree.size();
                 run.at_cut = Some(run.policy.after_cut(size, bytes, self.clock.now()));
-                return Ok(Step::Progress);
+                return Ok(Followed::Cut);
             }
         }
-        if run.policy.after_batch(run.follower.tree.size(), self.clock.now()) {
-            self.sign(run).await?;
-        }
-        Ok(if caught_up { Step::Idle } else { Step::Progress })
+        Ok(Followed::Batch)
     }
 
     async fn store_cut(&self, run: &mut Run, due: Due) -> Result<(), StageError> {
@@ -165,8 +200,12 @@ impl Notary {
         let signers: Vec<PublicKey> = run.follower.state.keys.signers().into_iter().cloned().collect();
         let text = checkpoint.text();
         let mut signatures = Vec::with_capacity(signers.len());
+        // Until all have signed.
+        run.signing_failed = true;
         for key in &signers {
-            let signature = sign_by(self.signer.as_ref(), key, text.as_bytes()).await?;
+            let signature = sign_by(self.signer.as_ref(), key, text.as_bytes())
+                .await
+                .map_err(waits)?;
             // A signer that answers wrongly must not put an unverifiable checkpoint into the log.
             if !key.verify(text.as_bytes(), &signature) {
                 return Err(run.follower.stopped(&format!(
@@ -176,6 +215,7 @@ impl Notary {
             }
             signatures.push(signature);
         }
+        run.signing_failed = false;
         let size = checkpoint.size;
         let key = format!("{}@{size}", checkpoint.origin).into_bytes();
         let value = SignedCheckpoint::new(checkpoint, signers.iter().zip(signatures).collect()).format();
@@ -212,6 +252,17 @@ impl Notary {
             }
         }
         run.skipped = skipped;
+    }
+}
+
+/// A signer that does not sign now holds up nothing but signing.
+fn waits(error: SignError) -> StageError {
+    match StageError::from(error) {
+        StageError::Retry { what, source } => StageError::Waits { what, source },
+        other @ (StageError::Waits { .. }
+        | StageError::Stopped { .. }
+        | StageError::Violated { .. }
+        | StageError::Fatal { .. }) => other,
     }
 }
 

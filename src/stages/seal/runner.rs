@@ -171,7 +171,10 @@ impl Sealer {
             }
             Ok(()) => {}
             Err(
-                error @ (StageError::Stopped { .. } | StageError::Violated { .. } | StageError::Fatal { .. }),
+                error @ (StageError::Waits { .. }
+                | StageError::Stopped { .. }
+                | StageError::Violated { .. }
+                | StageError::Fatal { .. }),
             ) => return Err(error),
         }
         self.after(step)
@@ -333,6 +336,25 @@ impl Sealer {
         Ok(())
     }
 
+    /// Who proves a change: a new key itself; for one that is retired another that signs, since the retired one may be disabled already.
+    fn prover(&self, machine: &SealMachine, action: KeyAction, key: &PublicKey) -> PublicKey {
+        let held = self.signer.keys();
+        let other = |signer: &&&PublicKey| {
+            !signer.is_same_key(key)
+                && held
+                    .iter()
+                    .any(|held| !held.retired && held.key.is_same_key(signer))
+        };
+        let signers = machine.state().keys.signers();
+        match action {
+            KeyAction::Add => key.clone(),
+            KeyAction::Retire => signers
+                .iter()
+                .find(other)
+                .map_or_else(|| key.clone(), |other| (*other).clone()),
+        }
+    }
+
     async fn declare_key(
         &self,
         machine: &mut SealMachine,
@@ -341,7 +363,8 @@ impl Sealer {
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
         let message = key_proof_message(&self.partition.origin, action, key);
-        let proof = sign_by(self.signer.as_ref(), key, &message).await?;
+        let prover = self.prover(machine, action, key);
+        let proof = sign_by(self.signer.as_ref(), &prover, &message).await?;
         let (partition, kid) = (self.partition.partition, key.kid.as_str());
         tracing::info!(partition, kid, action = action.as_str(), "declaring a key");
         machine

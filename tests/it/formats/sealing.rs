@@ -39,6 +39,7 @@ impl Place {
         let options = LocalSignerOptions {
             issuer_kid: None,
             rsa_bits: ledgerline::signing::local::RsaBits::default(),
+            ed25519_only: false,
         };
         let signer = LocalSigner::open_or_create(&self.dir.path().join("keys"), &options).unwrap();
         let config = PartitionConfig {

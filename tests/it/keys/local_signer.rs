@@ -102,6 +102,7 @@ fn an_issuer_kid_names_the_ps256_key_and_cannot_be_changed_behind_the_ledgers_ba
     let options = |kid: &str| LocalSignerOptions {
         issuer_kid: Some(kid.to_owned()),
         rsa_bits: RsaBits::Bits3072,
+        ed25519_only: false,
     };
     let mut signer = LocalSigner::open_or_create(&dir, &options("issuer-1")).unwrap();
     assert_eq!(public(&signer)[0].kid, "issuer-1");

@@ -2,6 +2,7 @@
 
 use super::plan::FaultKind;
 use super::{Executor, Fault, Plan, Schedule, World, block_on};
+use crate::vault_conformance::KEEP;
 use async_trait::async_trait;
 use ledgerline::clock::Clock;
 use ledgerline::ledger::leaf::{Body, Leaf};
@@ -107,15 +108,15 @@ fn a_failed_read_or_put_may_be_made_again_and_a_put_that_was_applied_is_found() 
             Err(LogError::Retry { .. })
         ));
         assert_eq!(log.end(AUDIT_EVENTS, 0).await.unwrap(), 0);
-        let put = vault.put_new("o/1", b"one").await;
+        let put = vault.put_new("o/1", b"one", KEEP).await;
         assert!(matches!(put, Err(VaultError::Retry { .. })));
-        assert_eq!(vault.put_new("o/1", b"two").await.unwrap(), Put::Exists);
+        assert_eq!(vault.put_new("o/1", b"two", KEEP).await.unwrap(), Put::Exists);
         assert_eq!(
             vault.get("o/1").await.unwrap().as_deref(),
             Some(b"one".as_slice())
         );
         assert_eq!(vault.head("o/1").await.unwrap(), Some(3));
-        assert_eq!(vault.put_new("p", b"").await.unwrap(), Put::Created);
+        assert_eq!(vault.put_new("p", b"", KEEP).await.unwrap(), Put::Created);
         assert_eq!(vault.list("o/").await.unwrap(), ["o/1"]);
     });
 }

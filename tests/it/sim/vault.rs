@@ -3,7 +3,7 @@
 use super::call::Call;
 use super::world::{Answer, State, World, injected};
 use async_trait::async_trait;
-use ledgerline::vault::{Put, Vault, VaultError};
+use ledgerline::vault::{Keep, Put, Vault, VaultError};
 
 #[derive(Clone)]
 pub struct SimVault {
@@ -38,7 +38,7 @@ impl SimVault {
 
 #[async_trait]
 impl Vault for SimVault {
-    async fn put_new(&self, name: &str, bytes: &[u8]) -> Result<Put, VaultError> {
+    async fn put_new(&self, name: &str, bytes: &[u8], _keep: Keep<'_>) -> Result<Put, VaultError> {
         self.call(Call::Put, name, |state| state.put(name, bytes)).await
     }
 

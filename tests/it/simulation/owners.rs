@@ -274,7 +274,7 @@ async fn notarize(run: Rc<Run>, owner: usize, partition: u32) {
         run.tick();
         let seen = run.world.changes();
         match notary.step().await {
-            Ok(Step::Progress) | Err(StageError::Retry { .. }) => {}
+            Ok(Step::Progress) | Err(StageError::Retry { .. } | StageError::Waits { .. }) => {}
             Ok(Step::Idle) => run.idle(seen).await,
             Err(error) => return run.fail(owner, &error),
         }

@@ -1,0 +1,117 @@
+# What each kind of user may do. Attach them to the roles; the bucket's own policy denies what nobody may.
+
+resource "aws_iam_policy" "service" {
+  name        = "${var.bucket}-service"
+  description = "What `ledgerline run` needs of the archive and of the signing key"
+  policy      = data.aws_iam_policy_document.service.json
+}
+
+data "aws_iam_policy_document" "service" {
+  statement {
+    sid = "WriteAndReadObjects"
+    actions = [
+      "s3:GetObject",
+      "s3:GetObjectLegalHold",
+      "s3:GetObjectRetention",
+      "s3:GetObjectVersion",
+      "s3:PutObject",
+      # To give an object its retention when it is written. It cannot shorten one: the bucket's policy, and COMPLIANCE, see to that.
+      "s3:PutObjectRetention",
+    ]
+    resources = ["${aws_s3_bucket.archive.arn}/*"]
+  }
+  statement {
+    sid = "LookAtTheBucket"
+    actions = [
+      "s3:GetBucketObjectLockConfiguration",
+      "s3:GetBucketPolicy",
+      "s3:GetBucketVersioning",
+      "s3:GetEncryptionConfiguration",
+      "s3:GetLifecycleConfiguration",
+      "s3:ListBucket",
+      "s3:ListBucketVersions",
+    ]
+    resources = [aws_s3_bucket.archive.arn]
+  }
+  statement {
+    sid       = "Sign"
+    actions   = ["kms:DescribeKey", "kms:GetPublicKey", "kms:Sign"]
+    resources = [aws_kms_key.signing.arn]
+  }
+  statement {
+    sid       = "EncryptAndDecrypt"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [aws_kms_key.archive.arn]
+  }
+}
+
+resource "aws_iam_policy" "auditor" {
+  name        = "${var.bucket}-auditor"
+  description = "Reads the archive and verifies it; changes nothing"
+  policy      = data.aws_iam_policy_document.auditor.json
+}
+
+data "aws_iam_policy_document" "auditor" {
+  statement {
+    sid = "ReadObjects"
+    actions = [
+      "s3:GetObject",
+      "s3:GetObjectLegalHold",
+      "s3:GetObjectRetention",
+      "s3:GetObjectVersion",
+    ]
+    resources = ["${aws_s3_bucket.archive.arn}/*"]
+  }
+  statement {
+    sid       = "ListObjects"
+    actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
+    resources = [aws_s3_bucket.archive.arn]
+  }
+  statement {
+    sid       = "ReadThePublicKey"
+    actions   = ["kms:DescribeKey", "kms:GetPublicKey"]
+    resources = [aws_kms_key.signing.arn]
+  }
+  statement {
+    sid       = "Decrypt"
+    actions   = ["kms:Decrypt"]
+    resources = [aws_kms_key.archive.arn]
+  }
+}
+
+resource "aws_iam_policy" "counsel" {
+  name        = "${var.bucket}-counsel"
+  description = "Sets and releases legal holds (ledgerline hold)"
+  policy      = data.aws_iam_policy_document.counsel.json
+}
+
+data "aws_iam_policy_document" "counsel" {
+  statement {
+    sid       = "Hold"
+    actions   = ["s3:GetObjectLegalHold", "s3:PutObjectLegalHold"]
+    resources = ["${aws_s3_bucket.archive.arn}/*"]
+  }
+  statement {
+    sid       = "ListObjects"
+    actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
+    resources = [aws_s3_bucket.archive.arn]
+  }
+}
+
+resource "aws_iam_role_policy_attachment" "service" {
+  for_each   = { for arn in var.service_principals : arn => element(split("/", arn), length(split("/", arn)) - 1) }
+  role       = each.value
+  policy_arn = aws_iam_policy.service.arn
+}
+
+resource "aws_iam_role_policy_attachment" "auditor" {
+  for_each   = { for arn in var.auditor_principals : arn => element(split("/", arn), length(split("/", arn)) - 1) }
+  role       = each.value
+  policy_arn = aws_iam_policy.auditor.arn
+}
+
+resource "aws_iam_role_policy_attachment" "counsel" {
+  for_each   = { for arn in var.counsel_principals : arn => element(split("/", arn), length(split("/", arn)) - 1) }
+  role       = each.value
+  policy_arn = aws_iam_policy.counsel.arn
+}

@@ -1,0 +1,355 @@
+//! `ledgerline restore`.
+
+use super::Failure;
+use super::archive::Archive;
+use super::arguments::Faults;
+use super::verify::{default_threads, expected_head, time, trusted_keys, verify_archive};
+use crate::clock::SystemClock;
+use crate::config::LogConfig;
+use crate::config::archive::AccessSettings;
+use crate::ledger::canonical::Limits;
+use crate::ledger::names;
+use crate::ledger::verify::{FirstBad, Options, PartitionHead, Report, Verdict};
+use crate::log::{Log, topic};
+use crate::recovery::{Found, Refused, Replayed, Restored, find, replay, write};
+use crate::service;
+use crate::stages::restore::PartitionConfig;
+use crate::stages::window::WINDOW_ENTRIES_MAX;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+
+/// Make a lost log anew from its archive, so that every chain goes on at its next sequence
+///
+/// Verifies the archive first, whole; then writes to an empty log what `run` needs to go on: for each partition the last archived checkpoint and a snapshot of
+/// the state behind it. Topics that are others now, as their ends show, are declared so, each by a leaf. What was sealed after the last archived cut is not in
+/// the archive: it is sealed again from the source topics, if those are still there, and lost otherwise.
+///
+/// Writes nothing where the log holds anything else than what an earlier run of this command left. Cut short, it goes on where it was.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  ledgerline topics apply --log kafka://new-broker:9092\n  ledgerline restore --from file:archive --log kafka://new-broker:9092 --jwks operator.jwks.json --expect-head newest.checkpoint\n\n\
+                  Give with --expect-head the newest checkpoint that anybody holds: an archive that ends before it is refused, and with it a history that\n\
+                  contradicts what was signed. Stop every instance of `run` before, and start them after."
+)]
+pub struct Args {
+    /// The archive: a directory, `file:DIR`, or `s3://BUCKET/PREFIX`
+    #[arg(long, value_name = "ARCHIVE")]
+    from: String,
+    #[command(flatten)]
+    access: AccessSettings,
+    /// The log to make: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&.., whose topics are there and empty
+    #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
+    log: String,
+    /// The keys that the archive must be signed with (RFC 7517)
+    #[arg(long, value_name = "FILE", required_unless_present = "trust_archive_keys")]
+    jwks: Option<PathBuf>,
+    /// Take the archive's own keys, which show that it is whole, and not whose it is
+    #[arg(long, conflicts_with = "jwks")]
+    trust_archive_keys: bool,
+    /// A signed checkpoint that the archive must contain; may be given several times
+    #[arg(long, value_name = "FILE")]
+    expect_head: Vec<PathBuf>,
+    /// How many event ids of each partition are remembered, as `run` has it [default: 100000]
+    #[arg(long, value_name = "N", env = "LEDGERLINE_DEDUPE_ENTRIES_MAX")]
+    dedupe_entries_max: Option<String>,
+    /// Verify, and say what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+struct Plan {
+    archive: Archive,
+    log: LogConfig,
+    options: Options,
+    window_entries_max: usize,
+}
+
+/// # Errors
+/// `Invalid` where the archive is, or the log is not to be written; `Usage` for arguments; `Unreadable` where one of them fails.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let plan = check(args)?;
+    let begun = Instant::now();
+    let report = verify_archive(&plan.archive, &plan.options, !args.json)?;
+    let log_name = log_name(&report)?;
+    let verified_in = begun.elapsed();
+    let runtime = super::runtime()?;
+    let partitions = u32::try_from(report.heads.len()).unwrap_or(u32::MAX);
+    let rows = if args.dry_run && is_to_be_made(&plan.log) {
+        would_be(&report)
+    } else {
+        let log = runtime
+            .block_on(service::open_log(&plan.log, to_make_with(&plan.log, partitions)))
+            .map_err(|error| super::failure(&error))?;
+        let outcome = restore(&plan, args, &report, &log_name, &runtime, log.as_ref());
+        drop(runtime.block_on(log.close()));
+        outcome?
+    };
+    let took = (verified_in, begun.elapsed());
+    let text = if args.json {
+        to_json(&report, &rows, args.dry_run, took)
+    } else {
+        describe(&report, &rows, args.dry_run, took)
+    };
+    super::print(text.as_bytes())
+}
+
+fn check(args: &Args) -> Result<Plan, Failure> {
+    let mut faults = Faults::default();
+    let archive = Archive::parse(&args.from, &args.access, &mut faults);
+    let log = LogConfig::parse(Some(&args.log))
+        .map_err(|what| faults.add(format!("--log: {what}")))
+        .ok();
+    let window = faults.number(
+        "--dedupe-entries-max",
+        args.dedupe_entries_max.as_deref(),
+        WINDOW_ENTRIES_MAX as u64,
+        0..=10_000_000,
+    );
+    let options = Options {
+        trusted: faults.take(args.jwks.as_deref().map(trusted_keys).transpose()),
+        expected_heads: args
+            .expect_head
+            .iter()
+            .filter_map(|path| faults.take(expected_head(path).map(Some)))
+            .collect(),
+        threads: default_threads(),
+        ..Options::default()
+    };
+    let log = faults.done_with(log)?;
+    Ok(Plan {
+        archive,
+        log,
+        options,
+        window_entries_max: usize::try_from(window).unwrap_or(WINDOW_ENTRIES_MAX),
+    })
+}
+
+/// The name of the verified archive's log.
+fn log_name(report: &Report) -> Result<String, Failure> {
+    if let (Verdict::Invalid, Some(bad)) = (report.verdict, &report.first_bad) {
+        return Err(Failure::invalid(format!(
+            "the archive is invalid, nothing was restored: {}",
+            told(bad)
+        )));
+    }
+    let origin = report.heads.first().map(|head| head.origin.as_str());
+    origin
+        .and_then(|origin| origin.rsplit_once('/'))
+        .map(|(name, _)| name.to_owned())
+        .ok_or_else(|| Failure::invalid("the archive has no partition: there is nothing to restore"))
+}
+
+fn told(bad: &FirstBad) -> String {
+    let place = bad
+        .object
+        .as_deref()
+        .map(|object| format!(" ({object})"))
+        .unwrap_or_default();
+    format!("{}: {}{place}", bad.reason.code(), bad.detail)
+}
+
+/// What was done, or would be, for a partition.
+struct Row {
+    origin: String,
+    size: u64,
+    restored: Option<Restored>,
+}
+
+/// One partition at a time is held in memory, and written when it was replayed: a run that is refused at a later one has written the former, and goes on from
+/// there when what was in its way is gone.
+fn restore(
+    plan: &Plan,
+    args: &Args,
+    report: &Report,
+    log_name: &str,
+    runtime: &Runtime,
+    log: &dyn Log,
+) -> Result<Vec<Row>, Failure> {
+    let source = plan.archive.open()?;
+    let partitions = runtime
+        .block_on(log.partitions(topic::LEDGER_ENTRIES))
+        .map_err(|error| super::failure(&error))?;
+    if partitions as usize != report.heads.len() {
+        return Err(Failure::usage(format!(
+            "the ledger has {} partitions, ledger.entries has {partitions}: the number is fixed at genesis; make the topics with --partitions {}",
+            report.heads.len(),
+            report.heads.len()
+        )));
+    }
+    let bar = super::progress_bar(
+        Some(report.leaves),
+        "{bar:32} {pos}/{len} leaves  {msg}  {elapsed}",
+    );
+    let mut rows = Vec::new();
+    for partition in 0..partitions {
+        let config = PartitionConfig {
+            origin: names::origin(log_name, partition),
+            partition,
+            limits: Limits::default(),
+            window_entries_max: plan.window_entries_max,
+            archived: None,
+        };
+        bar.set_message(config.origin.clone());
+        let before = bar.position();
+        let replayed = replay(source.as_ref(), log_name, &config, &mut |leaves| {
+            bar.set_position(before + leaves)
+        })
+        .map_err(|error| super::failure(&error))?;
+        let restored = runtime
+            .block_on(one(log, &config, &replayed, args.dry_run))
+            .map_err(|refused| failure(&refused))?;
+        rows.push(Row {
+            origin: config.origin,
+            size: replayed.size(),
+            restored,
+        });
+    }
+    bar.finish_and_clear();
+    Ok(rows)
+}
+
+/// An embedded log that is not there: looking at it would make it.
+fn is_to_be_made(log: &LogConfig) -> bool {
+    match log {
+        LogConfig::Embedded(path) => !path.exists(),
+        LogConfig::Kafka(_) => false,
+    }
+}
+
+/// How many partitions a log is made with; topics are there already, and say themselves.
+fn to_make_with(log: &LogConfig, partitions: u32) -> Option<u32> {
+    match log {
+        LogConfig::Embedded(_) => Some(partitions),
+        LogConfig::Kafka(_) => None,
+    }
+}
+
+fn would_be(report: &Report) -> Vec<Row> {
+    let row = |head: &PartitionHead| Row {
+        origin: head.origin.clone(),
+        size: head.size,
+        restored: None,
+    };
+    report.heads.iter().map(row).collect()
+}
+
+async fn one(
+    log: &dyn Log,
+    config: &PartitionConfig,
+    replayed: &Replayed,
+    dry_run: bool,
+) -> Result<Option<Restored>, Refused> {
+    let found: Found = find(log, config, replayed).await?;
+    if dry_run {
+        return Ok(None);
+    }
+    let mut random = service::os_random();
+    write(log, &SystemClock, &mut random, config, replayed, found)
+        .await
+        .map(Some)
+}
+
+fn failure(refused: &Refused) -> Failure {
+    match refused {
+        Refused::Stage(error) => super::failure(error),
+        Refused::OtherLedger { .. } | Refused::NotEmpty { .. } | Refused::SignedAhead { .. } => {
+            Failure::invalid(refused.to_string())
+        }
+        Refused::Source(error) => Failure::unreadable(error.to_string()),
+    }
+}
+
+fn describe(
+    report: &Report,
+    rows: &[Row],
+    dry_run: bool,
+    (verified_in, took): (Duration, Duration),
+) -> String {
+    let mut text = format!(
+        "{:<40}  {:>12}  {:<27}  STATE\n",
+        "PARTITION", "LEAVES", "LAST CUT"
+    );
+    for (row, head) in rows.iter().zip(&report.heads) {
+        let cut_at = time(head);
+        text.push_str(&format!(
+            "{:<40}  {:>12}  {cut_at:<27}  {}\n",
+            row.origin,
+            row.size,
+            row.state()
+        ));
+        for adopted in row.restored.iter().flat_map(|restored| &restored.adopted) {
+            text.push_str(&format!(
+                "  {} is another topic now: incarnation {} counts from offset {}; the one before was sealed to {}\n",
+                adopted.source, adopted.incarnation, adopted.from, adopted.sealed_to
+            ));
+        }
+    }
+    let done = if dry_run {
+        "would be restored (--dry-run)"
+    } else {
+        "restored"
+    };
+    text.push_str(&format!(
+        "{} entries of {} tenants {done} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
+        report.entries,
+        report.tenants,
+        took.as_secs_f64(),
+        verified_in.as_secs_f64(),
+        per_second(report.leaves, took)
+    ));
+    text.push_str("What was sealed after the last cuts is sealed again from the source topics, if they still hold it.\n");
+    text
+}
+
+fn to_json(
+    report: &Report,
+    rows: &[Row],
+    dry_run: bool,
+    (verified_in, took): (Duration, Duration),
+) -> String {
+    let partitions: Vec<_> = rows
+        .iter()
+        .zip(&report.heads)
+        .map(|(row, head)| {
+            let adopted = row.restored.iter().flat_map(|restored| &restored.adopted);
+            serde_json::json!({
+                "origin": row.origin,
+                "size": row.size,
+                "cut_at": time(head),
+                "state": row.state(),
+                "adopted": adopted.map(|adopted| serde_json::json!({
+                    "source": adopted.source, "incarnation": adopted.incarnation, "from": adopted.from, "sealed_to": adopted.sealed_to,
+                })).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let value = serde_json::json!({
+        "partitions": partitions,
+        "entries": report.entries,
+        "leaves": report.leaves,
+        "tenants": report.tenants,
+        "dry_run": dry_run,
+        "seconds": took.as_secs_f64(),
+        "seconds_verifying": verified_in.as_secs_f64(),
+        "leaves_per_second": per_second(report.leaves, took),
+    });
+    format!("{value:#}\n")
+}
+
+fn per_second(leaves: u64, took: Duration) -> f64 {
+    leaves as f64 / took.as_secs_f64().max(f64::EPSILON)
+}
+
+impl Row {
+    fn state(&self) -> &'static str {
+        match &self.restored {
+            None => "would be restored",
+            Some(Restored { was_there: true, .. }) => "was restored before",
+            Some(Restored { was_there: false, .. }) => "restored",
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The log that is made anew: what it holds already, and what is written to it, in this order: the checkpoint, a fence, the snapshot. Then what lies
+//! below the snapshot is trimmed, so that the log no longer reaches back to a beginning that it does not have, and the archiver's place is stored.
+//!
+//! A crash anywhere leaves what the next run finds and goes on from: every part is a function of what was replayed.
+
+use super::Replayed;
+use crate::clock::Clock;
+use crate::ledger::Digest;
+use crate::log::reader::Position;
+use crate::log::record::{self, LedgerRecord, Session};
+use crate::log::{Committed, Log, LogError, NewRecord, Offset, topic};
+use crate::stages::restore::PartitionConfig;
+use crate::stages::seal::sources::TOPICS;
+use crate::stages::seal::{self, Adopted, Adoption, From, Random};
+use crate::stages::snapshot::{self, Current};
+use crate::stages::{StageError, archive};
+
+/// Its own fence's, in a log that has no other: the first owner takes the next.
+const EPOCH: u64 = 1;
+/// More records than crashes of this command leave.
+const RECORDS_LOOKED_AT: usize = 64;
+
+/// How far a partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing of a ledger is there, or what a crash left: a fence at this offset.
+    Begun { fence: Option<Offset> },
+    /// The snapshot stands; what comes after it may not.
+    Written { position: Position },
+}
+
+/// Why nothing is written.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error("its topics hold another ledger, {found}: the archive is of {wanted}")]
+    OtherLedger { found: String, wanted: String },
+    #[error(
+        "{origin} is not empty: it has {log} leaves, and the archive has {archive}. {}",
+        what_to_do(*log, *archive)
+    )]
+    NotEmpty { origin: String, log: u64, archive: u64 },
+    #[error(
+        "{origin}: a checkpoint of size {signed} is in the log, and the archive ends at {archive}: what lies between was signed, and is not to be made anew. Bring back \
+         the log's entries, or a newer archive"
+    )]
+    SignedAhead {
+        origin: String,
+        signed: u64,
+        archive: u64,
+    },
+    #[error(transparent)]
+    Source(#[from] seal::Refused),
+}
+
+fn what_to_do(log: u64, archive: u64) -> &'static str {
+    match log.cmp(&archive) {
+        std::cmp::Ordering::Greater => {
+            "The log is ahead of the archive: nothing is lost, `ledgerline run` goes on and archives the rest"
+        }
+        std::cmp::Ordering::Equal => "Both are the same: `ledgerline run` goes on",
+        std::cmp::Ordering::Less => {
+            "The log is behind the archive: it lost its newest records, or is an old copy. Make its topics anew, empty, and restore into those"
+        }
+    }
+}
+
+/// What was done for a partition.
+#[derive(Debug)]
+pub struct Restored {
+    pub position: Position,
+    /// Sources that are other topics now, each declared by a leaf.
+    pub adopted: Vec<Adopted>,
+    /// Whether all of it stood there before.
+    pub was_there: bool,
+}
+
+impl core::convert::From<LogError> for Refused {
+    fn from(error: LogError) -> Self {
+        Self::Stage(error.into())
+    }
+}
+
+/// What the log holds of the partition.
+///
+/// # Errors
+/// Where that is anything else than a part of what would be written.
+pub async fn find(log: &dyn Log, config: &PartitionConfig, replayed: &Replayed) -> Result<Found, Refused> {
+    let partition = config.partition;
+    let session = session(&config.origin, replayed.size(), &replayed.tree.root());
+    if let Some((snapshot, _)) = snapshot::newest(log, partition).await? {
+        let found = &snapshot.state.order.origin;
+        if *found != config.origin {
+            return Err(Refused::OtherLedger {
+                found: found.clone(),
+                wanted: config.origin.clone(),
+            });
+        }
+        if snapshot.position.session == session {
+            return Ok(Found::Written {
+                position: snapshot.position,
+            });
+        }
+        return Err(not_empty(config, leaves(log, config).await, replayed));
+    }
+    refuse_what_is_signed_ahead(log, config, replayed).await?;
+    fence(log, config, replayed, &session).await
+}
+
+/// The newest fence of an earlier run, in a partition that MUST hold nothing else.
+async fn fence(
+    log: &dyn Log,
+    config: &PartitionConfig,
+    replayed: &Replayed,
+    session: &Session,
+) -> Result<Found, Refused> {
+    let (topic, partition) = (topic::LEDGER_ENTRIES, config.partition);
+    let (start, end) = (
+        log.start(topic, partition).await?,
+        log.end(topic, partition).await?,
+    );
+    let mut fence = None;
+    let mut from = start;
+    while from < end {
+        let records = log
+            .read(topic, partition, from, RECORDS_LOOKED_AT, 1 << 20)
+            .await?;
+        let Some(last) = records.last() else { break };
+        from = last.offset + 1;
+        for record in records {
+            match record::decode(&record.value) {
+                Ok(LedgerRecord::Fence { epoch, session: of }) if epoch == EPOCH && of == *session => {
+                    fence = Some(record.offset);
+                }
+                // An owner's fence, its leaves, or what is no record of a ledger.
+                Ok(LedgerRecord::Fence { .. } | LedgerRecord::Leaf { .. }) | Err(_) => {
+                    return Err(not_empty(config, leaves(log, config).await, replayed));
+                }
+            }
+        }
+    }
+    Ok(Found::Begun { fence })
+}
+
+/// How many leaves the log has, as far as they can be read.
+async fn leaves(log: &dyn Log, config: &PartitionConfig) -> u64 {
+    let Ok(mut follower) = crate::stages::restore::Follower::restore(log, config).await else {
+        return 0;
+    };
+    // Where it breaks off, so many were good.
+    drop(follower.catch_up(log, None).await);
+    follower.tree.size()
+}
+
+fn not_empty(config: &PartitionConfig, log: u64, replayed: &Replayed) -> Refused {
+    Refused::NotEmpty {
+        origin: config.origin.clone(),
+        log,
+        archive: replayed.size(),
+    }
+}
+
+async fn refuse_what_is_signed_ahead(
+    log: &dyn Log,
+    config: &PartitionConfig,
+    replayed: &Replayed,
+) -> Result<(), Refused> {
+    let signed = crate::stages::restore::last_signed(log, config).await?;
+    let (size, root) = (replayed.size(), replayed.tree.root());
+    match signed {
+        Some(signed) if signed.size > size || (signed.size == size && signed.root != root) => {
+            Err(Refused::SignedAhead {
+                origin: config.origin.clone(),
+                signed: signed.size,
+                archive: size,
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The session of the fence: of the archive's head alone, so that a later run knows its own.
+fn session(origin: &str, size: u64, root: &Digest) -> Session {
+    let mut hasher = blake3::Hasher::new_derive_key("ledgerline 2026 session of a restore v1");
+    hasher.update(origin.as_bytes());
+    hasher.update(&size.to_le_bytes());
+    hasher.update(root);
+    let mut session = [0; 16];
+    hasher.finalize_xof().fill(&mut session);
+    session
+}
+
+/// Writes what is missing of what [`find`] answered.
+///
+/// # Errors
+/// Where the log fails; the same call may be made again.
+pub async fn write(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    random: &mut Random,
+    config: &PartitionConfig,
+    replayed: &Replayed,
+    found: Found,
+) -> Result<Restored, Refused> {
+    let (position, was_there) = match found {
+        Found::Written { position } => (position, true),
+        Found::Begun { fence } => (write_snapshot(log, config, replayed, fence).await?, false),
+    };
+    let partition = config.partition;
+    // Whoever asks where the log begins is told that it no longer has its beginning, and takes the snapshot's word.
+    log.trim(topic::LEDGER_ENTRIES, partition, position.offset)
+        .await?;
+    store_place_of_archiver(log, partition, position).await?;
+    let adopted = adopt_sources(log, clock, random, config, replayed).await?;
+    Ok(Restored {
+        position,
+        was_there: was_there && adopted.is_empty(),
+        adopted,
+    })
+}
+
+async fn write_snapshot(
+    log: &dyn Log,
+    config: &PartitionConfig,
+    replayed: &Replayed,
+    fence: Option<Offset>,
+) -> Result<Position, Refused> {
+    let partition = config.partition;
+    // First: a snapshot says that the checkpoint of its cut is in the log.
+    let key = format!("{}@{}", config.origin, replayed.size()).into_bytes();
+    let checkpoint = NewRecord {
+        key,
+        value: replayed.checkpoint.clone(),
+        headers: Vec::new(),
+    };
+    log.append(topic::LEDGER_CHECKPOINTS, partition, vec![checkpoint])
+        .await?;
+    let session = session(&config.origin, replayed.size(), &replayed.tree.root());
+    let fenced = match fence {
+        Some(offset) => offset,
+        None => append_fence(log, partition, &session).await?,
+    };
+    let position = Position {
+        offset: fenced + 1,
+        epoch: EPOCH,
+        session,
+        index: replayed.size(),
+    };
+    let current = Current {
+        position,
+        state: &replayed.state,
+        tree: &replayed.tree,
+    };
+    snapshot::write(log, partition, &current, None).await?;
+    Ok(position)
+}
+
+async fn append_fence(log: &dyn Log, partition: u32, session: &Session) -> Result<Offset, LogError> {
+    let fence = NewRecord {
+        value: record::encode_fence(EPOCH, session),
+        ..NewRecord::default()
+    };
+    let appended = log.append(topic::LEDGER_ENTRIES, partition, vec![fence]).await?;
+    Ok(appended.first)
+}
+
+/// All that the snapshot covers is archived: it came from there.
+async fn store_place_of_archiver(log: &dyn Log, partition: u32, position: Position) -> Result<(), LogError> {
+    let entries = Committed {
+        offset: position.offset,
+        metadata: position.to_string(),
+    };
+    log.commit(archive::GROUP, topic::LEDGER_ENTRIES, partition, entries)
+        .await?;
+    let checkpoints = Committed {
+        offset: 0,
+        metadata: position.index.to_string(),
+    };
+    log.commit(archive::GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints)
+        .await
+}
+
+/// Topics that end before what was sealed of them are other topics now. What they hold is sealed from their first record on.
+async fn adopt_sources(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    random: &mut Random,
+    config: &PartitionConfig,
+    replayed: &Replayed,
+) -> Result<Vec<Adopted>, Refused> {
+    let mut adopted = Vec::new();
+    for topic in TOPICS {
+        let source = format!("{topic}/{}", config.partition);
+        if !replayed.state.order.sources.contains_key(&source) {
+            continue;
+        }
+        let adoption = Adoption {
+            topic,
+            from: From::Start,
+            forced: false,
+            dry_run: false,
+        };
+        match seal::adopt(log, clock, random, config, adoption).await {
+            Ok(declared) => adopted.push(declared),
+            // It still holds what was sealed of it and is read on: or that was said by an earlier run.
+            Err(seal::Refused::IsWhole { .. } | seal::Refused::NeverSealed { .. }) => {}
+            Err(refused) => return Err(refused.into()),
+        }
+    }
+    Ok(adopted)
+}

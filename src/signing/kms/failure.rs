@@ -1,0 +1,131 @@
+//! What KMS refuses, and what that means for the caller.
+
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
+use std::error::Error;
+
+/// The longest text of somebody else's that is said again.
+const DETAIL_CHARS_MAX: usize = 500;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Missing,
+    /// Disabled, or waiting for its deletion: a person can bring it back.
+    Disabled,
+    /// By IAM, by the key's policy, or because the credentials are none.
+    Denied,
+    Throttled,
+    /// The key, or what was asked of it, is not of a kind that KMS can do.
+    Unfit,
+    /// No answer, or one that says that KMS itself failed.
+    Unreachable,
+}
+
+impl Kind {
+    /// The value of the label `outcome`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Disabled => "disabled",
+            Self::Denied => "denied",
+            Self::Throttled => "throttled",
+            Self::Unfit => "unfit",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Whether the same call may do better in a moment.
+    pub const fn passes(self) -> bool {
+        match self {
+            Self::Throttled | Self::Unreachable => true,
+            Self::Missing | Self::Disabled | Self::Denied | Self::Unfit => false,
+        }
+    }
+
+    fn of_code(code: &str, status: u16) -> Self {
+        match code {
+            "NotFoundException" => Self::Missing,
+            "DisabledException" | "KMSInvalidStateException" => Self::Disabled,
+            "AccessDeniedException"
+            | "UnrecognizedClientException"
+            | "InvalidClientTokenId"
+            | "InvalidSignatureException"
+            | "SignatureDoesNotMatch"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException"
+            | "ExpiredToken"
+            | "ExpiredTokenException"
+            | "OptInRequired" => Self::Denied,
+            "ThrottlingException"
+            | "Throttling"
+            | "LimitExceededException"
+            | "RequestLimitExceeded"
+            | "TooManyRequestsException" => Self::Throttled,
+            "InvalidKeyUsageException"
+            | "InvalidArnException"
+            | "UnsupportedOperationException"
+            | "ValidationException" => Self::Unfit,
+            // A code that is not known here: the status says whose fault it is.
+            _ => match status {
+                429 => Self::Throttled,
+                401 | 403 => Self::Denied,
+                _ => Self::Unreachable,
+            },
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KmsFailure {
+    pub kind: Kind,
+    pub detail: String,
+}
+
+impl KmsFailure {
+    pub fn of<E: Error + ProvideErrorMetadata + 'static>(error: &SdkError<E>) -> Self {
+        if let SdkError::ServiceError(answer) = error {
+            let (code, message) = (answer.err().code().unwrap_or_default(), answer.err().message());
+            let status = answer.raw().status().as_u16();
+            let detail = match (code, message) {
+                ("", _) => format!("HTTP status {status}"),
+                (code, None) => code.to_owned(),
+                (code, Some(message)) => format!("{code}: {message}"),
+            };
+            return Self::new(Kind::of_code(code, status), &detail);
+        }
+        Self::new(Kind::Unreachable, &chain(error))
+    }
+
+    pub fn new(kind: Kind, detail: &str) -> Self {
+        // On one line: the SDK lists on several where it looked for credentials.
+        let words: Vec<&str> = detail.split_whitespace().collect();
+        let detail = words.join(" ").chars().take(DETAIL_CHARS_MAX).collect();
+        Self { kind, detail }
+    }
+}
+
+/// An error and its causes: the first alone says only that dispatching failed.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut next) = (error.to_string(), error.source());
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_decides_before_the_status() {
+        assert_eq!(Kind::of_code("ThrottlingException", 400), Kind::Throttled);
+        assert_eq!(Kind::of_code("KMSInternalException", 500), Kind::Unreachable);
+        assert_eq!(Kind::of_code("DisabledException", 400), Kind::Disabled);
+        assert_eq!(Kind::of_code("", 403), Kind::Denied);
+        assert_eq!(Kind::of_code("", 429), Kind::Throttled);
+        assert_eq!(Kind::of_code("", 400), Kind::Unreachable);
+    }
+}

@@ -1,0 +1,239 @@
+//! Reads an archive in S3 for the verifier. Unlike [`super::S3Vault`] it needs no more than to list and to read, and changes nothing.
+//!
+//! The verifier is not async: its threads wait here while objects come in on threads of the source, a little ahead of who reads them.
+
+use super::client::{Tries, connect};
+use super::config::Access;
+use super::refusal::{Kind, Refusal};
+use crate::ledger::verify::{ArchiveSource, Names, ObjectReader, SourceError};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use std::io;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+/// How often a call is made before the archive counts as one that cannot be read.
+const TRIES: u32 = 5;
+/// Pieces of an object that wait to be read. The network gives them in some tens of kilobytes.
+const PIECES_AHEAD: usize = 16;
+const THREADS: usize = 2;
+
+/// A bucket that is read as an archive.
+pub struct S3Source {
+    access: Access,
+    client: Client,
+    runtime: Runtime,
+}
+
+impl S3Source {
+    /// # Errors
+    /// Where the bucket cannot be listed.
+    pub fn open(access: Access) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(THREADS)
+            .enable_all()
+            .build()?;
+        let client = runtime.block_on(connect(&access, Tries::Several(TRIES), None));
+        let source = Self {
+            access,
+            client,
+            runtime,
+        };
+        source.page("", None)?;
+        Ok(source)
+    }
+
+    /// Names, and how to ask for those behind them.
+    fn page(&self, prefix: &str, from: Option<String>) -> io::Result<(Vec<String>, Option<String>)> {
+        let bucket = &self.access.bucket;
+        let ask = self
+            .client
+            .list_objects_v2()
+            .bucket(&bucket.bucket)
+            .prefix(bucket.key(prefix))
+            .set_continuation_token(from);
+        let page = self
+            .runtime
+            .block_on(Box::pin(ask.send()))
+            .map_err(|error| cannot("listing", &bucket.key(prefix), Refusal::of(error)))?;
+        let keys = page.contents().iter().filter_map(|object| object.key());
+        let names = keys
+            .filter_map(|key| bucket.name(key))
+            .filter(|name| !name.is_empty());
+        Ok((
+            names.map(ToOwned::to_owned).collect(),
+            page.next_continuation_token,
+        ))
+    }
+}
+
+impl ArchiveSource for S3Source {
+    fn list<'s>(&'s self, prefix: &str) -> Result<Names<'s>, SourceError> {
+        Ok(Box::new(Listing {
+            source: self,
+            prefix: prefix.to_owned(),
+            page: Vec::new().into_iter(),
+            next: Next::First,
+        }))
+    }
+
+    fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
+        let key = self.access.bucket.key(name);
+        let download = Download {
+            client: self.client.clone(),
+            bucket: self.access.bucket.bucket.clone(),
+            key,
+            version: None,
+            read: 0,
+        };
+        let opened = self.runtime.block_on(download.open());
+        let answer = match opened {
+            Ok(answer) => answer,
+            Err(refusal) if refusal.kind == Kind::Absent => return Ok(None),
+            Err(refusal) => {
+                return Err(SourceError {
+                    object: name.to_owned(),
+                    source: cannot("reading", &download.key, refusal),
+                });
+            }
+        };
+        let (pieces, coming) = mpsc::channel(PIECES_AHEAD);
+        self.runtime.spawn(Box::pin(download.pump(answer, pieces)));
+        Ok(Some(Box::new(Coming {
+            coming,
+            piece: Vec::new(),
+            at: 0,
+            ended: false,
+        })))
+    }
+}
+
+enum Next {
+    First,
+    From(String),
+    Nothing,
+}
+
+/// Names page by page.
+struct Listing<'s> {
+    source: &'s S3Source,
+    prefix: String,
+    page: std::vec::IntoIter<String>,
+    next: Next,
+}
+
+impl Iterator for Listing<'_> {
+    type Item = Result<String, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(name) = self.page.next() {
+                return Some(Ok(name));
+            }
+            let from = match std::mem::replace(&mut self.next, Next::Nothing) {
+                Next::First => None,
+                Next::From(token) => Some(token),
+                Next::Nothing => return None,
+            };
+            match self.source.page(&self.prefix, from) {
+                Ok((names, token)) => {
+                    self.page = names.into_iter();
+                    self.next = token.map_or(Next::Nothing, Next::From);
+                }
+                Err(source) => {
+                    return Some(Err(SourceError {
+                        object: self.source.access.bucket.to_string(),
+                        source,
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// An object on its way.
+struct Download {
+    client: Client,
+    bucket: String,
+    key: String,
+    /// Of what was begun: the rest is of the same, whatever has been put since.
+    version: Option<String>,
+    read: u64,
+}
+
+impl Download {
+    async fn open(&self) -> Result<GetObjectOutput, Refusal> {
+        let range = (self.read > 0).then(|| format!("bytes={}-", self.read));
+        let get = self
+            .client
+            .get_object()
+            .bucket(&self.bucket)
+            .key(&self.key)
+            .set_if_match(self.version.clone())
+            .set_range(range);
+        Box::pin(get.send()).await.map_err(Refusal::of)
+    }
+
+    /// Sends the object's bytes; what breaks off is gone on with where it broke.
+    async fn pump(mut self, mut answer: GetObjectOutput, pieces: mpsc::Sender<io::Result<Vec<u8>>>) {
+        let length = answer.content_length.unwrap_or(0).unsigned_abs();
+        self.version = answer.e_tag.take();
+        let mut tries = 1;
+        loop {
+            let broken = match answer.body.next().await {
+                Some(Ok(piece)) if piece.is_empty() => continue,
+                Some(Ok(piece)) => {
+                    self.read += piece.len() as u64;
+                    if pieces.send(Ok(piece.to_vec())).await.is_err() {
+                        // Nobody reads on.
+                        return;
+                    }
+                    continue;
+                }
+                // Nothing behind it: the end, which is not taken for one where a download ends by itself.
+                None if self.read >= length => return drop(pieces.send(Ok(Vec::new())).await),
+                None => io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} came in part", self.key)),
+                Some(Err(error)) => io::Error::other(error),
+            };
+            tries += 1;
+            match self.open().await {
+                Ok(rest) if tries <= TRIES => answer = rest,
+                Ok(_) => return drop(pieces.send(Err(broken)).await),
+                Err(refusal) => {
+                    return drop(pieces.send(Err(cannot("reading", &self.key, refusal))).await);
+                }
+            }
+        }
+    }
+}
+
+/// An object's bytes as they come.
+struct Coming {
+    coming: mpsc::Receiver<io::Result<Vec<u8>>>,
+    piece: Vec<u8>,
+    at: usize,
+    ended: bool,
+}
+
+impl io::Read for Coming {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.piece.len() && !self.ended {
+            let piece = self.coming.blocking_recv().unwrap_or_else(|| {
+                Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "it was not read to its end",
+                ))
+            });
+            (self.piece, self.at) = (piece?, 0);
+            self.ended = self.piece.is_empty();
+        }
+        let taken = into.len().min(self.piece.len() - self.at);
+        into[..taken].copy_from_slice(&self.piece[self.at..self.at + taken]);
+        self.at += taken;
+        Ok(taken)
+    }
+}
+
+fn cannot(doing: &str, key: &str, refusal: Refusal) -> io::Error {
+    io::Error::other(refusal.into_error(&format!("{doing} {key}")))
+}

@@ -1,0 +1,135 @@
+//! Every call of a restore meets every fault, and the command is run again until it is through: what stands then is what stands without a fault.
+
+use crate::archive_fixture::{Ledger, MemoryArchive};
+use crate::sim::{Executor, Fault, Plan, Schedule, World};
+use ledgerline::ledger::canonical::Limits;
+use ledgerline::ledger::names;
+use ledgerline::ledger::verify::ArchiveSource as _;
+use ledgerline::log::topic;
+use ledgerline::recovery::{Replayed, find, replay, write};
+use ledgerline::stages::restore::{Follower, PartitionConfig};
+use ledgerline::stages::snapshot;
+use ledgerline::stages::window::WINDOW_ENTRIES_MAX;
+
+const PARTITIONS: u32 = 2;
+const POLLS_MAX: usize = 20_000;
+
+fn log_name(archive: &MemoryArchive) -> String {
+    let mut names = archive.list("").unwrap().map(Result::unwrap);
+    let name = names.find(|name| !name.starts_with("keys/")).unwrap();
+    let (origin, _) = name
+        .split_once("/class=")
+        .or_else(|| name.split_once("/checkpoints/"))
+        .unwrap();
+    origin.rsplit_once('/').unwrap().0.to_owned()
+}
+
+fn config(archive: &MemoryArchive, partition: u32) -> PartitionConfig {
+    PartitionConfig {
+        origin: names::origin(&log_name(archive), partition),
+        partition,
+        limits: Limits::default(),
+        window_entries_max: WINDOW_ENTRIES_MAX,
+        archived: None,
+    }
+}
+
+pub fn replay_fixture(archive: &MemoryArchive, partition: u32) -> Replayed {
+    replay(
+        archive,
+        &log_name(archive),
+        &config(archive, partition),
+        &mut |_| {},
+    )
+    .unwrap()
+}
+
+/// Restores both partitions under `plan`, again and again until it is through. Answers how many calls were made.
+fn restored(world: &World, archive: &MemoryArchive) {
+    let log = world.log(0);
+    let clock = world.clock();
+    let work = || {
+        let (log, clock, archive) = (log.clone(), clock.clone(), archive.clone());
+        Box::pin(async move {
+            for partition in 0..PARTITIONS {
+                let config = config(&archive, partition);
+                let replayed = replay_fixture(&archive, partition);
+                let mut n = 0_u8;
+                let mut random: ledgerline::stages::seal::Random = Box::new(move || {
+                    n += 1;
+                    Ok([n; 16])
+                });
+                loop {
+                    let Ok(found) = find(&log, &config, &replayed).await else {
+                        continue;
+                    };
+                    if write(&log, &clock, &mut random, &config, &replayed, found)
+                        .await
+                        .is_ok()
+                    {
+                        break;
+                    }
+                }
+            }
+        }) as std::pin::Pin<Box<dyn std::future::Future<Output = ()>>>
+    };
+    let mut executor = Executor::new(world, Schedule::RoundRobin);
+    executor.add(work);
+    executor.run(POLLS_MAX).unwrap();
+}
+
+/// What an owner finds: state, tree, and how far the log goes.
+fn found(world: &World, archive: &MemoryArchive, partition: u32) -> (u64, [u8; 32], Vec<(String, u64, u64)>) {
+    let quiet = world.clone().quiet();
+    let log = quiet.log(1);
+    crate::sim::block_on(async {
+        let mut follower = Follower::restore(&log, &config(archive, partition))
+            .await
+            .unwrap();
+        follower.catch_up(&log, None).await.unwrap();
+        follower.check_reached_signed().unwrap();
+        let sources = follower.state.order.sources.iter();
+        let sources = sources
+            .map(|(name, source)| (name.clone(), source.incarnation, source.next_offset))
+            .collect();
+        (follower.tree.size(), follower.tree.root(), sources)
+    })
+}
+
+#[test]
+fn a_restore_under_every_fault_at_every_call_is_the_one_without() {
+    let archive = Ledger::small().write();
+    let calm = World::new(PARTITIONS).quiet();
+    restored(&calm, &archive);
+    let calls = calm.steps();
+    assert!(calls > 20, "{calls}");
+    let wanted: Vec<_> = (0..PARTITIONS)
+        .map(|partition| shape(&found(&calm, &archive, partition)))
+        .collect();
+    for step in 0..calls {
+        for fault in Fault::EACH {
+            let world = World::new(PARTITIONS).with_plan(Plan::at([(step, fault)]));
+            restored(&world, &archive);
+            let got: Vec<_> = (0..PARTITIONS)
+                .map(|partition| shape(&found(&world, &archive, partition)))
+                .collect();
+            assert_eq!(got, wanted, "{fault:?} at step {step}");
+            for partition in 0..PARTITIONS {
+                let generation =
+                    crate::sim::block_on(snapshot::newest(&world.clone().quiet().log(1), partition)).unwrap();
+                let (snapshot, _) = generation.unwrap();
+                assert_eq!(
+                    snapshot.tree,
+                    replay_fixture(&archive, partition).tree,
+                    "{fault:?} at step {step}"
+                );
+                assert!(world.end_of(topic::LEDGER_CHECKPOINTS, partition) > 0);
+            }
+        }
+    }
+}
+
+/// Times of leaves differ from run to run, and so do roots behind the declarations; sizes and sources do not.
+fn shape((size, _, sources): &(u64, [u8; 32], Vec<(String, u64, u64)>)) -> (u64, Vec<(String, u64, u64)>) {
+    (*size, sources.clone())
+}

@@ -1,0 +1,193 @@
+//! Object Lock as the server holds it: what every object carries, and what even the application's own credentials cannot do.
+
+use super::TestBucket;
+use crate::vault_conformance::KEEP;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{
+    ChecksumMode, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
+};
+use ledgerline::clock::{Clock, UnixMicros};
+use ledgerline::vault::s3::LockMode;
+use ledgerline::vault::{Keep, Put, Vault as _};
+use std::sync::Arc;
+
+const DAY: i64 = 86_400;
+
+async fn head(bucket: &TestBucket, name: &str) -> HeadObjectOutput {
+    let head = bucket
+        .root
+        .head_object()
+        .bucket(&bucket.name)
+        .key(TestBucket::key(name));
+    head.checksum_mode(ChecksumMode::Enabled).send().await.unwrap()
+}
+
+fn until(head: &HeadObjectOutput) -> i64 {
+    head.object_lock_retain_until_date.expect("a retention").secs()
+}
+
+fn keep(class: Option<&str>) -> Keep<'_> {
+    Keep { class, ..KEEP }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_object_carries_its_lock_and_its_checksum() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    let sealed = KEEP.sealed_at / 1_000_000;
+    for (name, class, days) in [
+        ("o/default", Some("default"), 2_557),
+        ("o/long", Some("long"), 4_000),
+        ("o/tile", None, 4_000),
+    ] {
+        vault.put_new(name, b"x", keep(class)).await.unwrap();
+        let head = head(&bucket, name).await;
+        assert_eq!(until(&head), sealed + days * DAY, "{name}");
+        assert_eq!(head.object_lock_mode, Some(ObjectLockMode::Compliance));
+        assert_ne!(
+            head.object_lock_legal_hold_status,
+            Some(ObjectLockLegalHoldStatus::On)
+        );
+        assert_eq!(
+            head.checksum_sha256.as_deref(),
+            Some("LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=")
+        );
+    }
+    let held = Keep { hold: true, ..KEEP };
+    vault.put_new("o/held", b"x", held).await.unwrap();
+    assert_eq!(
+        head(&bucket, "o/held").await.object_lock_legal_hold_status,
+        Some(ObjectLockLegalHoldStatus::On)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exists_is_kept_longer_where_it_must_be_and_never_shorter() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    let later = Keep {
+        sealed_at: KEEP.sealed_at + 1_000_000,
+        ..KEEP
+    };
+    vault.put_new("o/1", b"x", KEEP).await.unwrap();
+    let first = until(&head(&bucket, "o/1").await);
+    for (again, expected) in [(KEEP, first), (later, first + 1), (KEEP, first + 1)] {
+        assert_eq!(vault.put_new("o/1", b"x", again).await.unwrap(), Put::Exists);
+        assert_eq!(until(&head(&bucket, "o/1").await), expected);
+    }
+    let held = Keep { hold: true, ..KEEP };
+    vault.put_new("o/1", b"x", held).await.unwrap();
+    vault.put_new("o/1", b"x", KEEP).await.unwrap();
+    let head = head(&bucket, "o/1").await;
+    assert_eq!(
+        head.object_lock_legal_hold_status,
+        Some(ObjectLockLegalHoldStatus::On)
+    );
+}
+
+struct FixedClock(UnixMicros);
+
+impl Clock for FixedClock {
+    fn now(&self) -> UnixMicros {
+        self.0
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_is_of_the_sealed_time_whatever_the_clock_says() {
+    let bucket = TestBucket::make().await;
+    for (name, hour) in [("o/behind", -1), ("o/ahead", 1)] {
+        let clock = FixedClock(KEEP.sealed_at + hour * 3_600_000_000);
+        let config = bucket.config(&bucket.proxy.endpoint);
+        let vault = bucket.vault_with(config, Arc::new(clock)).await;
+        vault.put_new(name, b"x", KEEP).await.unwrap();
+        assert_eq!(
+            until(&head(&bucket, name).await),
+            KEEP.sealed_at / 1_000_000 + 4_000 * DAY
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_ledger_that_is_archived_anew_is_locked_for_a_day_at_least() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    let old = Keep { sealed_at: 0, ..KEEP };
+    assert_eq!(vault.put_new("o/1", b"x", old).await.unwrap(), Put::Created);
+    assert_eq!(vault.put_new("o/1", b"x", old).await.unwrap(), Put::Exists);
+    let head = head(&bucket, "o/1").await;
+    let now = head.last_modified.expect("a time").secs();
+    assert!((now + DAY - 3_600..now + DAY + 3_600).contains(&until(&head)));
+}
+
+/// Everything that takes protection away, by the application's own credentials.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_application_itself_can_neither_delete_nor_shorten() {
+    for mode in [LockMode::Governance, LockMode::Compliance] {
+        let bucket = TestBucket::make().await;
+        let mut config = bucket.config(&bucket.proxy.endpoint);
+        config.retention.mode = mode;
+        let vault = bucket
+            .vault_with(config, Arc::new(ledgerline::clock::SystemClock))
+            .await;
+        vault.put_new("o/1", b"x", KEEP).await.unwrap();
+        let before = head(&bucket, "o/1").await;
+        let version = before.version_id.clone().expect("a version");
+        let (name, key) = (&bucket.name, TestBucket::key("o/1"));
+        let user = &bucket.user;
+        let shorter = ObjectLockRetention::builder()
+            .mode(match mode {
+                LockMode::Governance => ObjectLockRetentionMode::Governance,
+                LockMode::Compliance => ObjectLockRetentionMode::Compliance,
+            })
+            .retain_until_date(DateTime::from_secs(until(&before) - DAY))
+            .build();
+        let retention = || {
+            user.put_object_retention()
+                .bucket(name)
+                .key(&key)
+                .retention(shorter.clone())
+        };
+        let delete = || user.delete_object().bucket(name).key(&key);
+        assert!(delete().send().await.is_err(), "a delete marker");
+        assert!(delete().version_id(&version).send().await.is_err());
+        let bypassing = delete().version_id(&version).bypass_governance_retention(true);
+        assert!(bypassing.send().await.is_err());
+        assert!(retention().send().await.is_err());
+        assert!(
+            retention()
+                .bypass_governance_retention(true)
+                .send()
+                .await
+                .is_err()
+        );
+        let overwriting = user.put_object().bucket(name).key(&key).if_none_match("*");
+        assert!(overwriting.send().await.is_err());
+        let policy = user.put_bucket_policy().bucket(name).policy("{}");
+        assert!(policy.send().await.is_err());
+        let after = head(&bucket, "o/1").await;
+        assert_eq!(
+            (after.version_id.as_deref(), until(&after)),
+            (Some(&*version), until(&before))
+        );
+        assert_eq!(vault.get("o/1").await.unwrap().as_deref(), Some(&b"x"[..]));
+    }
+}
+
+/// Nor can the root of the store, where the mode is compliance.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_compliance_mode_nobody_can() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    vault.put_new("o/1", b"x", KEEP).await.unwrap();
+    let version = head(&bucket, "o/1").await.version_id.expect("a version");
+    let delete = bucket
+        .root
+        .delete_object()
+        .bucket(&bucket.name)
+        .key(TestBucket::key("o/1"));
+    let delete = delete.version_id(version).bypass_governance_retention(true);
+    assert!(delete.send().await.is_err());
+    assert_eq!(vault.get("o/1").await.unwrap().as_deref(), Some(&b"x"[..]));
+}

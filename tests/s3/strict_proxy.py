@@ -1,0 +1,237 @@
+"""An S3 server's stricter and less reliable front, for tests: it enforces what AWS does and the server behind it does not, and fails on demand.
+
+    strict_proxy.py UPSTREAM_PORT
+
+prints the port that it listens on (of 127.0.0.1) and serves until its standard input ends. Signatures stay valid: nothing of a request is changed,
+its Host least of all.
+
+Always, as AWS:
+  400 where an object is put with Object Lock and without a checksum, or with one that its bytes do not have
+  400 where it is to be locked until a time that has passed
+
+On demand, by PUT /-/faults with a JSON object; each is a share of the requests that it can befall, 0 to 1:
+  slow_down    503 SlowDown, not done                       conflict     409 ConditionalRequestConflict, not done (puts with If-None-Match)
+  lost         done, and the connection is reset instead of an answer
+  reset        not done, the connection is reset            stall        done, the answer comes after stall_seconds
+  only         names of methods, as ["PUT"]; all where it is not there
+  seed         of the choice
+
+GET /-/counts: how many requests there were of each method and status, and how many of each fault.
+"""
+
+import asyncio
+import base64
+import binascii
+import collections
+import datetime
+import hashlib
+import json
+import random
+import sys
+
+LINE_BYTES_MAX = 1 << 16
+BODY_BYTES_MAX = 80 << 20
+
+
+class Refused(Exception):
+    def __init__(self, status, code, message):
+        super().__init__(code)
+        self.status, self.code, self.message = status, code, message
+
+
+class Request:
+    def __init__(self, head, method, path, headers, body):
+        self.head, self.method, self.path, self.headers, self.body = head, method, path, headers, body
+
+    @property
+    def puts_an_object(self):
+        return self.method == "PUT" and "?" not in self.path.replace("?x-id=PutObject", "") and self.path.count("/") > 1
+
+    @property
+    def is_conditional(self):
+        return self.puts_an_object and "if-none-match" in self.headers
+
+
+async def read_request(reader):
+    """The next request of a connection, None at its end."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+    lines = head.decode("latin-1").split("\r\n")
+    method, path, _ = lines[0].split(" ", 2)
+    headers = {}
+    for line in lines[1:]:
+        if line:
+            name, value = line.split(":", 1)
+            headers[name.lower()] = value.strip()
+    length = int(headers.get("content-length", 0))
+    if length > BODY_BYTES_MAX or "transfer-encoding" in headers:
+        raise ValueError("a body of no known length, or too large")
+    return Request(head, method, path, headers, await reader.readexactly(length))
+
+
+def check_as_aws(request):
+    """What AWS refuses of a put."""
+    headers = request.headers
+    if not request.puts_an_object or "x-amz-object-lock-mode" not in headers:
+        return
+    if "content-md5" not in headers and not any(name.startswith("x-amz-checksum-") for name in headers):
+        message = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters"
+        raise Refused(400, "InvalidRequest", message)
+    told = headers.get("x-amz-checksum-sha256")
+    try:
+        matches = told is None or base64.b64decode(told, validate=True) == hashlib.sha256(request.body).digest()
+    except binascii.Error:
+        matches = False
+    if not matches:
+        raise Refused(400, "BadDigest", "The SHA256 you specified did not match the calculated checksum.")
+    until = headers.get("x-amz-object-lock-retain-until-date")
+    if until is None:
+        raise Refused(400, "InvalidArgument", "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied")
+    if datetime.datetime.fromisoformat(until) <= datetime.datetime.now(datetime.timezone.utc):
+        raise Refused(400, "InvalidArgument", "The retain until date must be in the future!")
+
+
+class Faults:
+    SHARES = ("slow_down", "conflict", "reset", "lost", "stall")
+
+    def __init__(self):
+        self.told = {}
+        self.random = random.Random(0)
+        self.counts = collections.Counter()
+
+    def tell(self, told):
+        unknown = set(told) - set(self.SHARES) - {"stall_seconds", "only", "seed"}
+        if unknown:
+            raise ValueError(f"no such fault: {sorted(unknown)}")
+        self.told, self.random = told, random.Random(told.get("seed", 0))
+
+    def choose(self, request):
+        """The fault that befalls this request, None for none."""
+        if request.method not in self.told.get("only", [request.method]):
+            return None
+        for fault in self.SHARES:
+            if fault == "conflict" and not request.is_conditional:
+                continue
+            if self.random.random() < self.told.get(fault, 0):
+                self.counts[fault] += 1
+                return fault
+        return None
+
+
+class Proxy:
+    def __init__(self, upstream):
+        self.upstream, self.faults = upstream, Faults()
+
+    async def serve(self, reader, writer):
+        try:
+            while (request := await read_request(reader)) is not None:
+                if not await self.answer(request, writer):
+                    break
+        except (ConnectionError, asyncio.IncompleteReadError, ValueError):
+            pass
+        finally:
+            writer.close()
+
+    async def answer(self, request, writer):
+        """Whether the connection may go on."""
+        if request.path.startswith("/-/"):
+            return await send(writer, *self.control(request))
+        fault = self.faults.choose(request)
+        if fault == "reset":
+            return reset(writer)
+        try:
+            if fault == "slow_down":
+                raise Refused(503, "SlowDown", "Please reduce your request rate.")
+            if fault == "conflict":
+                raise Refused(409, "ConditionalRequestConflict", "A conflicting operation occurred during the upload.")
+            check_as_aws(request)
+        except Refused as refused:
+            self.count(request, refused.status)
+            return await send(writer, refused.status, xml(refused), request.method)
+        status, answer = await self.forward(request)
+        self.count(request, status)
+        if fault == "lost":
+            return reset(writer)
+        if fault == "stall":
+            await asyncio.sleep(self.faults.told.get("stall_seconds", 10))
+        writer.write(answer)
+        await writer.drain()
+        # The server's end of the answer is the end of its connection, so that it is the end of this one.
+        return False
+
+    def count(self, request, status):
+        self.faults.counts[f"{request.method} {status}"] += 1
+
+    def control(self, request):
+        if request.method == "PUT" and request.path == "/-/faults":
+            self.faults.tell(json.loads(request.body or b"{}"))
+            return 200, b"{}"
+        if request.method == "GET" and request.path == "/-/counts":
+            return 200, json.dumps(self.faults.counts).encode()
+        return 404, b"{}"
+
+    async def forward(self, request):
+        """The server's whole answer, and its status."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.upstream)
+        try:
+            head = request.head[:-2]
+            lines = [line for line in head.split(b"\r\n") if not line.lower().startswith((b"connection:", b"expect:"))]
+            writer.write(b"\r\n".join(lines[:-1]) + b"\r\nConnection: close\r\n\r\n" + request.body)
+            try:
+                await writer.drain()
+            except ConnectionError:
+                # It answers before it has read all, where it refuses.
+                pass
+            answer = await read_answer(reader, request.method)
+            return int(answer.split(b" ", 2)[1]), answer
+        finally:
+            writer.close()
+
+
+async def read_answer(reader, method):
+    """Up to its end: by its length, in chunks, or until the connection closes."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    while head.startswith(b"HTTP/1.1 100"):
+        head = await reader.readuntil(b"\r\n\r\n")
+    lowered = head.lower()
+    if method == "HEAD" or head.split(b" ", 2)[1] in (b"204", b"304"):
+        body = b""
+    elif b"\r\ncontent-length:" in lowered:
+        length = int(lowered.split(b"\r\ncontent-length:", 1)[1].split(b"\r\n", 1)[0])
+        body = await reader.readexactly(length)
+    else:
+        body = await reader.read()
+    return head + body
+
+
+def reset(writer):
+    writer.transport.abort()
+    return False
+
+
+def xml(refused):
+    text = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{refused.code}</Code><Message>{refused.message}</Message></Error>'
+    return text.encode()
+
+
+async def send(writer, status, body, method="GET"):
+    """An answer of the proxy's own."""
+    head = f"HTTP/1.1 {status} -\r\nContent-Length: {len(body)}\r\nContent-Type: application/xml\r\n\r\n".encode()
+    writer.write(head + (b"" if method == "HEAD" else body))
+    await writer.drain()
+    return True
+
+
+async def main(upstream):
+    proxy = Proxy(upstream)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=LINE_BYTES_MAX)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    async with server:
+        # Whoever started it is gone when its standard input ends.
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
