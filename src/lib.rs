@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 mod descriptors;
+pub mod doctor;
 pub mod formats;
 pub mod http;
 pub mod import;

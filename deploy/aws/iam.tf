@@ -20,6 +20,17 @@ data "aws_iam_policy_document" "service" {
     ]
     resources = ["${aws_s3_bucket.archive.arn}/*"]
   }
+  # To put objects of a class that is on hold, held. Whoever holds cannot release: that is counsel's.
+  statement {
+    sid       = "HoldAndNotRelease"
+    actions   = ["s3:PutObjectLegalHold"]
+    resources = ["${aws_s3_bucket.archive.arn}/*"]
+    condition {
+      test     = "StringEquals"
+      variable = "s3:object-lock-legal-hold"
+      values   = ["ON"]
+    }
+  }
   statement {
     sid = "LookAtTheBucket"
     actions = [

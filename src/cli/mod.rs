@@ -6,6 +6,7 @@ pub mod canonical;
 pub mod connectors;
 pub mod dead_letters;
 pub mod demo;
+pub mod doctor;
 pub mod import;
 pub mod ingest;
 pub mod keys;
@@ -40,6 +41,7 @@ enum Command {
     Ingest(ingest::Args),
     Import(import::Args),
     Run(Box<run::Args>),
+    Doctor(Box<doctor::Args>),
     Verify(verify::Args),
     Proof(proof::Args),
     VerifyProof(verify_proof::Args),
@@ -198,6 +200,7 @@ pub fn main() -> ExitCode {
         Command::Ingest(args) => ingest::run(args),
         Command::Import(args) => import::run(args),
         Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Proof(args) => proof::run(args),
         Command::VerifyProof(args) => verify_proof::run(args),

@@ -11,10 +11,10 @@ use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use ledgerline::signing::kms::{KmsKeysError, KmsSigner, KmsSignerOptions, SdkConfig};
 use std::future::Future;
 
-const REGION: &str = "us-east-1";
+pub const REGION: &str = "us-east-1";
 
 /// Where the server is, as `tests/stack env` says.
-fn server() -> String {
+pub fn server() -> String {
     std::env::var("LEDGERLINE_STACK_KMS_URL").unwrap_or_else(|_| {
         panic!(
             "LEDGERLINE_STACK_KMS_URL is not set: run `tests/stack up kms`, then `eval \"$(tests/stack env)\"`, then the tests"
@@ -22,7 +22,7 @@ fn server() -> String {
     })
 }
 
-fn wait<T>(work: impl Future<Output = T>) -> T {
+pub fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(work)
 }
 
@@ -38,12 +38,12 @@ fn aws(url: &str) -> SdkConfig {
 }
 
 /// Makes keys and changes them, as their owner does.
-fn owner() -> Client {
+pub fn owner() -> Client {
     Client::new(&aws(&server()))
 }
 
 /// A new key's ARN.
-async fn make(spec: KeySpec, usage: KeyUsageType) -> String {
+pub async fn make(spec: KeySpec, usage: KeyUsageType) -> String {
     let made = owner()
         .create_key()
         .key_spec(spec)
@@ -54,7 +54,7 @@ async fn make(spec: KeySpec, usage: KeyUsageType) -> String {
     made.key_metadata.unwrap().arn.unwrap()
 }
 
-async fn make_rsa() -> String {
+pub async fn make_rsa() -> String {
     make(KeySpec::Rsa2048, KeyUsageType::SignVerify).await
 }
 

@@ -9,6 +9,7 @@ mod archive_fixture;
 mod canonical;
 mod cli;
 mod dead_letters;
+mod doctor;
 mod formats;
 mod fuzz;
 mod ingest;

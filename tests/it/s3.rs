@@ -25,7 +25,7 @@ pub const USER: &str = "ledgerline";
 ///
 /// # Panics
 /// Where there is none: a test that cannot be run has not passed.
-fn stack(name: &str) -> String {
+pub fn stack(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| {
         panic!(
             "{name} is not set: run `tests/stack up s3`, then `eval \"$(tests/stack env)\"`, then the tests"
@@ -42,7 +42,7 @@ fn credentials(access: &str, secret: &str) -> Credentials {
 }
 
 /// A bucket's name that no other test, nor an earlier run, has.
-fn unique() -> String {
+pub fn unique() -> String {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -14,6 +14,8 @@ On demand, by PUT /-/faults with a JSON object; each is a share of the requests 
   lost         done, and the connection is reset instead of an answer
   reset        not done, the connection is reset            stall        done, the answer comes after stall_seconds
   only         names of methods, as ["PUT"]; all where it is not there
+  lax          names of what is not kept, by a store that is no S3: "conditions" (a put over an object is answered as if it were done), "retention"
+               (shortening one is), "locks" (no answer to HEAD shows them)
   seed         of the choice
 
 GET /-/counts: how many requests there were of each method and status, and how many of each fault.
@@ -102,7 +104,7 @@ class Faults:
         self.counts = collections.Counter()
 
     def tell(self, told):
-        unknown = set(told) - set(self.SHARES) - {"stall_seconds", "only", "seed"}
+        unknown = set(told) - set(self.SHARES) - {"stall_seconds", "only", "lax", "seed"}
         if unknown:
             raise ValueError(f"no such fault: {sorted(unknown)}")
         self.told, self.random = told, random.Random(told.get("seed", 0))
@@ -151,6 +153,7 @@ class Proxy:
             self.count(request, refused.status)
             return await send(writer, refused.status, xml(refused), request.method)
         status, answer = await self.forward(request)
+        status, answer = be_lax(self.faults.told.get("lax", ()), request, status, answer)
         self.count(request, status)
         if fault == "lost":
             return reset(writer)
@@ -204,6 +207,19 @@ async def read_answer(reader, method):
     else:
         body = await reader.read()
     return head + body
+
+
+def be_lax(lax, request, status, answer):
+    """The answer of a store that does not keep what it was told to."""
+    done = b'HTTP/1.1 200 OK\r\nETag: "0"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
+    if "conditions" in lax and request.is_conditional and status == 412:
+        return 200, done
+    if "retention" in lax and request.method == "PUT" and "?retention" in request.path and status == 403:
+        return 200, done
+    if "locks" in lax and request.method == "HEAD":
+        lines = answer.split(b"\r\n")
+        return status, b"\r\n".join(line for line in lines if not line.lower().startswith(b"x-amz-object-lock-"))
+    return status, answer
 
 
 def reset(writer):

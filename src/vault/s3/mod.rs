@@ -323,8 +323,7 @@ impl Vault for S3Vault {
                 .map_err(|refusal| refusal.into_error(&format!("listing {}", self.url(prefix))))?;
             let keys = page.contents().iter().filter_map(|object| object.key());
             let found = keys.filter_map(|key| self.config.access.bucket.name(key));
-            // What a console calls a folder is an empty object with a slash behind its name.
-            names.extend(found.filter(|name| !name.is_empty()).map(ToOwned::to_owned));
+            names.extend(found.filter(|name| is_listed(name)).map(ToOwned::to_owned));
             next = page.next_continuation_token;
             if next.is_none() {
                 break;
@@ -333,6 +332,12 @@ impl Vault for S3Vault {
         names.sort_unstable();
         Ok(names)
     }
+}
+
+/// As of a directory: what begins with a dot at the top is not part of an archive, a probe of the doctor's for one. And what a console calls a folder is
+/// an empty object with a slash behind its name: at the top that is no name.
+fn is_listed(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.')
 }
 
 /// Counts a call by what came of it.

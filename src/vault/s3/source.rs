@@ -4,6 +4,7 @@
 
 use super::client::{Tries, connect};
 use super::config::Access;
+use super::is_listed;
 use super::refusal::{Kind, Refusal};
 use crate::ledger::verify::{ArchiveSource, Names, ObjectReader, SourceError};
 use aws_sdk_s3::Client;
@@ -59,7 +60,7 @@ impl S3Source {
         let keys = page.contents().iter().filter_map(|object| object.key());
         let names = keys
             .filter_map(|key| bucket.name(key))
-            .filter(|name| !name.is_empty());
+            .filter(|name| is_listed(name));
         Ok((
             names.map(ToOwned::to_owned).collect(),
             page.next_continuation_token,

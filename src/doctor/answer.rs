@@ -1,0 +1,75 @@
+//! What a store says to a call: here every answer is a finding, and none is an error.
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+
+/// The longest text of somebody else's that is said again.
+const WHAT_CHARS_MAX: usize = 300;
+
+pub(super) type Answer<T> = Result<T, Refused>;
+
+/// What came instead of what was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused {
+    /// 0: no answer came.
+    pub status: u16,
+    what: String,
+}
+
+impl Refused {
+    fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+    {
+        let SdkError::ServiceError(answered) = error else {
+            return Self::new(0, &DisplayErrorContext(error).to_string());
+        };
+        let status = answered.raw().status().as_u16();
+        let code = answered.err().code().unwrap_or_default();
+        let message = answered.err().message().unwrap_or_default();
+        Self::new(status, &format!("{status} {code} {message}"))
+    }
+
+    /// On one line, and not for ever.
+    fn new(status: u16, what: &str) -> Self {
+        let words: Vec<&str> = what.split_whitespace().collect();
+        let what = words.join(" ").chars().take(WHAT_CHARS_MAX).collect();
+        Self { status, what }
+    }
+
+    /// By IAM, a policy or a lock.
+    pub fn is_denied(&self) -> bool {
+        matches!(self.status, 401 | 403)
+    }
+
+    /// As [`Self::is_denied`]; some stores say 400 of what a lock forbids.
+    pub fn is_refusal(&self) -> bool {
+        self.is_denied() || self.status == 400
+    }
+
+    pub fn is_absent(&self) -> bool {
+        self.status == 404
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.status {
+            0 => write!(f, "no answer ({})", self.what),
+            _ => f.write_str(&self.what),
+        }
+    }
+}
+
+/// Waits for a call, which is kept on the heap: the SDK's are large.
+pub(super) fn ask<'c, T, E>(
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>> + Send + 'c,
+) -> Pin<Box<dyn Future<Output = Answer<T>> + Send + 'c>>
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    Box::pin(async move { call.await.map_err(|error| Refused::of(&error)) })
+}
