@@ -372,6 +372,10 @@ fn object_lock_mode(mode: LockMode) -> ObjectLockMode {
 }
 
 /// So that a browser shows what is text and saves what is not.
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "the names of objects have one case"
+)]
 fn content_type(name: &str) -> &'static str {
     match name {
         _ if name.ends_with(".zst") => "application/zstd",
