@@ -7,6 +7,7 @@ pub mod connectors;
 pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
+pub mod hold;
 pub mod import;
 pub mod ingest;
 pub mod keys;
@@ -50,6 +51,7 @@ enum Command {
     Keys(keys::Args),
     Topics(topics::Args),
     Sources(sources::Args),
+    Hold(hold::Args),
     DeadLetters(dead_letters::Args),
     Connectors(connectors::Args),
 }
@@ -209,6 +211,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Sources(args) => sources::run(args),
+        Command::Hold(args) => hold::run(args),
         Command::DeadLetters(args) => dead_letters::run(args),
         Command::Connectors(args) => connectors::run(args),
     };
