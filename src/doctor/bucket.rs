@@ -107,13 +107,10 @@ impl Exam<'_> {
 
     async fn reach(&mut self) -> bool {
         let check = &catalog::BUCKET;
-        let refused = match ask(self.client.head_bucket().bucket(self.bucket()).send()).await {
-            Ok(_) => {
-                let what = format!("{} answers", self.config.access.bucket);
-                self.findings.good(check, what);
-                return true;
-            }
-            Err(refused) => refused,
+        let Err(refused) = ask(self.client.head_bucket().bucket(self.bucket()).send()).await else {
+            let what = format!("{} answers", self.config.access.bucket);
+            self.findings.good(check, what);
+            return true;
         };
         let (what, mend) = match refused.status {
             404 => (

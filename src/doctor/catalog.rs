@@ -250,7 +250,14 @@ pub static DENIED: [(On, &[&str]); 4] = [
 ];
 
 /// What the bucket's policy denies to everybody: the actions, and on which condition.
-pub static POLICY_DENIES: [(&str, &[&str], Option<(&str, &str)>); 2] = [
+/// A statement's name, its actions, and the condition that it stands under.
+pub type Denial = (
+    &'static str,
+    &'static [&'static str],
+    Option<(&'static str, &'static str)>,
+);
+
+pub static POLICY_DENIES: [Denial; 2] = [
     ("TlsOnly", &["s3:*"], Some(("aws:SecureTransport", "false"))),
     (
         "NothingIsDeletedOrUnlocked",

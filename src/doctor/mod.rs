@@ -129,7 +129,7 @@ fn directory(path: &Path, findings: &mut Findings) {
     let check = &catalog::BUCKET;
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => {
-            findings.good(check, format!("the directory {} is there", path.display()))
+            findings.good(check, format!("the directory {} is there", path.display()));
         }
         Ok(_) => findings.fault(
             check,

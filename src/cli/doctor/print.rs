@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 pub(super) fn table(found: &Examination) -> String {
     let mut text = format!("{:<18}  {:<8}  FOUND\n", "CHECK", "");
     for finding in &found.findings {
-        text.push_str(&format!(
+        text.extend([format!(
             "{:<18}  {:<8}  {}\n",
             finding.check.id,
             finding.outcome.as_str(),
             finding.what
-        ));
+        )]);
     }
     for finding in &found.findings {
         match finding.outcome {
@@ -31,11 +31,11 @@ pub(super) fn table(found: &Examination) -> String {
         }
     }
     for probe in &found.probes {
-        text.push_str(&format!(
+        text.extend([format!(
             "\nThe probe {} stays until {}.",
             probe.key,
             time(probe.until)
-        ));
+        )]);
     }
     let count = |outcome| {
         found
@@ -44,14 +44,14 @@ pub(super) fn table(found: &Examination) -> String {
             .filter(|finding| finding.outcome == outcome)
             .count()
     };
-    text.push_str(&format!(
+    text.extend([format!(
         "\n{} good, {} at fault, {} unknown, {} accepted, {} not applicable\n",
         count(Outcome::Good),
         count(Outcome::Fault),
         count(Outcome::Unknown),
         count(Outcome::Accepted),
         count(Outcome::NotApplicable)
-    ));
+    )]);
     text
 }
 
@@ -114,11 +114,11 @@ pub(super) fn list() -> String {
     let mut text: String = catalog::ALL.iter().map(check).collect();
     for (word, table) in [("allowed", &catalog::ALLOWED), ("denied", &catalog::DENIED)] {
         for (on, actions) in table {
-            text.push_str(&format!(
+            text.extend([format!(
                 "\n{word} on {}:\n  {}\n",
                 on.as_str().replace('_', " "),
                 actions.join("\n  ")
-            ));
+            )]);
         }
     }
     text

@@ -213,7 +213,9 @@ impl Capturer {
             };
             match opened {
                 Ok(()) => {}
-                Err(StageError::Retry { what, .. }) => self.trouble = Some(what),
+                Err(StageError::Retry { what, .. } | StageError::Waits { what, .. }) => {
+                    self.trouble = Some(what);
+                }
                 Err(
                     failed @ (StageError::Stopped { .. }
                     | StageError::Violated { .. }
@@ -351,7 +353,7 @@ impl Capturer {
 /// What is worth another try is the source's own trouble, until it has gone well.
 fn heed(source: &mut Source, failed: StageError) -> Result<(), StageError> {
     match failed {
-        StageError::Retry { what, .. } => {
+        StageError::Retry { what, .. } | StageError::Waits { what, .. } => {
             source.trouble = Some(what);
             Ok(())
         }

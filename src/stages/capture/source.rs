@@ -50,7 +50,7 @@ impl Place {
     pub async fn store(self, log: &dyn Log, topic: &str, partition: u32) -> Result<(), LogError> {
         let mut metadata = format!("incarnation={}", self.incarnation);
         if let Some(Mark { offset, digest }) = self.last {
-            metadata.push_str(&format!(" last={offset}:{}", HEXLOWER.encode(&digest)));
+            metadata.extend([format!(" last={offset}:{}", HEXLOWER.encode(&digest))]);
         }
         let position = Committed {
             offset: self.next,

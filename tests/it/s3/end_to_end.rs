@@ -253,7 +253,7 @@ impl Ledger {
             match head
                 .object_lock_legal_hold_status
                 .as_ref()
-                .map(|status| status.as_str())
+                .map(aws_sdk_s3::types::ObjectLockLegalHoldStatus::as_str)
             {
                 Some("ON") => held += 1,
                 _ => free += 1,
