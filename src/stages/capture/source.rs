@@ -48,13 +48,12 @@ impl Place {
     }
 
     pub async fn store(self, log: &dyn Log, topic: &str, partition: u32) -> Result<(), LogError> {
-        let mut metadata = format!("incarnation={}", self.incarnation);
-        if let Some(Mark { offset, digest }) = self.last {
-            metadata.extend([format!(" last={offset}:{}", HEXLOWER.encode(&digest))]);
-        }
+        let last = self.last.map_or_else(String::new, |Mark { offset, digest }| {
+            format!(" last={offset}:{}", HEXLOWER.encode(&digest))
+        });
         let position = Committed {
             offset: self.next,
-            metadata,
+            metadata: format!("incarnation={}{last}", self.incarnation),
         };
         log.commit(&group(topic), topic::AUDIT_CAPTURED, partition, position)
             .await
