@@ -152,6 +152,15 @@ impl Mapping {
         self
     }
 
+    /// The tokens of the pointer that an event's time is taken from first; `None` where it is a constant, or joined.
+    #[must_use]
+    pub fn time_pointer(&self) -> Option<&[String]> {
+        match &self.occurred_at.from {
+            From::First(pointers) => pointers.first().map(Pointer::tokens),
+            From::Join { .. } | From::Constant(_) => None,
+        }
+    }
+
     /// The audit event of `record` as JSON, to be judged by [`crate::ledger::event::EventParser`] like any other.
     ///
     /// # Errors

@@ -35,7 +35,9 @@ impl Archive {
             Ok(Location::S3(bucket)) => {
                 let mut wrong = Vec::new();
                 let access = check_access(bucket, access, &mut wrong);
-                wrong.iter().for_each(|fault| faults.add(fault.to_string()));
+                for fault in &wrong {
+                    faults.add(fault.to_string());
+                }
                 Self::S3(Box::new(access))
             }
             Err(what) => {

@@ -1,34 +1,38 @@
 //! `ledgerline import`: rows of a Postgres table into `audit.captured`.
 
-use super::Failure;
+mod bounds;
+mod summary;
+
 use super::arguments::Faults;
+use super::{Failure, postgres};
 use crate::config::capture_files;
 use crate::config::{InputConfig, Settings};
-use crate::import::page::{Bounds, Order};
-use crate::import::settled::settled_before;
-use crate::import::table::Table;
+use crate::import::table::{Table, TableError};
 use crate::import::{ImportError, ImportOptions, Imported, Importer};
 use crate::log::Log;
 use crate::service;
 use crate::stages::capture::{CaptureMapping, Op};
 use indicatif::ProgressBar;
+use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _};
 use std::path::PathBuf;
-use std::str::FromStr as _;
+use std::time::Duration;
 
 const PAGE_ROWS_DEFAULT: u64 = 5_000;
 const PAGE_ROWS_MAX: u64 = 100_000;
+/// The server ends a query that runs longer: a page without an index to read it by, say. docs/CAPTURE.md gives it.
+const STATEMENT_MAX: Duration = Duration::from_mins(10);
 
 /// Append the rows of a Postgres table to the log, each as the event that capturing it would give
 ///
 /// For what was there before the table was captured, or where it must not be. Reads in pages by the primary key, and stores in the log how far it came: cut
-/// short, it goes on there, and run again it takes what has a greater key since. A row that was captured too is sealed once, as far back as the ledger
+/// short, it goes on there. Run again, it takes rows with a greater key alone, and only where the key is one whole number; for what is new otherwise, there is
+/// --by-time. A row that was captured too is sealed once, as far back as the ledger
 /// remembers event ids (--dedupe-entries-max of `run`).
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  What there was before the connector began, once:\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --before 2026-11-01T00:00:00Z\n  By a timer, \
-                  where no connector is allowed; needs an index on (created_at, id):\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --by-time\n\nThe password comes from PGPASSWORD \
+                  where no connector is allowed; needs an index on (occurred_at, id):\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --by-time\n\nThe password comes from PGPASSWORD \
                   or a .pgpass file, not from the command line. Encrypted connections: ?sslmode=verify-full&sslrootcert=FILE."
 )]
 #[allow(
@@ -45,12 +49,12 @@ pub struct Args {
     /// How its rows become events: the mapping file that captures it
     #[arg(long, value_name = "FILE.toml")]
     mapping: PathBuf,
-    /// Only rows whose time is before this one
+    /// Only rows whose time is before this one. Rows with NULL for a time are not read, and counted
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
-    /// The column that --before and --by-time go by
-    #[arg(long, value_name = "COLUMN", default_value = "created_at")]
-    time_column: String,
+    /// The column that --before and --by-time go by [default: the mapping's occurred_at]
+    #[arg(long, value_name = "COLUMN")]
+    time_column: Option<String>,
     /// Read by time, and within it by the key: what was written since the last run, as far as no transaction that still runs could add to it
     #[arg(long)]
     by_time: bool,
@@ -90,7 +94,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         imported
     })?;
     bar.finish_and_clear();
-    super::print(describe(&imported, args).as_bytes())?;
+    super::print(summary::describe(&imported, args).as_bytes())?;
     if imported.events == 0 && imported.rows > 0 {
         return Err(Failure::invalid(
             "not one row became an event: does the mapping fit the table?",
@@ -106,12 +110,7 @@ fn check(args: &Args) -> Result<(InputConfig, PgConnectOptions, CaptureMapping, 
         ..Settings::default()
     };
     let config = faults.settings(settings.check_input());
-    let options = PgConnectOptions::from_str(&args.database)
-        .map(sqlx::ConnectOptions::disable_statement_logging)
-        .map_err(|_| {
-            Failure::usage("URL (or LEDGERLINE_IMPORT_URL): must be postgres://USER@HOST:PORT/DATABASE")
-        });
-    let options = faults.take(options.map(Some));
+    let options = faults.take(postgres::options(&args.database).map(Some));
     let mapping = capture_files::read(&args.mapping.display().to_string())
         .map_err(|fault| Failure::usage(format!("--mapping {fault}")));
     let mapping = faults.take(mapping);
@@ -142,37 +141,15 @@ async fn import(
             "--mapping: is one of an outbox, whose events are not rows",
         ));
     };
-    let unreachable =
-        |error: sqlx::Error| Failure::unreadable(format!("the database: {}", super::chain(&error)));
-    let mut connection: PgConnection = options.connect().await.map_err(unreachable)?;
-    let table = Table::find(&mut connection, &args.table, &args.exclude)
-        .await
-        .map_err(|error| match error {
-            crate::import::table::TableError::Sql(error) => unreachable(error),
-            error => Failure::usage(format!("--table: {error}")),
-        })?;
-    if (args.before.is_some() || args.by_time) && table.column(&args.time_column).is_none() {
-        return Err(Failure::usage(format!(
-            "--time-column: {} has no column {}",
-            table.full_name(),
-            args.time_column
-        )));
-    }
+    let mut connection = postgres::connect(&options, STATEMENT_MAX).await?;
+    let table = table(args, &mut connection).await?;
     bar.set_length(table.rows_estimate);
-    let bounds = bounds(args, &mut connection, rows_max)
-        .await
-        .map_err(unreachable)?;
+    let bounds = bounds::bounds(args, &mut connection, &table, mapping, rows_max).await?;
     let options = ImportOptions {
         bounds,
         limits: config.limits,
         again: args.again,
         dry_run: args.dry_run,
-    };
-    let failed = |error: ImportError| {
-        Failure::unreadable(format!(
-            "{}; run it again: it goes on where it was",
-            super::chain(&error)
-        ))
     };
     let mut importer = Importer::new(log, &table, mapping, options)
         .await
@@ -188,63 +165,27 @@ async fn import(
     Ok(imported)
 }
 
-async fn bounds(args: &Args, connection: &mut PgConnection, rows_max: u32) -> Result<Bounds, sqlx::Error> {
-    let column = || args.time_column.clone();
-    let before = if args.by_time {
-        let (before, sees_all) = settled_before(connection, args.before.as_deref()).await?;
-        if !sees_all {
-            eprintln!(
-                "ledgerline: this role does not see the transactions of others: a row of one that runs for longer than five minutes is passed over. GRANT \
-                 pg_read_all_stats lets it see them"
-            );
-        }
-        Some((column(), before))
-    } else {
-        args.before.clone().map(|before| (column(), before))
-    };
-    Ok(Bounds {
-        order: if args.by_time {
-            Order::Time(column())
-        } else {
-            Order::Key
-        },
-        before,
-        rows_max,
-    })
+async fn table(args: &Args, connection: &mut PgConnection) -> Result<Table, Failure> {
+    let table = Table::find(connection, &args.table, &args.exclude)
+        .await
+        .map_err(|error| match error {
+            TableError::Sql(error) => postgres::unreachable(&error),
+            error => Failure::usage(format!("--table: {error}")),
+        })?;
+    if table.on_standby {
+        eprintln!(
+            "ledgerline: this server is a standby, which does not know what still runs on its primary: rows that are committed late can be passed over. Read the primary"
+        );
+    }
+    Ok(table)
 }
 
-fn describe(imported: &Imported, args: &Args) -> String {
-    let refused: u64 = imported.refused.values().sum();
-    if args.json {
-        let value = serde_json::json!({
-            "rows_before": imported.rows_before, "rows": imported.rows, "events": imported.events, "refused": refused,
-            "codes": imported.refused, "dry_run": args.dry_run,
-        });
-        return format!("{value}\n");
+fn failed(error: ImportError) -> Failure {
+    match error {
+        ImportError::Place(error) => Failure::usage(format!("--table: {error}")),
+        error => Failure::unreadable(format!(
+            "{}; run it again: it goes on where it was",
+            super::chain(&error)
+        )),
     }
-    let before = match imported.rows_before {
-        0 => String::new(),
-        rows => format!(" behind {rows} that were read before"),
-    };
-    let mut lines = vec![format!(
-        "{} rows{before}: {} events, {refused} refused{}\n",
-        imported.rows,
-        imported.events,
-        if args.dry_run {
-            " (--dry-run: nothing was appended)"
-        } else {
-            ""
-        }
-    )];
-    lines.extend(
-        imported
-            .refused
-            .iter()
-            .map(|(code, rows)| format!("  {code}: {rows}\n")),
-    );
-    lines.extend(imported.refused_shown.iter().map(|shown| format!("  {shown}\n")));
-    if refused > 0 && !args.dry_run {
-        lines.push("What was refused is sealed as rejected, and becomes a dead letter.\n".to_owned());
-    }
-    lines.concat()
 }

@@ -7,9 +7,11 @@ pub mod connectors;
 pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
+pub mod hold;
 pub mod import;
 pub mod ingest;
 pub mod keys;
+mod postgres;
 pub mod proof;
 pub mod restore;
 pub mod run;
@@ -49,6 +51,7 @@ enum Command {
     Keys(keys::Args),
     Topics(topics::Args),
     Sources(sources::Args),
+    Hold(hold::Args),
     DeadLetters(dead_letters::Args),
     Connectors(connectors::Args),
 }
@@ -208,6 +211,7 @@ pub fn main() -> ExitCode {
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Sources(args) => sources::run(args),
+        Command::Hold(args) => hold::run(args),
         Command::DeadLetters(args) => dead_letters::run(args),
         Command::Connectors(args) => connectors::run(args),
     };

@@ -196,7 +196,7 @@ fn restore(
         bar.set_message(config.origin.clone());
         let before = bar.position();
         let replayed = replay(source.as_ref(), log_name, &config, &mut |leaves| {
-            bar.set_position(before + leaves)
+            bar.set_position(before + leaves);
         })
         .map_err(|error| super::failure(&error))?;
         let restored = runtime
@@ -275,17 +275,17 @@ fn describe(
     );
     for (row, head) in rows.iter().zip(&report.heads) {
         let cut_at = time(head);
-        text.push_str(&format!(
+        text.extend([format!(
             "{:<40}  {:>12}  {cut_at:<27}  {}\n",
             row.origin,
             row.size,
             row.state()
-        ));
+        )]);
         for adopted in row.restored.iter().flat_map(|restored| &restored.adopted) {
-            text.push_str(&format!(
+            text.extend([format!(
                 "  {} is another topic now: incarnation {} counts from offset {}; the one before was sealed to {}\n",
                 adopted.source, adopted.incarnation, adopted.from, adopted.sealed_to
-            ));
+            )]);
         }
     }
     let done = if dry_run {
@@ -293,14 +293,14 @@ fn describe(
     } else {
         "restored"
     };
-    text.push_str(&format!(
+    text.extend([format!(
         "{} entries of {} tenants {done} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
         report.entries,
         report.tenants,
         took.as_secs_f64(),
         verified_in.as_secs_f64(),
         per_second(report.leaves, took)
-    ));
+    )]);
     text.push_str("What was sealed after the last cuts is sealed again from the source topics, if they still hold it.\n");
     text
 }

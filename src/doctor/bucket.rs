@@ -107,8 +107,7 @@ impl Exam<'_> {
 
     async fn reach(&mut self) -> bool {
         let check = &catalog::BUCKET;
-        let answer = ask(self.client.head_bucket().bucket(self.bucket()).send()).await;
-        let Err(refused) = answer else {
+        let Err(refused) = ask(self.client.head_bucket().bucket(self.bucket()).send()).await else {
             let what = format!("{} answers", self.config.access.bucket);
             self.findings.good(check, what);
             return true;

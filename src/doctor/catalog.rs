@@ -249,31 +249,25 @@ pub static DENIED: [(On, &[&str]); 4] = [
     ),
 ];
 
-/// A statement of a bucket's policy that denies something to everybody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Denial {
-    pub sid: &'static str,
-    pub actions: &'static [&'static str],
-    /// Only where this key has this value.
-    pub condition: Option<(&'static str, &'static str)>,
-}
+/// What the bucket's policy denies to everybody: the actions, and on which condition.
+/// A statement's name, its actions, and the condition that it stands under.
+pub type Denial = (
+    &'static str,
+    &'static [&'static str],
+    Option<(&'static str, &'static str)>,
+);
 
-/// What the bucket's policy denies.
 pub static POLICY_DENIES: [Denial; 2] = [
-    Denial {
-        sid: "TlsOnly",
-        actions: &["s3:*"],
-        condition: Some(("aws:SecureTransport", "false")),
-    },
-    Denial {
-        sid: "NothingIsDeletedOrUnlocked",
-        actions: &[
+    ("TlsOnly", &["s3:*"], Some(("aws:SecureTransport", "false"))),
+    (
+        "NothingIsDeletedOrUnlocked",
+        &[
             "s3:DeleteObject",
             "s3:DeleteObjectVersion",
             "s3:BypassGovernanceRetention",
         ],
-        condition: None,
-    },
+        None,
+    ),
 ];
 
 /// What the lifecycle's rules do, as Terraform and the API name it; and what none of them does.

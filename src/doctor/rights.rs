@@ -6,7 +6,6 @@ use super::bucket::{Exam, Read};
 use super::catalog;
 use super::probe::{BODY, HOUR, Probe};
 use crate::vault::s3::LockMode;
-use aws_sdk_s3::primitives::AggregatedBytes;
 use aws_sdk_s3::types::{BucketLifecycleConfiguration, BucketVersioningStatus, VersioningConfiguration};
 
 impl Exam<'_> {
@@ -16,7 +15,11 @@ impl Exam<'_> {
         let get = client.get_object().bucket(&bucket).key(key);
         let read = match ask(get.set_version_id(probe.version.clone()).send()).await {
             Ok(answer) => {
-                let body = answer.body.collect().await.map(AggregatedBytes::to_vec);
+                let body = answer
+                    .body
+                    .collect()
+                    .await
+                    .map(aws_sdk_s3::primitives::AggregatedBytes::to_vec);
                 if body.is_ok_and(|body| body == BODY) {
                     Ok(())
                 } else {

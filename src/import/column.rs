@@ -1,5 +1,7 @@
 //! How a column is read, so that its value is what Debezium would have sent. Pure: SQL is made here, and not run.
 
+use super::moments;
+
 /// How the text that Postgres gives becomes JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
@@ -11,7 +13,30 @@ pub enum Reading {
     Json,
 }
 
-/// An expression that gives the column's value as text, and how that is to be read. `None` for types that this does not read as Debezium does.
+/// SQL that gives a column's value as text, and what is to be made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expression {
+    pub sql: String,
+    pub reading: Reading,
+    /// SQL that is true where the value cannot be written as Debezium writes it. What `sql` then gives is what Postgres prints: the row is no event.
+    pub inexact: Option<String>,
+}
+
+impl Expression {
+    pub(super) const fn text(sql: String) -> Self {
+        Self::of(sql, Reading::Text)
+    }
+
+    const fn of(sql: String, reading: Reading) -> Self {
+        Self {
+            sql,
+            reading,
+            inexact: None,
+        }
+    }
+}
+
+/// How a column is read. `None` for types that this does not read as Debezium does.
 ///
 /// `column` is quoted; `type_name` is the name in `pg_type` of the column's type, of a domain's base; `element` that of an array's elements; `modifier`
 /// is `atttypmod`.
@@ -22,99 +47,68 @@ pub fn expression(
     is_enum: bool,
     element: Option<(&str, bool)>,
     modifier: i32,
-) -> Option<(String, Reading)> {
+) -> Option<Expression> {
     match element {
         Some((element, is_enum)) => list(column, element, is_enum, modifier),
         None => scalar(column, type_name, is_enum, modifier),
     }
 }
 
-fn scalar(column: &str, type_name: &str, is_enum: bool, modifier: i32) -> Option<(String, Reading)> {
+fn scalar(column: &str, type_name: &str, is_enum: bool, modifier: i32) -> Option<Expression> {
     // The text that a type's own output gives; a cast to text gives another one for some.
     let output = format!("CASE WHEN {column} IS NOT NULL THEN format('%s', {column}) END");
-    let text = |sql: String| Some((sql, Reading::Text));
+    let text = |sql: String| Some(Expression::text(sql));
     match type_name {
         "int2" | "int4" | "int8" | "oid" | "float4" | "float8" => {
-            Some((format!("{column}::text"), Reading::Number))
+            Some(Expression::of(format!("{column}::text"), Reading::Number))
         }
-        "bool" => Some((format!("{column}::text"), Reading::Json)),
-        // Debezium writes this one in capitals.
-        "numeric" => text(format!("replace({column}::text, 'NaN', 'NAN')")),
+        "bool" => Some(Expression::of(format!("{column}::text"), Reading::Json)),
+        "numeric" => text(numeric(column)),
         // Of these the cast gives the same, at a fraction of what `format` costs.
         "text" | "varchar" | "uuid" | "json" | "jsonb" => text(format!("{column}::text")),
         "bpchar" | "name" | "xml" | "inet" | "cidr" | "macaddr" | "macaddr8" | "tsvector" => text(output),
         "bytea" => text(format!("replace(encode({column}, 'base64'), E'\\n', '')")),
-        "date" => text(format!("to_char({column}, 'YYYY-MM-DD\"Z\"')")),
-        "timestamp" => text(without_zeros(&format!(
-            "to_char({column}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
-        ))),
-        "timestamptz" => text(zoned(column, modifier)),
-        // The end of a day has no ISO form: it is written as its beginning.
-        "time" => text(
-            without_zeros(&format!(
-                "to_char(nullif({column}, '24:00')::interval, 'HH24:MI:SS.US')"
-            ))
-            .replacen(
-                "rtrim",
-                &format!("coalesce(CASE WHEN {column} = '24:00' THEN '00:00:00' END, rtrim"),
-                1,
-            ),
-        )
-        .map(|(sql, reading)| (close_coalesce(&sql), reading)),
-        "timetz" => text(without_zeros(&format!(
-            "to_char(({column} AT TIME ZONE 'UTC')::time::interval, 'HH24:MI:SS.US')"
-        ))),
-        "interval" => text(interval(column)),
         _ if is_enum => text(output),
-        _ => None,
+        _ => moments::expression(column, type_name, modifier),
     }
 }
 
-/// `…) || 'Z'` with one bracket more before the Z.
-fn close_coalesce(sql: &str) -> String {
-    sql.strip_suffix(" || 'Z'")
-        .map_or_else(|| sql.to_owned(), |inner| format!("{inner}) || 'Z'"))
-}
-
-/// Without the zeros at the end of the fraction, and without a point that nothing follows.
-fn without_zeros(sql: &str) -> String {
-    format!("rtrim(rtrim({sql}, '0'), '.') || 'Z'")
-}
-
-/// In UTC, with as many digits as the column has.
-fn zoned(column: &str, modifier: i32) -> String {
-    let digits = if (0..=6).contains(&modifier) { modifier } else { 6 };
-    // Of `2026-01-02T03:04:05.678901`, the point and the digits behind it are what is cut.
-    let length = if digits == 0 { 19 } else { 20 + digits };
-    format!("left(to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US'), {length}) || 'Z'")
-}
-
-fn interval(column: &str) -> String {
-    let part = |field: &str| format!("extract({field} from {column})::bigint");
-    format!(
-        "'P' || {} || 'Y' || {} || 'M' || {} || 'DT' || {} || 'H' || {} || 'M' || rtrim(rtrim(extract(second from {column})::text, '0'), '.') || 'S'",
-        part("year"),
-        part("month"),
-        part("day"),
-        part("hour"),
-        part("minute")
-    )
+/// What is no number has names of Debezium's own.
+fn numeric(column: &str) -> String {
+    [
+        ("NaN", "NAN"),
+        ("-Infinity", "NEGATIVE_INFINITY"),
+        ("Infinity", "POSITIVE_INFINITY"),
+    ]
+    .into_iter()
+    .fold(format!("{column}::text"), |sql, (postgres, debezium)| {
+        format!("replace({sql}, '{postgres}', '{debezium}')")
+    })
 }
 
 /// An array of one dimension, element by element. What has more, Debezium does not send whole.
-fn list(column: &str, element: &str, is_enum: bool, modifier: i32) -> Option<(String, Reading)> {
-    let (one, reading) = scalar("e", element, is_enum, modifier)?;
-    let json = match reading {
-        Reading::Text => format!("to_json({one})"),
+fn list(column: &str, element: &str, is_enum: bool, modifier: i32) -> Option<Expression> {
+    let one = match element {
+        "date" => moments::date_in_array("e"),
+        _ => scalar("e", element, is_enum, modifier)?,
+    };
+    let json = match one.reading {
+        Reading::Text => format!("to_json({})", one.sql),
         // Tokens as they are; to_json writes what is no number as a string.
         Reading::Number | Reading::Json => "to_json(e)".to_owned(),
     };
-    let elements =
-        format!("SELECT json_agg({json} ORDER BY n) FROM unnest({column}) WITH ORDINALITY AS u(e, n)");
-    Some((
-        format!("CASE WHEN {column} IS NOT NULL THEN coalesce(({elements})::text, '[]') END"),
-        Reading::Json,
-    ))
+    let unnested = format!("FROM unnest({column}) WITH ORDINALITY AS u(e, n)");
+    let any = one
+        .inexact
+        .map(|inexact| format!(" OR EXISTS (SELECT 1 {unnested} WHERE {inexact})"))
+        .unwrap_or_default();
+    Some(Expression {
+        sql: format!(
+            "CASE WHEN array_ndims({column}) > 1 THEN to_json({column})::text WHEN {column} IS NOT NULL THEN coalesce((SELECT json_agg({json} ORDER BY n) {unnested})::text, '[]') END"
+        ),
+        reading: Reading::Json,
+        inexact: Some(format!("(array_ndims({column}) > 1{any})")),
+    })
 }
 
 /// A name as SQL takes it, whatever is in it.
@@ -180,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_cast_to_text_is_taken_only_where_it_is_what_the_type_itself_writes() {
-        let of = |type_name| expression("c", type_name, false, None, -1).unwrap().0;
+        let of = |type_name| expression("c", type_name, false, None, -1).unwrap().sql;
         for type_name in ["text", "varchar", "uuid", "json", "jsonb"] {
             assert_eq!(of(type_name), "c::text", "{type_name}");
         }
@@ -191,9 +185,19 @@ mod tests {
     }
 
     #[test]
-    fn names_are_quoted_and_digits_follow_the_column() {
+    fn names_are_quoted() {
         assert_eq!(quoted("a\"b"), "\"a\"\"b\"");
-        let of = |modifier| expression("c", "timestamptz", false, None, modifier).unwrap().0;
-        assert!(of(-1).contains(", 26)") && of(3).contains(", 23)") && of(0).contains(", 19)"));
+    }
+
+    #[test]
+    fn an_array_is_inexact_where_it_has_several_dimensions_or_an_element_is() {
+        let of = |element| {
+            expression("c", "_any", false, Some((element, false)), -1)
+                .unwrap()
+                .inexact
+                .unwrap()
+        };
+        assert_eq!(of("int4"), "(array_ndims(c) > 1)");
+        assert!(of("date").contains("OR EXISTS (SELECT 1 FROM unnest(c)"));
     }
 }

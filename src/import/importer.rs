@@ -1,28 +1,27 @@
-//! Reads the pages, makes their rows events, appends them, stores the place.
+//! Reads the pages, has their rows judged and appended.
 
-use super::column;
-use super::page::{self, Bounds};
-use super::place::{self, Place};
+use super::append::{Page, append, store};
+use super::page::{self, Bounds, Order};
+use super::place::{self, Place, PlaceError};
+use super::row::Judge;
 use super::table::{Table, TableError};
-use crate::ledger::canonical::{Limits, Refusal};
-use crate::ledger::event::EventParser;
-use crate::ledger::partition::partition_of;
-use crate::log::{Log, LogError, NewRecord, Record, topic};
+use crate::ledger::canonical::Limits;
+use crate::log::{Log, LogError, NewRecord, topic};
 use crate::mapping::Mapping;
-use crate::mapping::json::ObjectWriter;
-use crate::stages::capture::change;
-use crate::stages::capture::envelope::{Envelope, Origin};
-use crate::stages::capture::{Op, REFUSED, ReplicaIdentity, home};
-use futures_util::future::{join, try_join_all};
+use futures_util::TryStreamExt as _;
+use futures_util::future::join;
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
 use std::collections::BTreeMap;
+use std::io;
 use std::time::Duration;
 
-/// An append is tried again for so long in all.
-const APPEND_ATTEMPTS_MAX: u32 = 12;
-const BACKOFF_FIRST: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A page ends behind the row that brings it here, however many rows it might have.
+const PAGE_BYTES_MAX: usize = 8 << 20;
+/// Rows that the first page asks for: how large they are, only the rows tell.
+const PAGE_ROWS_FIRST: u32 = 500;
+/// A page is waited for so long: longer than the server lets its query run.
+const PAGE_PATIENCE: Duration = Duration::from_mins(15);
 /// Rows that are refused and shown one by one; all are counted.
 const REFUSED_SHOWN_MAX: usize = 20;
 
@@ -42,6 +41,8 @@ pub enum ImportError {
     Sql(#[from] sqlx::Error),
     #[error("{0}")]
     Table(#[from] TableError),
+    #[error("{0}")]
+    Place(#[from] PlaceError),
     #[error("the log: {0}")]
     Log(#[from] LogError),
 }
@@ -57,16 +58,38 @@ pub struct Imported {
     pub refused: BTreeMap<&'static str, u64>,
     /// The first of them: key and reason.
     pub refused_shown: Vec<String>,
+    /// Rows that were not read, since they have no time to go by.
+    pub timeless: u64,
+    /// Events by partition of the ledger.
+    pub by_partition: BTreeMap<u32, u64>,
+    pub partitions: u32,
+}
+
+impl Imported {
+    /// About how many of the rows' events the fullest partition has, those of earlier runs with them.
+    #[must_use]
+    pub fn fullest(&self) -> u64 {
+        let now = self.by_partition.values().max().copied().unwrap_or(0);
+        now + self.rows_before / u64::from(self.partitions.max(1))
+    }
+
+    fn refuse(&mut self, key: &str, refusal: &crate::ledger::canonical::Refusal) {
+        *self.refused.entry(refusal.code.as_str()).or_default() += 1;
+        if self.refused_shown.len() < REFUSED_SHOWN_MAX {
+            self.refused_shown.push(format!("{key}: {refusal}"));
+        }
+    }
 }
 
 pub struct Importer<'a> {
     log: &'a dyn Log,
-    table: &'a Table,
-    mapping: &'a Mapping,
+    judge: Judge<'a>,
     options: ImportOptions,
-    partitions: u32,
-    parser: EventParser,
     group: String,
+    /// The columns that a place consists of.
+    places: Vec<String>,
+    /// Rows that the next page asks for.
+    rows_next: u32,
 }
 
 impl<'a> Importer<'a> {
@@ -78,13 +101,13 @@ impl<'a> Importer<'a> {
         mapping: &'a Mapping,
         options: ImportOptions,
     ) -> Result<Self, ImportError> {
+        let partitions = log.partitions(topic::AUDIT_CAPTURED).await?;
         Ok(Self {
             log,
-            table,
-            mapping,
-            partitions: log.partitions(topic::AUDIT_CAPTURED).await?,
-            parser: EventParser::new(options.limits),
-            group: place::group(&table.database, &table.full_name()),
+            judge: Judge::new(table, mapping, options.limits, partitions, log.record_bytes_max()),
+            group: place::group(table),
+            places: page::place_columns(table, &options.bounds.order),
+            rows_next: options.bounds.rows_max.min(PAGE_ROWS_FIRST),
             options,
         })
     }
@@ -92,29 +115,23 @@ impl<'a> Importer<'a> {
     /// Imports all rows behind the stored place. `progress` is told how many were read, those of earlier runs with them.
     ///
     /// # Errors
-    /// Where the database or the log fail for good; what was appended stays, and the next run goes on behind it.
+    /// Where the database or the log fail for good; what was appended stays, and the next run goes on behind it. Where going on would pass over rows.
     pub async fn run(
         &mut self,
         connection: &mut PgConnection,
         mut progress: impl FnMut(u64),
     ) -> Result<Imported, ImportError> {
-        let columns = page::place_columns(self.table, &self.options.bounds.order);
-        let mut place = if self.options.again {
-            None
-        } else {
-            Place::stored(self.log, &self.group, &columns).await?
-        };
+        let mut place = self.stored().await?;
         let mut imported = Imported {
             rows_before: place.as_ref().map_or(0, |place| place.rows),
+            partitions: self.judge.partitions,
             ..Imported::default()
         };
         let (log, group, dry_run) = (self.log, self.group.clone(), self.options.dry_run);
-        let mut ready = self
-            .next(connection, place.as_ref(), &columns, &mut imported)
-            .await?;
+        let mut ready = self.next(connection, place.as_ref(), &mut imported).await?;
         while let Some(page) = ready {
             let at = page.place.clone();
-            let next = self.next(connection, Some(&at), &columns, &mut imported);
+            let next = self.next(connection, Some(&at), &mut imported);
             ready = if dry_run {
                 next.await?
             } else {
@@ -128,9 +145,22 @@ impl<'a> Importer<'a> {
         }
         // Again, also where nothing was new: a broker forgets positions that were not stored for long, by default for 7 days.
         if let Some(place) = place.filter(|_| !dry_run) {
-            place.store(self.log, &self.group).await?;
+            let place = Place { ended: true, ..place };
+            store(self.log, &self.group, &place).await?;
         }
+        imported.timeless = self.timeless(connection).await?;
         Ok(imported)
+    }
+
+    async fn stored(&self) -> Result<Option<Place>, ImportError> {
+        if self.options.again {
+            return Ok(None);
+        }
+        let place = Place::stored(self.log, &self.group, &self.places).await?;
+        if let Some(place) = &place {
+            place.allows(self.judge.table, &self.options.bounds)?;
+        }
+        Ok(place)
     }
 
     /// The page behind a place, judged; `None` where there are no more rows.
@@ -138,42 +168,60 @@ impl<'a> Importer<'a> {
         &mut self,
         connection: &mut PgConnection,
         place: Option<&Place>,
-        columns: &[String],
         imported: &mut Imported,
     ) -> Result<Option<Page>, ImportError> {
-        let rows = self.page(connection, place).await?;
+        let rows = tokio::time::timeout(PAGE_PATIENCE, self.page(connection, place))
+            .await
+            .map_err(|_| sqlx::Error::Io(io::Error::from(io::ErrorKind::TimedOut)))??;
         let Some(last) = rows.last() else {
             return Ok(None);
         };
-        let values = (self.table.columns.len()..)
-            .take(columns.len())
+        let values = (self.judge.table.columns.len()..)
+            .take(self.places.len())
             .map(|at| last.try_get::<String, _>(at))
             .collect::<Result<Vec<_>, _>>()?;
         let records = self.records(&rows, imported)?;
         imported.rows += rows.len() as u64;
+        let bounds = &self.options.bounds;
         let place = Place {
             values,
-            columns: columns.to_vec(),
+            columns: self.places.clone(),
             rows: imported.rows_before + imported.rows,
+            before: match bounds.order {
+                Order::Key => bounds.before.as_ref().map(|(_, before)| before.clone()),
+                Order::Time(_) => None,
+            },
+            ended: false,
         };
         Ok(Some(Page { records, place }))
     }
 
+    /// The next rows, as many as memory has room for.
     async fn page(
-        &self,
+        &mut self,
         connection: &mut PgConnection,
         place: Option<&Place>,
-    ) -> Result<Vec<PgRow>, ImportError> {
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
         let bounds = &self.options.bounds;
-        let sql = page::query(self.table, bounds, place.is_some());
+        let sql = page::query(self.judge.table, bounds, place.is_some(), self.rows_next);
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for value in place.into_iter().flat_map(|place| &place.values) {
+        let values = place.into_iter().flat_map(|place| &place.values);
+        let before = bounds.before.iter().map(|(_, before)| before);
+        for value in values.chain(before).chain(&bounds.until) {
             query = query.bind(value.clone());
         }
-        if let Some((_, before)) = &bounds.before {
-            query = query.bind(before.clone());
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        let mut stream = query.fetch(connection);
+        while let Some(row) = stream.try_next().await? {
+            bytes += size(&row)?;
+            rows.push(row);
+            // What the server sends of this page behind it is passed over, and asked for again.
+            if bytes >= PAGE_BYTES_MAX {
+                break;
+            }
         }
-        Ok(query.fetch_all(connection).await?)
+        self.rows_next = page::rows_next(rows.len(), bytes, PAGE_BYTES_MAX, bounds.rows_max);
+        Ok(rows)
     }
 
     /// The records of a page, by partition.
@@ -181,116 +229,41 @@ impl<'a> Importer<'a> {
         &mut self,
         rows: &[PgRow],
         imported: &mut Imported,
-    ) -> Result<BTreeMap<u32, Vec<NewRecord>>, ImportError> {
+    ) -> Result<BTreeMap<u32, Vec<NewRecord>>, sqlx::Error> {
         let mut targets = BTreeMap::<u32, Vec<NewRecord>>::new();
         for row in rows {
-            let (key, json) = self.row(row)?;
-            match self.event(&key, &json) {
-                Ok((tenant, event)) => {
+            let judged = self.judge.judge(row, self.places.len())?;
+            match &judged.refused {
+                None => {
                     imported.events += 1;
-                    let partition = partition_of(&tenant, self.partitions);
-                    targets.entry(partition).or_default().push(NewRecord {
-                        key: tenant.into_bytes(),
-                        value: event,
-                        headers: Vec::new(),
-                    });
+                    *imported.by_partition.entry(judged.partition).or_default() += 1;
                 }
-                Err(refusal) => {
-                    *imported.refused.entry(refusal.code.as_str()).or_default() += 1;
-                    if imported.refused_shown.len() < REFUSED_SHOWN_MAX {
-                        let key = String::from_utf8_lossy(&key).into_owned();
-                        imported.refused_shown.push(format!("{key}: {refusal}"));
-                    }
-                    let code = refusal.code.as_str().as_bytes().to_vec();
-                    let partition = home(&self.table.full_name(), 0, self.partitions);
-                    targets.entry(partition).or_default().push(NewRecord {
-                        key: Vec::new(),
-                        value: json,
-                        headers: vec![(REFUSED.to_owned(), code)],
-                    });
-                }
+                Some((key, refusal)) => imported.refuse(key, refusal),
             }
+            targets.entry(judged.partition).or_default().push(judged.record);
         }
         Ok(targets)
     }
 
-    /// Key and row as JSON, as Debezium sends them.
-    fn row(&self, row: &PgRow) -> Result<(Vec<u8>, Vec<u8>), ImportError> {
-        let (mut key, mut json) = (Vec::new(), Vec::new());
-        let (mut key_writer, mut row_writer) = (ObjectWriter::open(&mut key), ObjectWriter::open(&mut json));
-        for (at, column) in self.table.columns.iter().enumerate() {
-            let value: Option<String> = row.try_get(at)?;
-            column::write(value.as_deref(), column.reading, row_writer.begin(&column.name));
-            if self.table.key.contains(&column.name) {
-                column::write(value.as_deref(), column.reading, key_writer.begin(&column.name));
-            }
-        }
-        key_writer.close();
-        row_writer.close();
-        Ok((key, json))
-    }
-
-    fn event(&mut self, key: &[u8], row: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
-        let unmapped = |what: String| Refusal::new(crate::ledger::leaf::RejectCode::Unmapped, what);
-        let envelope = Envelope {
-            op: Op::Read,
-            before: None,
-            after: Some(row),
-            origin: Origin {
-                database: self.table.database.clone(),
-                schema: self.table.schema.clone(),
-                table: self.table.name.clone(),
-                lsn: None,
-                transaction: None,
-                committed_micros: None,
-            },
+    /// Rows that have no time, where rows are chosen by it.
+    async fn timeless(&self, connection: &mut PgConnection) -> Result<u64, sqlx::Error> {
+        let column = self.options.bounds.before.as_ref().map(|(column, _)| column);
+        let Some(sql) = column.and_then(|column| page::timeless(self.judge.table, column)) else {
+            return Ok(0);
         };
-        let no_headers = Record {
-            offset: 0,
-            timestamp_ms: 0,
-            key: Vec::new(),
-            value: Vec::new(),
-            headers: Vec::new(),
-        };
-        let change = change::write(&envelope, Some(key), "", &no_headers, ReplicaIdentity::Key)
-            .map_err(|error| unmapped(error.to_string()))?;
-        let mapped = self.mapping.apply_to_sound(&change)?;
-        // Judged here: whoever imports sees at once what is no event, and can mend it.
-        let event = self.parser.parse(&mapped.event)?;
-        Ok((event.tenant_id, mapped.event))
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(connection).await?;
+        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
     }
 }
 
-/// Rows that were read and judged, and are to be appended.
-struct Page {
-    /// By partition.
-    records: BTreeMap<u32, Vec<NewRecord>>,
-    /// Behind its last row.
-    place: Place,
-}
-
-/// Appends a page and stores its place. Cut short in between, the next run reads the page again, and the ledger knows the rows by their event ids.
-async fn append(log: &dyn Log, group: &str, page: Page) -> Result<(), ImportError> {
-    let appends = page.records.into_iter();
-    try_join_all(appends.map(|(partition, records)| append_to(log, partition, records))).await?;
-    Ok(page.place.store(log, group).await?)
-}
-
-async fn append_to(log: &dyn Log, partition: u32, records: Vec<NewRecord>) -> Result<(), LogError> {
-    let mut backoff = BACKOFF_FIRST;
-    for attempt in 1.. {
-        match log
-            .append(topic::AUDIT_CAPTURED, partition, records.clone())
-            .await
-        {
-            Ok(_) => break,
-            // Whatever was applied of it, the rows' event ids tell.
-            Err(LogError::Retry { .. } | LogError::Unknown { .. }) if attempt < APPEND_ATTEMPTS_MAX => {
-                tokio::time::sleep(backoff).await;
-                backoff = (backoff * 2).min(BACKOFF_MAX);
+fn size(row: &PgRow) -> Result<usize, sqlx::Error> {
+    (0..row.len())
+        .map(|at| {
+            let value = row.try_get_raw(at)?;
+            if value.is_null() {
+                return Ok(0);
             }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+            value.as_bytes().map(<[u8]>::len).map_err(sqlx::Error::Decode)
+        })
+        .sum()
 }

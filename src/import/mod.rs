@@ -5,10 +5,13 @@
 //! event ids. Rows are read in pages, in the order of a key ([`table`], [`page`]), and the place behind the last page is stored in the log ([`place`]):
 //! an import that is cut short goes on there.
 
+mod append;
 pub mod column;
 mod importer;
+mod moments;
 pub mod page;
 pub mod place;
+mod row;
 pub mod settled;
 pub mod table;
 

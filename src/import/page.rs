@@ -18,6 +18,8 @@ pub struct Bounds {
     pub order: Order,
     /// Only rows whose time, in this column, is before this one.
     pub before: Option<(String, String)>,
+    /// Only rows up to this key, where that is one column.
+    pub until: Option<String>,
     pub rows_max: u32,
 }
 
@@ -39,10 +41,10 @@ pub fn place_columns(table: &Table, order: &Order) -> Vec<String> {
     columns
 }
 
-/// The query. Its parameters are texts: first the place, where there is one, then the bound of time, where there is one. Its columns are texts: those of the
-/// table in its order, then those of the place.
+/// The query. Its parameters are texts: first the place, where there is one, then the bounds of time and key, where they are. Its columns are texts: those of the
+/// table in its order, then those of the place, then which columns are inexact: their numbers, with commas between.
 #[must_use]
-pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
+pub fn query(table: &Table, bounds: &Bounds, has_place: bool, rows_max: u32) -> String {
     let places = place_columns(table, &bounds.order);
     let typed = |column: &str, at: usize| {
         let sql_type = table
@@ -50,12 +52,12 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
             .map_or("text", |column| column.sql_type.as_str());
         format!("${at}::text::{sql_type}")
     };
-    // Of the table: without its name, the texts that are given out would be meant.
-    let own = |column: &String| format!("t.{}", quoted(column));
-    let quoted_places: Vec<String> = places.iter().map(own).collect();
+    let quoted_places: Vec<String> = places.iter().map(|column| own(column)).collect();
+    let mut next = 1;
     let mut conditions = Vec::new();
     if has_place {
         let values: Vec<String> = (1..).zip(&places).map(|(at, column)| typed(column, at)).collect();
+        next += values.len();
         conditions.push(format!(
             "({}) > ({})",
             quoted_places.join(", "),
@@ -63,8 +65,11 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
         ));
     }
     if let Some((column, _)) = &bounds.before {
-        let at = if has_place { places.len() + 1 } else { 1 };
-        conditions.push(format!("{} < {}", own(column), typed(column, at)));
+        conditions.push(format!("{} < {}", own(column), typed(column, next)));
+        next += 1;
+    }
+    if let (Some(_), Some(column)) = (&bounds.until, table.key.first()) {
+        conditions.push(format!("{} <= {}", own(column), typed(column, next)));
     }
     let filter = if conditions.is_empty() {
         String::new()
@@ -74,59 +79,97 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool) -> String {
     let selected: Vec<String> = table
         .columns
         .iter()
-        .map(|column| column.expression.clone())
+        .map(|column| column.expression.sql.clone())
         .chain(quoted_places.iter().map(|column| format!("{column}::text")))
+        .chain([inexact(table)])
         .collect();
     format!(
-        "SELECT {} FROM {}.{} AS t{filter} ORDER BY {} LIMIT {}",
+        "SELECT {} FROM {} AS t{filter} ORDER BY {} LIMIT {rows_max}",
         selected.join(", "),
-        quoted(&table.schema),
-        quoted(&table.name),
+        table.quoted_name(),
         quoted_places.join(", "),
-        bounds.rows_max
     )
+}
+
+/// Of the table: without its name, the texts that are given out would be meant.
+fn own(column: &str) -> String {
+    format!("t.{}", quoted(column))
+}
+
+/// How many rows have no time; `None` where all must have one.
+#[must_use]
+pub fn timeless(table: &Table, column: &str) -> Option<String> {
+    let is_nullable = table.column(column).is_some_and(|column| column.nullable);
+    is_nullable.then(|| {
+        format!(
+            "SELECT count(*) FROM {} AS t WHERE {} IS NULL",
+            table.quoted_name(),
+            own(column)
+        )
+    })
+}
+
+/// How many rows to ask for next: about as many as fill a page, going by the last one.
+#[must_use]
+pub fn rows_next(rows: usize, bytes: usize, bytes_max: usize, rows_max: u32) -> u32 {
+    let fitting = bytes_max.saturating_mul(rows) / bytes.max(1);
+    u32::try_from(fitting).unwrap_or(u32::MAX).clamp(1, rows_max)
+}
+
+/// The columns that the last text of a row names.
+#[must_use]
+pub fn inexact_names<'a>(table: &'a Table, numbers: &str) -> Vec<&'a str> {
+    numbers
+        .split(',')
+        .filter_map(|number| table.columns.get(number.parse::<usize>().ok()?))
+        .map(|column| column.name.as_str())
+        .collect()
+}
+
+fn inexact(table: &Table) -> String {
+    let cases: Vec<String> = table
+        .columns
+        .iter()
+        .enumerate()
+        .filter_map(|(at, column)| {
+            let inexact = column.expression.inexact.as_ref()?;
+            Some(format!(", CASE WHEN {inexact} THEN '{at}' END"))
+        })
+        .collect();
+    if cases.is_empty() {
+        "''".to_owned()
+    } else {
+        format!("concat_ws(','{})", cases.concat())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::column::Reading;
-    use super::super::table::Column;
+    use super::super::table::tests::table;
     use super::*;
-
-    fn table() -> Table {
-        let column = |name: &str, sql_type: &str| Column {
-            name: name.to_owned(),
-            sql_type: sql_type.to_owned(),
-            expression: format!("{}::text", quoted(name)),
-            reading: Reading::Text,
-        };
-        Table {
-            database: "app".to_owned(),
-            schema: "public".to_owned(),
-            name: "t".to_owned(),
-            columns: vec![column("id", "bigint"), column("at", "timestamp with time zone")],
-            key: vec!["id".to_owned()],
-            rows_estimate: 0,
-        }
-    }
 
     #[test]
     fn the_first_page_has_no_place_and_the_next_ones_do() {
         let mut bounds = Bounds {
             order: Order::Key,
             before: None,
+            until: None,
             rows_max: 10,
         };
-        let select = r#"SELECT "id"::text, "at"::text, t."id"::text FROM "public"."t" AS t"#;
+        let select = r#"SELECT "id"::text, "at"::text, t."id"::text, '' FROM "public"."t" AS t"#;
         assert_eq!(
-            query(&table(), &bounds, false),
+            query(&table(), &bounds, false, 10),
             format!(r#"{select} ORDER BY t."id" LIMIT 10"#)
         );
         bounds.before = Some(("at".to_owned(), "2026-01-01".to_owned()));
         let expected = format!(
             r#"{select} WHERE (t."id") > ($1::text::bigint) AND t."at" < $2::text::timestamp with time zone ORDER BY t."id" LIMIT 10"#
         );
-        assert_eq!(query(&table(), &bounds, true), expected);
+        assert_eq!(query(&table(), &bounds, true, 10), expected);
+        bounds.until = Some("9".to_owned());
+        let until =
+            r#" AND t."at" < $2::text::timestamp with time zone AND t."id" <= $3::text::bigint ORDER"#;
+        assert!(query(&table(), &bounds, true, 10).contains(until));
     }
 
     #[test]
@@ -134,14 +177,42 @@ mod tests {
         let bounds = Bounds {
             order: Order::Time("at".to_owned()),
             before: Some(("at".to_owned(), "2026-01-01".to_owned())),
+            until: None,
             rows_max: 10,
         };
         let expected = r#"WHERE (t."at", t."id") > ($1::text::timestamp with time zone, $2::text::bigint) AND t."at" < $3::text::timestamp with time zone ORDER BY t."at", t."id""#;
         assert!(
-            query(&table(), &bounds, true).contains(expected),
+            query(&table(), &bounds, true, 10).contains(expected),
             "{}",
-            query(&table(), &bounds, true)
+            query(&table(), &bounds, true, 10)
         );
-        assert!(query(&table(), &bounds, false).contains(r#"WHERE t."at" < $1::text"#));
+        assert!(query(&table(), &bounds, false, 10).contains(r#"WHERE t."at" < $1::text"#));
+    }
+
+    #[test]
+    fn columns_that_are_inexact_are_told_by_their_numbers() {
+        let mut table = table();
+        table.columns[1].expression.inexact = Some("wrong".to_owned());
+        assert_eq!(inexact(&table), "concat_ws(',', CASE WHEN wrong THEN '1' END)");
+    }
+
+    #[test]
+    fn a_page_of_large_rows_is_followed_by_one_of_fewer() {
+        // 8 MiB in three rows, and in 500.
+        assert_eq!(rows_next(3, 8 << 20, 8 << 20, 5_000), 3);
+        assert_eq!(rows_next(500, 100_000, 8 << 20, 5_000), 5_000);
+        assert_eq!(rows_next(1, 1 << 30, 8 << 20, 5_000), 1);
+        assert_eq!(rows_next(0, 0, 8 << 20, 5_000), 1);
+    }
+
+    #[test]
+    fn rows_without_a_time_are_counted_where_there_may_be_any() {
+        let mut table = table();
+        assert_eq!(timeless(&table, "at"), None);
+        table.columns[1].nullable = true;
+        assert_eq!(
+            timeless(&table, "at").as_deref(),
+            Some(r#"SELECT count(*) FROM "public"."t" AS t WHERE t."at" IS NULL"#)
+        );
     }
 }

@@ -1,10 +1,18 @@
-//! Up to which time all that will ever be written is there to be read.
+//! Up to which time, or which key, all that will ever be written is there to be read.
 //!
 //! A row's time is mostly that at which its transaction began (`DEFAULT now()`), and it is seen when that commits. So a row may come with an earlier time
 //! than one that was read: what is read by time must end before the oldest transaction that still runs.
 
+use super::column::quoted;
+use super::table::Table;
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Transactions that write to the table are waited for so long.
+const WRITERS_PATIENCE: Duration = Duration::from_mins(1);
+const WRITERS_PAUSE: Duration = Duration::from_millis(200);
 
 const SETTLED: &str = "
 SELECT least(
@@ -26,4 +34,99 @@ pub async fn settled_before(
         .fetch_one(connection)
         .await?;
     Ok((row.try_get("before")?, row.try_get("sees_all")?))
+}
+
+/// Who writes a row locks the table until he commits. One that is prepared has another number than it had before: it counts, whichever it is.
+const WRITERS: &str = "
+SELECT coalesce(array_agg(DISTINCT l.virtualtransaction::text), '{}') AS writers
+FROM pg_locks l
+WHERE l.locktype = 'relation' AND l.granted AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.relation IN (SELECT $1::oid UNION SELECT relid FROM pg_partition_tree($1::oid))
+  AND l.pid IS DISTINCT FROM pg_backend_pid()
+  AND ($2::text[] IS NULL OR l.virtualtransaction = ANY($2::text[]) OR l.pid IS NULL)";
+
+/// Up to which key rows may be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SettledKey {
+    /// None that is written later has a smaller one; `None` for an empty table.
+    Until(Option<String>),
+    /// So many transactions have written to the table for a minute: each may hold a smaller key than those that are seen.
+    StillWritten { transactions: usize },
+}
+
+/// The greatest key that is seen now, once every transaction that has written to the table by now has ended: a key is given out before it is seen. `waits` is
+/// told how many there are.
+///
+/// # Errors
+/// Where the database cannot be asked.
+pub async fn settled_key(
+    connection: &mut PgConnection,
+    table: &Table,
+    waits: impl FnOnce(usize),
+) -> Result<SettledKey, sqlx::Error> {
+    let Some(key) = table.key.first() else {
+        return Ok(SettledKey::Until(None));
+    };
+    let greatest = format!("SELECT max({})::text FROM {}", quoted(key), table.quoted_name());
+    let row = sqlx::query(AssertSqlSafe(greatest))
+        .fetch_one(&mut *connection)
+        .await?;
+    let until: Option<String> = row.try_get(0)?;
+    let mut found = writers(connection, table, None).await?;
+    if !found.is_empty() {
+        waits(found.len());
+    }
+    let end = Instant::now() + WRITERS_PATIENCE;
+    while !found.is_empty() {
+        if Instant::now() > end {
+            let transactions = found.len();
+            return Ok(SettledKey::StillWritten { transactions });
+        }
+        tokio::time::sleep(WRITERS_PAUSE).await;
+        found = writers(connection, table, Some(found)).await?;
+    }
+    Ok(SettledKey::Until(until))
+}
+
+/// Transactions that write to the table; `of` these and those that are prepared.
+async fn writers(
+    connection: &mut PgConnection,
+    table: &Table,
+    of: Option<Vec<String>>,
+) -> Result<Vec<String>, sqlx::Error> {
+    let row = sqlx::query(AssertSqlSafe(WRITERS))
+        .bind(sqlx::postgres::types::Oid(table.oid))
+        .bind(of)
+        .fetch_one(connection)
+        .await?;
+    row.try_get("writers")
+}
+
+/// A bound of time as Postgres writes it in the type of `column`; `None` where it is no such time.
+///
+/// # Errors
+/// Where the database cannot be asked.
+pub async fn bound(
+    connection: &mut PgConnection,
+    table: &Table,
+    column: &str,
+    text: &str,
+) -> Result<Option<String>, sqlx::Error> {
+    let Some(column) = table.column(column) else {
+        return Ok(None);
+    };
+    let sql = format!("SELECT $1::text::{}::text", column.sql_type);
+    let asked = sqlx::query(AssertSqlSafe(sql))
+        .bind(text)
+        .fetch_one(connection)
+        .await;
+    match asked {
+        Ok(row) => row.try_get(0).map(Some),
+        // A data exception: the text is none of the type.
+        Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("22")) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

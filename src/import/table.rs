@@ -1,6 +1,6 @@
 //! A table as it is in the catalog of Postgres: its columns, and the key by which it is read.
 
-use super::column::{self, Reading};
+use super::column::{self, Expression};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -9,6 +9,11 @@ const COLUMNS_MAX: usize = 1_600;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
+    /// Which server it is on: what its cluster was given when it was made, or where it listens, if this role may not ask for that.
+    pub server: String,
+    /// Read from a server that copies another one: what runs on that one it does not know.
+    pub on_standby: bool,
+    pub oid: u32,
     pub database: String,
     pub schema: String,
     pub name: String,
@@ -24,8 +29,8 @@ pub struct Column {
     pub name: String,
     /// With its length, as SQL has it.
     pub sql_type: String,
-    pub expression: String,
-    pub reading: Reading,
+    pub expression: Expression,
+    pub nullable: bool,
 }
 
 /// Why a table cannot be imported.
@@ -48,7 +53,7 @@ pub enum TableError {
 const COLUMNS: &str = "
 SELECT a.attname::text AS name, format_type(a.atttypid, a.atttypmod) AS sql_type, base.typname::text AS type_name, base.typtype = 'e' AS is_enum,
        CASE WHEN base.typcategory = 'A' THEN element.typname::text END AS element, coalesce(element.typtype = 'e', false) AS element_is_enum,
-       CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier
+       CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END AS modifier, NOT a.attnotnull AS nullable
 FROM pg_attribute a
 JOIN pg_type t ON t.oid = a.atttypid
 JOIN pg_type base ON base.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
@@ -64,9 +69,12 @@ WHERE i.indrelid = $1 AND i.indisprimary AND k.n <= i.indnkeyatts
 ORDER BY k.n";
 
 const TABLE: &str = "
-SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, current_database()::text AS database, greatest(c.reltuples, 0)::bigint AS rows
+SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, current_database()::text AS database, greatest(c.reltuples, 0)::bigint AS rows, pg_is_in_recovery() AS on_standby
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass($1) AND c.relkind IN ('r', 'p')";
+
+const SERVER: &str = "SELECT system_identifier::text AS server FROM pg_control_system()";
+const SERVER_ADDRESS: &str = "SELECT concat(host(inet_server_addr()), ':', inet_server_port()) AS server";
 
 impl Table {
     /// Looks it up. `name` is as SQL has it: `audit_logs`, `public.audit_logs`, `public.\"Audit\"`.
@@ -120,11 +128,11 @@ impl Table {
                 row.try_get("modifier")?,
             );
             match made {
-                Some((expression, reading)) => columns.push(Column {
+                Some(expression) => columns.push(Column {
                     name: column,
                     sql_type,
                     expression,
-                    reading,
+                    nullable: row.try_get("nullable")?,
                 }),
                 None => unread.push(format!("{column} {sql_type}")),
             }
@@ -139,6 +147,9 @@ impl Table {
             });
         }
         Ok(Self {
+            server: server(connection).await?,
+            on_standby: found.try_get("on_standby")?,
+            oid: oid.0,
             database: found.try_get("database")?,
             schema: found.try_get("schema")?,
             name: found.try_get("name")?,
@@ -157,5 +168,78 @@ impl Table {
     #[must_use]
     pub fn full_name(&self) -> String {
         format!("{}.{}", self.schema, self.name)
+    }
+
+    /// As SQL takes it.
+    #[must_use]
+    pub fn quoted_name(&self) -> String {
+        format!("{}.{}", column::quoted(&self.schema), column::quoted(&self.name))
+    }
+
+    /// Whether a row that is written later has a greater key, as far as Postgres gives it: one whole number.
+    #[must_use]
+    pub fn key_grows(&self) -> bool {
+        match self.key.as_slice() {
+            [key] => self
+                .column(key)
+                .is_some_and(|key| matches!(key.sql_type.as_str(), "smallint" | "integer" | "bigint")),
+            _ => false,
+        }
+    }
+}
+
+async fn server(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
+    let asked = sqlx::query(SERVER).fetch_one(&mut *connection).await;
+    let row = match asked {
+        Err(error) if is_forbidden(&error) => sqlx::query(SERVER_ADDRESS).fetch_one(connection).await?,
+        asked => asked?,
+    };
+    row.try_get("server")
+}
+
+/// `insufficient_privilege`
+fn is_forbidden(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "42501")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// `id bigint`, `at timestamptz`
+    pub fn table() -> Table {
+        let column = |name: &str, sql_type: &str| Column {
+            name: name.to_owned(),
+            sql_type: sql_type.to_owned(),
+            expression: Expression::text(format!("{}::text", column::quoted(name))),
+            nullable: false,
+        };
+        Table {
+            server: "1".to_owned(),
+            on_standby: false,
+            oid: 1,
+            database: "app".to_owned(),
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            columns: vec![column("id", "bigint"), column("at", "timestamp with time zone")],
+            key: vec!["id".to_owned()],
+            rows_estimate: 0,
+        }
+    }
+
+    #[test]
+    fn a_key_grows_where_it_is_one_whole_number() {
+        assert!(table().key_grows());
+        let mut random = table();
+        random.columns[0].sql_type = "uuid".to_owned();
+        assert!(!random.key_grows());
+        let several = Table {
+            key: vec!["id".to_owned(), "at".to_owned()],
+            ..table()
+        };
+        assert!(!several.key_grows());
     }
 }

@@ -21,6 +21,10 @@ impl Pointer {
         Some(Self { tokens: tokens? })
     }
 
+    pub fn tokens(&self) -> &[String] {
+        &self.tokens
+    }
+
     /// The value that it points to, as a span of the record.
     pub fn find<'a>(&self, record: &Record<'a>) -> Option<&'a [u8]> {
         let Some((first, rest)) = self.tokens.split_first() else {

@@ -58,6 +58,14 @@ impl Runner {
         }
     }
 
+    /// Whether part of the input waits for somebody else's answer, for however long.
+    fn is_waiting(&self) -> bool {
+        match self {
+            Self::Capture(capturer) => capturer.is_waiting(),
+            Self::Seal(_) | Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) => false,
+        }
+    }
+
     fn reached(&self) -> u64 {
         match self {
             Self::Capture(capturer) => capturer.captured(),
@@ -157,7 +165,11 @@ impl Task {
             }
             match self.runner.step().await {
                 Ok(step) => {
-                    (failing_since, retry_pause) = (None, RETRY_PAUSE_MIN);
+                    failing_since = None;
+                    let is_waiting = self.runner.is_waiting();
+                    if !is_waiting {
+                        retry_pause = RETRY_PAUSE_MIN;
+                    }
                     self.report(self.runner.waits_for().map_or(Doing::Working, Doing::Stopped));
                     self.note_declared();
                     match step {
@@ -165,6 +177,11 @@ impl Task {
                             idle_pause = IDLE_PAUSE_MIN;
                             self.bell.notify_waiters();
                             tokio::task::yield_now().await;
+                        }
+                        // An outage of what others serve is no failure of this process, and no end of the input.
+                        Step::Idle if is_waiting => {
+                            self.pause(retry_pause, false).await;
+                            retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
                         }
                         Step::Idle if upstream_ended && self.finish().await? => {
                             self.report(Doing::Finished);

@@ -12,9 +12,11 @@ use crate::ledger::merkle::CompactRange;
 use crate::ledger::order::{Genesis, Order, SourceState};
 use crate::log::reader::Position;
 use crate::log::{Log, LogError, NewRecord, Offset, topic};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const VERSION: u64 = 2;
+/// As [`VERSION`], with the held classes behind: written only where there are any, so that a program from before holds reads what it can.
+const VERSION_WITH_HOLDS: u64 = 3;
 const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// So many items of a list are encoded before what is full is appended.
 const ITEMS_AT_ONCE: usize = 1_024;
@@ -202,6 +204,12 @@ async fn encode(current: &Current<'_>, generation: &mut Generation<'_>) -> Resul
         state,
         tree,
     } = current;
+    let version = if state.holds.is_empty() {
+        VERSION
+    } else {
+        VERSION_WITH_HOLDS
+    };
+    generation.pending.number(version);
     encode_place(&mut generation.pending, position, tree);
     let w = &mut generation.pending;
     encode_order(w, &state.order);
@@ -227,12 +235,18 @@ async fn encode(current: &Current<'_>, generation: &mut Generation<'_>) -> Resul
         .list(&window, |w, (key, seen)| {
             w.bytes(&key.0).number(seen.index).bytes(&seen.event);
         })
-        .await
+        .await?;
+    if version == VERSION_WITH_HOLDS {
+        let holds: Vec<_> = state.holds.iter().collect();
+        generation.pending.list(&holds, |w, class| {
+            w.bytes(class.as_bytes());
+        });
+    }
+    Ok(())
 }
 
 fn encode_place(w: &mut Writer, position: &Position, tree: &CompactRange) {
-    w.number(VERSION)
-        .number(position.offset)
+    w.number(position.offset)
         .number(position.epoch)
         .bytes(&position.session)
         .number(position.index);
@@ -271,7 +285,8 @@ fn encode_order(w: &mut Writer, order: &Order) {
 
 fn decode(bytes: &[u8]) -> Option<Snapshot> {
     let mut r = Reader(bytes);
-    if r.number()? != VERSION {
+    let version = r.number()?;
+    if version != VERSION && version != VERSION_WITH_HOLDS {
         return None;
     }
     let position = Position {
@@ -311,12 +326,18 @@ fn decode(bytes: &[u8]) -> Option<Snapshot> {
         Some(())
     })?;
     let forwarded = forwarded.into_iter().collect();
+    let holds = if version == VERSION_WITH_HOLDS {
+        r.list(|r| Some(r.text()?.to_owned()))?.into_iter().collect()
+    } else {
+        BTreeSet::new()
+    };
     let state = PartitionState {
         order,
         heads,
         keys,
         window,
         forwarded,
+        holds,
         segment_bytes,
         cut_at,
     };

@@ -85,6 +85,12 @@ impl Standing {
         self.tell_stopped();
     }
 
+    /// Heeds that the record at `offset`, the last that was read, is another one now.
+    pub fn heed_another(&mut self, offset: u64) {
+        self.stop(made_anew(&self.name, offset));
+        self.tell_stopped();
+    }
+
     /// Keeps of `records` those before one that no record of the ledger can hold. Where that is the next, the source stops.
     pub fn keep_what_can_be_sealed(&mut self, records: &mut Vec<Record>, bytes_max: usize) {
         let too_large = |record: &Record| record.value.len() > bytes_max;
@@ -190,6 +196,14 @@ fn ends_before(source: &str, end: u64, next_offset: u64) -> String {
     format!(
         "{source} ends at offset {end}, but was sealed up to {next_offset}: the topic was made anew or lost records. Nothing more of it is sealed \
          until `ledgerline sources adopt {source} --from ..` has declared from which offset it counts now"
+    )
+}
+
+/// What is said of a source that holds another record than the one that was read.
+fn made_anew(source: &str, offset: u64) -> String {
+    format!(
+        "the record at offset {offset} of {source} is not the one that was captured there: the topic was made anew. Nothing more of it is sealed until `ledgerline sources \
+         adopt {source} --from .. --force` has declared from which offset it counts now"
     )
 }
 

@@ -13,7 +13,7 @@ use crate::ledger::names::parse_decimal;
 use crate::ledger::order::{Order, OrderError};
 use crate::log::reader::Accepted;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One accepted record: a leaf and what it is about.
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +84,8 @@ pub struct PartitionState {
     pub window: Window,
     /// By `<topic>/<partition>` that the input was forwarded from.
     pub forwarded: BTreeMap<String, Forwarded>,
+    /// Archive classes that are held.
+    pub holds: BTreeSet<String>,
     /// Uncompressed bytes of the segment that the next cut closes.
     pub segment_bytes: u64,
     /// `sealed_at` of the last cut, or of genesis before any.
@@ -99,6 +101,7 @@ impl PartitionState {
             keys: KeyRing::default(),
             window: Window::new(window_entries_max),
             forwarded: BTreeMap::new(),
+            holds: BTreeSet::new(),
             segment_bytes: 0,
             cut_at: UnixMicros::MIN,
         }
@@ -158,11 +161,9 @@ impl PartitionState {
             }
             Body::Key { action, key, proof } => self.keys.apply(leaf.origin, index, *action, key, proof)?,
             Body::Cut { .. } => self.cut_at = leaf.sealed_at,
-            Body::Duplicate { .. }
-            | Body::Rejected { .. }
-            | Body::Rerouted { .. }
-            | Body::Source { .. }
-            | Body::Hold { .. } => {}
+            Body::Hold { class, on: true } => drop(self.holds.insert((*class).to_owned())),
+            Body::Hold { class, on: false } => drop(self.holds.remove(*class)),
+            Body::Duplicate { .. } | Body::Rejected { .. } | Body::Rerouted { .. } | Body::Source { .. } => {}
         }
         self.note_forwarded(record);
         self.segment_bytes = if matches!(leaf.body, Body::Cut { .. }) {

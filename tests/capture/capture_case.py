@@ -3,6 +3,7 @@
 What was written, SQL tells; what became of it, the archive, read without Ledgerline, and `ledgerline verify`.
 """
 
+import base64
 import json
 import os
 import re
@@ -169,6 +170,13 @@ class CaptureCase(unittest.TestCase):
         self.assertEqual(ended.returncode, status, f"{arguments}: {ended.stdout}{ended.stderr}")
         return ended.stdout
 
+    def import_address(self):
+        """Where `import` finds the database; its password comes from the environment."""
+        url = self.sql.info
+        os.environ["PGPASSWORD"] = url.password
+        self.addCleanup(os.environ.pop, "PGPASSWORD", None)
+        return f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
+
     def start_program(self, *more, log=None):
         output = open(self.directory / f"run-{len(self.programs)}.log", "wb")
         self.addCleanup(output.close)
@@ -213,6 +221,12 @@ class CaptureCase(unittest.TestCase):
             except FileNotFoundError:
                 continue
         return [(leaf, event and json.loads(event)) for leaf, event in found]
+
+    def refused_rows(self):
+        """What the archive has of rows that became no event."""
+        lines = [line for path in archive.segments(self.archive) for line in archive.decompress(path.read_bytes()).splitlines()]
+        inputs = [json.loads(line).get("raw") for line in lines if not line.startswith(archive.EVENT)]
+        return [json.loads(base64.b64decode(raw)) for raw in inputs if raw]
 
     def wait_leaves(self, what, enough, patience_s=PATIENCE_S):
         def done():

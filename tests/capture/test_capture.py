@@ -6,7 +6,7 @@ import os
 import unittest
 
 import psycopg
-from capture_case import ROOT, CaptureCase, database, kinds, stack
+from capture_case import ROOT, CaptureCase, archive, database, kinds, stack
 from confluent_kafka import Producer
 
 # One of each type that is captured, with what is in it.
@@ -49,6 +49,18 @@ WIDE = {
     "network": ("inet", "'10.0.0.1/24'"),
     "padded": ("char(5)", "'ab'"),
     "absent": ("text", "NULL"),
+    "most": ("numeric", "'Infinity'"),
+    "least": ("numeric", "'-Infinity'"),
+    "endless": ("double precision", "'Infinity'"),
+    "local_later": ("timestamp", "'infinity'"),
+    "local_earlier": ("timestamp", "'-infinity'"),
+    "later": ("timestamptz", "'infinity'"),
+    "earlier": ("timestamptz(0)", "'-infinity'"),
+    "early": ("date", "'0001-01-01'"),
+    "late": ("timestamptz", "'9999-12-31 23:59:59.999999+00'"),
+    "ends": ("date[]", "'{infinity,-infinity,2026-01-02}'"),
+    "local_ends": ("timestamp[]", "'{infinity,-infinity}'"),
+    "shifted": ("integer[]", "'[0:1]={1,2}'"),
 }
 # What each is, read over SQL by hand, in the form that docs/CAPTURE.md gives.
 FORMS = {
@@ -87,7 +99,31 @@ FORMS = {
     "network": "10.0.0.1/24",
     "padded": "ab   ",
     "absent": None,
+    "most": "POSITIVE_INFINITY",
+    "least": "NEGATIVE_INFINITY",
+    "endless": "Infinity",
+    "local_later": "+292278994-08-16T23:00:00Z",
+    "local_earlier": "-292275055-05-16T23:00:00Z",
+    "later": "infinity",
+    "earlier": "-infinity",
+    "early": "0001-01-01Z",
+    "late": "9999-12-31T23:59:59.999999Z",
+    "ends": ["+292278994-08-16Z", "+292269055-12-02Z", "2026-01-02Z"],
+    "local_ends": ["+292278994-08-16T23:00:00Z", "-292275055-05-16T23:00:00Z"],
+    "shifted": ["1", "2"],
 }
+# What the import does not write: Debezium's form of it is not the same in a snapshot, or not the value; with what the stream sends.
+INEXACT = {
+    "day_bc": ("date", "'0044-03-15 BC'", "-0043-03-15Z"),
+    "local_bc": ("timestamp", "'0044-03-15 01:02:03 BC'", "-0043-03-15T01:02:03Z"),
+    "bc": ("timestamptz", "'0044-03-15 01:02:03+00 BC'", "-0043-03-15T01:02:03.000000Z"),
+    "day_far": ("date", "'12345-01-02'", "+12345-01-02Z"),
+    "far": ("timestamptz", "'12345-01-02 03:04:05+00'", "+12345-01-02T03:04:05.000000Z"),
+    "days_far": ("date[]", "'{12345-01-02}'", ["+12345-01-02Z"]),
+    "grid": ("integer[]", "'{{1,2},{3,4}}'", [None, None]),
+}
+# A date of infinity is another one in a snapshot.
+ENDLESS_DAYS = {"day_later": ("date", "'infinity'", "+5877611-06-21Z"), "day_earlier": ("date", "'-infinity'", "-5877611-06-22Z")}
 
 
 class Changes(CaptureCase):
@@ -128,13 +164,69 @@ class Changes(CaptureCase):
         self.assertEqual(update["actor"], {"type": "database", "id": database()})
         self.assertEqual(changes["audit_log.truncated"]["tenant_id"], "ledgerline")
 
+    def test_a_row_of_two_mebibytes_stops_nothing_and_is_sealed_whole(self):
+        program = self.start_program()
+        self.start_connector()
+        self.insert(1)
+        # Random text, so that no compression makes it small.
+        long = "SELECT string_agg(md5(random()::text || g), '') FROM generate_series(1, 65536) g"
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, details) VALUES ('acme', 'a', 'long', jsonb_build_object('text', ({long})))")
+        self.insert(1, first=100)
+        # No event is as large; the record is.
+        sealed = {"entry": 2, "rejected too_large": 1}
+        leaves = self.wait_leaves("all are archived", lambda leaves: sealed.items() <= kinds(leaves).items())
+        self.stop_program(program)
+        self.verify()
+        self.assertEqual({count for count in self.row_entries(leaves).values()}, {1})
+        text = self.sql.execute(f"SELECT details->>'text' FROM {self.table} WHERE action = 'long'").fetchone()[0]
+        lines = [line for path in archive.segments(self.archive) for line in archive.decompress(path.read_bytes()).splitlines() if b'"too_large"' in line]
+        (refused,) = [json.loads(line) for line in lines]
+        self.assertIn(text.encode(), base64.b64decode(refused["raw"]))
+
+
+class KeyAlone(CaptureCase):
+    """A table whose old rows Postgres does not log."""
+
+    IDENTITY = "DEFAULT"
+    MAPPING = CaptureCase.MAPPING.replace('replica_identity = "full"', 'replica_identity = "key"').replace(
+        "[delete]", '[delete]\ntenant_id = { constant = "unknown" }'
+    )
+    COLUMNS = CaptureCase.COLUMNS + ", note text NOT NULL DEFAULT 'made up', long text"
+
+    def test_nothing_is_made_up_of_rows_that_are_gone_and_nothing_lost_of_those_that_stay(self):
+        program = self.start_program()
+        self.start_connector()
+        # Not compressed, and so long that it is stored apart.
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN long SET STORAGE EXTERNAL")
+        self.sql.execute(f"INSERT INTO {self.table} (id, tenant_id, actor_id, action, note, long) VALUES (7, 'acme', 'a', 'wide', 'mine', repeat('x', 100000))")
+        self.sql.execute(f"UPDATE {self.table} SET action = 'changed' WHERE id = 7")
+        self.sql.execute(f"UPDATE {self.table} SET id = 8 WHERE id = 7")
+        self.sql.execute(f"DELETE FROM {self.table} WHERE id = 8")
+        # What the mapping does not say of the table is not taken from it either.
+        self.sql.execute(f"ALTER TABLE {self.table} REPLICA IDENTITY FULL")
+        self.sql.execute(f"INSERT INTO {self.table} (id, tenant_id, actor_id, action) VALUES (9, 'acme', 'a', 'later')")
+        self.sql.execute(f"UPDATE {self.table} SET action = 'changed' WHERE id = 9")
+        leaves = self.wait_leaves("all are archived", lambda leaves: kinds(leaves).get("entry", 0) >= 7)
+        self.stop_program(program)
+        self.verify()
+        self.assertEqual([leaf["kind"] for leaf, _ in leaves if leaf["kind"] in ("rejected", "duplicate")], [])
+        events = [event for leaf, event in leaves if leaf["kind"] == "entry"]
+        updates = {event["data"]["key"]["id"]: event["data"] for event in events if event["action"] == "audit_log.updated"}
+        update = updates["7"]
+        self.assertEqual([key for key, change in updates.items() if "before" in change], [])
+        self.assertEqual((update["unchanged"], "long" in update["row"], sorted(updates)), (["long"], False, ["7", "9"]))
+        self.assertEqual((update["row"]["action"], update["row"]["note"], update["key"]), ("changed", "mine", {"id": "7"}))
+        deletes = {event["data"]["key"]["id"]: event["data"] for event in events if event["action"] == "audit_log.deleted"}
+        # Postgres sends the key, and Debezium makes up the columns that may not be NULL.
+        self.assertEqual({key: delete["row"] for key, delete in deletes.items()}, {"7": {"id": "7"}, "8": {"id": "8"}})
+        inserted = {event["event_id"].rsplit("/", 1)[1]: event["data"] for event in events if event["action"] in ("wide", "changed")}
+        self.assertEqual((sorted(inserted), inserted["7"]["long"]), (["7", "8"], "x" * 100_000))
+
+
+class Import(CaptureCase):
     def test_imported_and_captured_rows_are_one(self):
         self.insert(3_000)
-        url, key = self.sql.info, "PGPASSWORD"
-        os.environ[key] = url.password
-        self.addCleanup(os.environ.pop, key)
-        address = f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
-        arguments = ("import", address, f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--time-column=occurred_at", "--json")
+        arguments = ("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
         first = json.loads(self.command(*arguments, "--page-rows=700"))
         self.assertEqual((first["rows"], first["events"], first["refused"]), (3_000, 3_000, 0))
         self.insert(10, first=5_000)
@@ -176,11 +268,7 @@ class Columns(CaptureCase):
         self.write()
         leaves = self.wait_rows()
         self.assertEqual(self.data(leaves), [self.expected()] * 2)
-        url = self.sql.info
-        os.environ["PGPASSWORD"] = url.password
-        self.addCleanup(os.environ.pop, "PGPASSWORD")
-        address = f"postgres://{url.user}@{url.host}:{url.port}/{url.dbname}"
-        summary = self.command("import", address, f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
+        summary = self.command("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
         self.assertEqual(json.loads(summary)["events"], 2)
         # The same events to the byte: anything else would be rejected as a conflict, or be another entry.
         leaves = self.wait_leaves("the imported rows are sealed", lambda leaves: kinds(leaves).get("duplicate", 0) == 2)
@@ -222,6 +310,33 @@ class Columns(CaptureCase):
         self.assertEqual(self.data(leaves), [self.expected()] * 2)
         codes = sorted(leaf["code"] for leaf, _ in leaves if leaf["kind"] == "rejected")
         self.assertEqual(codes, ["invalid_avro", "unknown_schema", "unmapped", "unmapped"])
+
+
+class Inexact(CaptureCase):
+    COLUMNS = CaptureCase.COLUMNS + "".join(f', "{name}" {kind}' for name, (kind, _, _) in (INEXACT | ENDLESS_DAYS).items())
+
+    def write(self, name, value):
+        (row,) = self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, {name}) VALUES ('acme', 'a', '{name}', {value}) RETURNING id").fetchone()
+        return row
+
+    def test_an_import_refuses_what_it_cannot_write_as_the_stream_does_and_writes_the_rest_the_same(self):
+        program = self.start_program()
+        self.start_connector()
+        for name, (_, value, _) in (INEXACT | ENDLESS_DAYS).items():
+            self.write(name, value)
+        leaves = self.wait_rows()
+        sent = {event["action"]: event["data"][event["action"]] for leaf, event in leaves if leaf["kind"] == "entry"}
+        self.assertEqual(sent, {name: form for name, (_, _, form) in (INEXACT | ENDLESS_DAYS).items()})
+        summary = self.command("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--json")
+        wanted = {"events": len(ENDLESS_DAYS), "codes": {"unmapped": len(INEXACT)}}
+        self.assertEqual({name: json.loads(summary)[name] for name in wanted}, wanted)
+        done = {"duplicate": len(ENDLESS_DAYS), "rejected unmapped": len(INEXACT)}
+        leaves = self.wait_leaves("what was imported is sealed", lambda leaves: done.items() <= kinds(leaves).items())
+        self.stop_program(program)
+        self.verify()
+        # Whole, as Postgres prints it: what was refused is not lost.
+        letters = {row["action"]: row[row["action"]] for row in self.refused_rows()}
+        self.assertEqual((letters["day_bc"], letters["grid"]), ("0044-03-15 BC", [[1, 2], [3, 4]]))
 
 
 # How Apicurio's converter writes what Confluent's does.

@@ -21,6 +21,37 @@ class NothingHere(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Rebalancing(http.server.BaseHTTPRequestHandler):
+    """A worker that takes a connector and then shares them all out again for a while."""
+
+    BUSY = [409, 500, 503, 409]
+
+    def answer(self, status, body):
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    def do_GET(self):
+        if not self.path.endswith("/status"):
+            self.answer(404, {"error_code": 404, "message": "Connector not found"})
+        elif self.server.busy:
+            status = self.server.busy.pop()
+            self.answer(status, {"error_code": status, "message": "Cannot complete request momentarily due to no known leader URL"})
+        else:
+            running = {"state": "RUNNING", "worker_id": "w"}
+            self.answer(200, {"name": "c", "connector": running, "tasks": [running]})
+
+    def do_PUT(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.answer(201, {})
+
+    def log_message(self, *_):
+        pass
+
+
 class Connectors(CaptureCase):
     def setUp(self):
         super().setUp()
@@ -55,6 +86,19 @@ class Connectors(CaptureCase):
 
     def config(self):
         return self.connect.ask("GET", f"/connectors/{self.name}/config")
+
+    def test_a_worker_that_is_rebalancing_is_waited_for_as_long_as_was_said(self):
+        self.connectors.clear()
+        self.write_file()
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Rebalancing) as server:
+            server.busy = list(Rebalancing.BUSY)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            worker = f"http://127.0.0.1:{server.server_port}"
+            told = json.loads(self.ask("apply", self.file, "--json", worker=worker)[0])
+            self.assertEqual((told["connectors"][0]["action"], server.busy), ("create", []))
+            server.busy = [409] * 1_000
+            self.assertIn("status 409", self.ask("apply", self.file, "--timeout-s=1", status=UNREADABLE, worker=worker)[1])
+            server.shutdown()
 
     def test_a_configuration_is_applied_once_and_again_only_where_it_differs(self):
         self.write_file()

@@ -848,7 +848,7 @@ fn a_variable_that_is_set_to_nothing_counts_as_unset() {
 fn proof_reports_all_wrong_arguments_at_once() {
     let wrong = ledgerline(&[
         "proof",
-        "s3://bucket",
+        "gs://bucket",
         "--tenant=a b",
         "--sequence=0",
         "--out=/dev/null",

@@ -17,6 +17,7 @@ use registry::{Behaviour, FakeRegistry};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
+mod capturing;
 mod sealing;
 
 /// CRC-64-AVRO of the schema, little-endian: docs/FORMATS.md.

@@ -107,7 +107,9 @@ impl TestBucket {
     pub async fn let_user_in(&self) {
         let script = format!(
             "import sys; sys.path.insert(0, {:?}); import make_bucket; print(make_bucket.policy({:?}, {USER:?}).decode())",
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/native/s3"),
+            Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/native/s3")
+                .to_string_lossy(),
             self.name
         );
         let output = python().args(["-c", &script]).output().expect("Python");

@@ -162,7 +162,7 @@ fn wrong_arguments_are_2_and_what_cannot_be_read_is_3() {
         &["archive", "--jwks", "empty"],
         &["archive", "--expect-head", "broken"],
         &["archive", "--threads", "0"],
-        &["s3://bucket"],
+        &["gs://bucket"],
         &["s3:bucket"],
         &["file:"],
         &[""],
@@ -186,7 +186,7 @@ fn all_wrong_arguments_are_said_at_once() {
     let found = verify(
         dir.path(),
         &[
-            "s3://bucket",
+            "gs://bucket",
             "--tenant",
             "a b",
             "--threads",
@@ -201,7 +201,7 @@ fn all_wrong_arguments_are_said_at_once() {
     let said = String::from_utf8_lossy(&found.stderr).into_owned();
     for wanted in [
         "5 arguments are wrong",
-        "the archive \"s3://bucket\" must begin with file:",
+        "the archive \"gs://bucket\" must begin with file:",
         "--tenant \"a b\" must be a string of 1 to 128",
         "--threads: must be a whole number",
         "--not-before \"soon\"",

@@ -2,8 +2,8 @@
 
 use super::rest::Connect;
 use super::{Apply, Told};
-use crate::cli::Failure;
 use crate::cli::arguments::{Faults, read_limited};
+use crate::cli::{Exit, Failure};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -107,12 +107,13 @@ async fn wait_until_running(connect: &Connect, wanted: &[Wanted], timeout: Durat
     for Wanted { name, .. } in wanted {
         bar.set_message(format!("waiting for {name}"));
         loop {
-            let status = connect.status(name).await?;
-            if status.as_ref().is_some_and(super::rest::ConnectorStatus::runs) {
+            let asked = connect.status(name).await;
+            if matches!(&asked, Ok(Some(status)) if status.runs()) {
                 break;
             }
-            if Instant::now() >= end {
-                let cause = status.and_then(|status| status.cause());
+            // A new connector has the workers share them all out again: they answer 409 then, or 5xx, or not at all.
+            if matches!(&asked, Err(failure) if failure.exit != Exit::Unreadable) || Instant::now() >= end {
+                let cause = asked?.and_then(|status| status.cause());
                 return Err(Failure::invalid(format!(
                     "{name} does not run within {} s: {}",
                     timeout.as_secs(),

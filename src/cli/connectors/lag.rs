@@ -1,11 +1,12 @@
 //! `connectors lag`: what only the database knows. A slot keeps the log of Postgres until its reader has stored it.
 
 use super::{Lag, Told};
-use crate::cli::{Failure, chain};
+use crate::cli::{Failure, postgres};
 use serde_json::{Value, json};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
-use std::str::FromStr as _;
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
+use std::time::Duration;
+
+const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 const SLOTS: &str = "
 SELECT slot_name::text AS slot, active, coalesce(wal_status, '')::text AS wal_status,
@@ -29,13 +30,8 @@ struct Slot {
 }
 
 pub(super) async fn lag(args: &Lag, as_json: bool) -> Result<Told, Failure> {
-    let options = PgConnectOptions::from_str(&args.database)
-        .map_err(|_| {
-            Failure::usage("URL (or LEDGERLINE_IMPORT_URL): must be postgres://USER@HOST:PORT/DATABASE")
-        })?
-        .disable_statement_logging();
-    let failed = |error: sqlx::Error| Failure::unreadable(format!("the database: {}", chain(&error)));
-    let mut connection: PgConnection = options.connect().await.map_err(failed)?;
+    let failed = |error: sqlx::Error| postgres::unreachable(&error);
+    let mut connection = postgres::connect(&postgres::options(&args.database)?, STATEMENT_MAX).await?;
     let rows = sqlx::query(AssertSqlSafe(SLOTS))
         .bind(args.slot.clone())
         .fetch_all(&mut connection)

@@ -134,11 +134,9 @@ pub(super) fn list_json() -> String {
             .collect::<serde_json::Map<_, _>>()
             .into()
     };
-    let statement = |denial: &catalog::Denial| {
-        let condition = denial
-            .condition
-            .map(|(key, value)| json!({ "key": key, "value": value }));
-        json!({ "sid": denial.sid, "actions": denial.actions, "condition": condition })
+    let statement = |(sid, actions, condition): &(&str, &[&str], Option<(&str, &str)>)| {
+        let condition = condition.map(|(key, value)| json!({ "key": key, "value": value }));
+        json!({ "sid": sid, "actions": actions, "condition": condition })
     };
     let value = json!({
         "checks": catalog::ALL.iter().map(check).collect::<Vec<_>>(),

@@ -95,6 +95,7 @@ fn next_place(found: &Captured, from: From, forced: bool) -> Result<Place, Failu
     Ok(Place {
         next,
         incarnation: place.incarnation + 1,
+        last: None,
     })
 }
 
@@ -105,6 +106,7 @@ fn describe(found: &Captured, next: Place, dry_run: bool, json: bool) -> String 
     let Place {
         next: from,
         incarnation,
+        last: _,
     } = next;
     if json {
         let value = serde_json::json!({ "source": source, "incarnation": incarnation, "from": from, "captured_to": captured_to, "passed_over": passed_over, "dry_run": dry_run });

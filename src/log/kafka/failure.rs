@@ -90,7 +90,7 @@ impl Failure<'_> {
         let mut error = code.map_or_else(|| error.to_string(), |code| code.to_string());
         // Brokers say so for a moment when they begin, and for good where the topic was deleted.
         if let Some(Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition) = code {
-            error.push_str("; where the topic was deleted, `ledgerline topics apply` makes it again");
+            error.push_str("; where the topic was deleted: `ledgerline topics apply` makes those of the ledger again, and its connector one that is captured");
         }
         match self.troubles.recent() {
             Some(trouble) => format!("{error}; {}", trouble.what),

@@ -1,5 +1,6 @@
 //! From accepted records to the objects of a cut. Pure; the runner stores them.
 
+use super::holds::HoldProgress;
 use crate::clock::UnixMicros;
 use crate::ledger::Digest;
 use crate::ledger::key::PublicKey;
@@ -44,6 +45,8 @@ pub struct ArchiveMachine {
     lines: BTreeMap<String, Vec<u8>>,
     genesis_keys: Vec<PublicKey>,
     added_keys: Vec<PublicKey>,
+    /// As of the last leaf that was taken.
+    holds: HoldProgress,
 }
 
 /// The lines of one class between two cuts.
@@ -68,12 +71,14 @@ pub struct Finished {
     /// Keys that this cut's leaves declare, in order.
     pub genesis_keys: Vec<PublicKey>,
     pub added_keys: Vec<PublicKey>,
+    /// Holds as of the cut.
+    pub holds: HoldProgress,
 }
 
 impl ArchiveMachine {
-    /// Goes on from `tree`, whose size is that of the last archived cut.
+    /// Goes on from `tree`, whose size is that of the last archived cut, and from the holds as of it.
     #[must_use]
-    pub fn new(origin: &str, classes: Classes, tree: TileBuilder) -> Self {
+    pub fn new(origin: &str, classes: Classes, tree: TileBuilder, holds: HoldProgress) -> Self {
         Self {
             origin: origin.to_owned(),
             classes,
@@ -82,6 +87,27 @@ impl ArchiveMachine {
             lines: BTreeMap::new(),
             genesis_keys: Vec::new(),
             added_keys: Vec::new(),
+            holds,
+        }
+    }
+
+    /// A leaf that is archived already: of it, only a hold counts.
+    pub fn note_hold(&mut self, body: &Body<'_>) {
+        if let Body::Hold { class, on } = body {
+            self.holds.note(class, *on);
+        }
+    }
+
+    #[must_use]
+    pub fn holds(&self) -> &HoldProgress {
+        &self.holds
+    }
+
+    /// So many leading changes of holds have been told to everything that was archived before them; of the next one, the objects up to `after`.
+    pub fn told(&mut self, changes: usize, after: Option<String>) {
+        self.holds.changes.drain(..changes.min(self.holds.changes.len()));
+        if let Some(next) = self.holds.changes.front_mut() {
+            next.after = after;
         }
     }
 
@@ -109,6 +135,7 @@ impl ArchiveMachine {
                 ..
             } => self.added_keys.push(key.clone()),
             Body::Cut { from } => return Some(self.finish(*from, leaf.index, leaf.sealed_at)),
+            Body::Hold { class, on } => self.holds.note(class, *on),
             Body::Key {
                 action: KeyAction::Retire,
                 ..
@@ -117,8 +144,7 @@ impl ArchiveMachine {
             | Body::Duplicate { .. }
             | Body::Rejected { .. }
             | Body::Rerouted { .. }
-            | Body::Source { .. }
-            | Body::Hold { .. } => {}
+            | Body::Source { .. } => {}
         }
         None
     }
@@ -146,6 +172,7 @@ impl ArchiveMachine {
             segments,
             genesis_keys: std::mem::take(&mut self.genesis_keys),
             added_keys: std::mem::take(&mut self.added_keys),
+            holds: self.holds.clone(),
         }
     }
 }

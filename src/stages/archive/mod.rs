@@ -1,9 +1,11 @@
 //! archive: between two cuts, one segment a class, the tiles that the cut's size completes, the keys, and last the cut's
 //! checkpoint, which says that all of it is there. The same objects on every run: a crash anywhere writes the missing ones.
 
+mod holds;
 mod machine;
 mod runner;
 
+pub use holds::{HoldChange, HoldProgress, hold_progress};
 pub use machine::{ArchiveMachine, Classes, Finished, Segment};
 pub(crate) use runner::GROUP;
 pub use runner::{Archiver, newest_checkpoint};

@@ -1,6 +1,7 @@
 //! The archiver of one partition: follows `ledger.entries` from the last archived cut, waits for a cut's checkpoint,
 //! stores its objects. Thin.
 
+use super::holds::{HoldChange, HoldProgress, parse_committed, write_committed};
 use super::machine::{ArchiveMachine, Classes, Finished, Segment};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 pub(crate) const GROUP: &str = "ledgerline-archive";
 const CHECKPOINTS_READ_MAX: usize = 256;
 const CHECKPOINT_BYTES_READ_MAX: usize = 1 << 20;
+/// Objects that are told of a hold before the archiver looks for the next cut again.
+const OBJECTS_TOLD_AT_ONCE: usize = 64;
 
 pub struct Archiver {
     log: Arc<dyn Log>,
@@ -39,6 +42,10 @@ struct Run {
     finished: Option<Finished>,
     /// How far that cut is.
     storing: Option<Storing>,
+    /// Objects that the first change of a hold is still to be told to, in order; `None`: not listed yet.
+    to_tell: Option<VecDeque<String>>,
+    /// Leaves from here on may be of holds that are not known yet, also where they are archived.
+    holds_from: u64,
     /// Where the search for the next cut's checkpoint goes on: checkpoints of cuts stand in order of their sizes.
     checkpoints_from: Offset,
     archived_size: u64,
@@ -129,21 +136,27 @@ impl Archiver {
             .log
             .committed(GROUP, topic::LEDGER_CHECKPOINTS, self.partition.partition)
             .await?;
-        let checkpoints = checkpoints.filter(|committed| {
-            committed
-                .metadata
-                .parse::<u64>()
-                .is_ok_and(|archived| archived <= archived_size)
-        });
+        let known = checkpoints
+            .as_ref()
+            .and_then(|committed| parse_committed(&committed.metadata));
+        // Later leaves of holds are read again, if need be from the beginning: a commit that was lost was lost with the position.
+        let holds_from = known.as_ref().map_or(0, |(archived, _)| *archived);
+        let holds = known
+            .as_ref()
+            .map_or_else(HoldProgress::default, |(_, holds)| holds.clone());
+        let checkpoints =
+            checkpoints.filter(|_| known.is_some_and(|(archived, _)| archived <= archived_size));
         let reader = Reader::open(self.log.as_ref(), self.partition.partition, position)
             .await
             .map_err(|error| reader_error(self.partition.partition, error))?;
         Ok(Run {
-            machine: ArchiveMachine::new(&self.partition.origin, self.classes.clone(), tree),
+            machine: ArchiveMachine::new(&self.partition.origin, self.classes.clone(), tree, holds),
             reader,
             pending: VecDeque::new(),
             finished: None,
             storing: None,
+            to_tell: None,
+            holds_from,
             checkpoints_from: checkpoints.map_or(0, |committed| committed.offset),
             archived_size,
             unarchived_since: None,
@@ -229,6 +242,8 @@ impl Archiver {
             run.finished = None;
             run.storing = None;
             self.commit(run).await?;
+            // Some of them between any two cuts: neither waits for the other.
+            self.tell_holds(run).await?;
             return Ok(Step::Progress);
         }
         if run.pending.is_empty() {
@@ -242,7 +257,11 @@ impl Archiver {
             if read < archived {
                 return Err(self.violated(log_is_shorter(read, archived)));
             }
-            return Ok(Step::Idle);
+            return Ok(if self.tell_holds(run).await? {
+                Step::Progress
+            } else {
+                Step::Idle
+            });
         }
         while let Some(record) = run.pending.pop_front() {
             let seen = run
@@ -251,6 +270,9 @@ impl Archiver {
                 .map_err(|error| reader_error(self.partition.partition, error))?;
             let Seen::Leaf(accepted) = seen else { continue };
             if accepted.leaf.index < run.machine.next_index() {
+                if accepted.leaf.index >= run.holds_from {
+                    run.machine.note_hold(&accepted.leaf.body);
+                }
                 continue;
             }
             let record = LeafRecord::from(&accepted);
@@ -446,21 +468,31 @@ impl Archiver {
 
     /// Both positions are hints: lost, the archiver reads from the beginning and passes over what is archived.
     async fn commit(&self, run: &Run) -> Result<(), StageError> {
-        let partition = self.partition.partition;
+        // The holds first: a leaf of one that the position lies behind must be known.
+        self.commit_archived(run).await?;
         let position = run.reader.position();
         let entries = Committed {
             offset: position.offset,
             metadata: position.to_string(),
         };
         self.log
-            .commit(GROUP, topic::LEDGER_ENTRIES, partition, entries)
+            .commit(GROUP, topic::LEDGER_ENTRIES, self.partition.partition, entries)
             .await?;
+        Ok(())
+    }
+
+    async fn commit_archived(&self, run: &Run) -> Result<(), StageError> {
         let checkpoints = Committed {
             offset: run.checkpoints_from,
-            metadata: run.archived_size.to_string(),
+            metadata: write_committed(run.archived_size, run.machine.holds()),
         };
         self.log
-            .commit(GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints)
+            .commit(
+                GROUP,
+                topic::LEDGER_CHECKPOINTS,
+                self.partition.partition,
+                checkpoints,
+            )
             .await?;
         Ok(())
     }
@@ -473,6 +505,73 @@ impl Archiver {
             }
             .into()
         })
+    }
+
+    /// Tells objects that are in the archive already of the first change of a hold, some at a time. Told twice, after a crash, they are as told once.
+    /// `false`: there was none to tell.
+    async fn tell_holds(&self, run: &mut Run) -> Result<bool, StageError> {
+        let Some(change) = run.machine.holds().changes.front().cloned() else {
+            return Ok(false);
+        };
+        let to_tell = match &mut run.to_tell {
+            Some(names) => names,
+            None => run
+                .to_tell
+                .insert(self.objects_to_tell(&change, run.machine.holds()).await?),
+        };
+        let mut last = change.after.clone();
+        for told in 0..OBJECTS_TOLD_AT_ONCE {
+            let Some(name) = to_tell.pop_front() else { break };
+            match self.vault.set_hold(&name, change.on).await {
+                Ok(()) => last = Some(name),
+                Err(error) => {
+                    to_tell.push_front(name);
+                    if told == 0 {
+                        return Err(error.into());
+                    }
+                    // What was told is not told again because of what failed.
+                    break;
+                }
+            }
+        }
+        if to_tell.is_empty() {
+            run.to_tell = None;
+            run.machine.told(1, None);
+            tracing::info!(
+                partition = self.partition.partition,
+                class = change.class,
+                on = change.on,
+                "the archive was told of a hold"
+            );
+        } else {
+            run.machine.told(0, last);
+        }
+        self.commit_archived(run).await?;
+        Ok(true)
+    }
+
+    /// The segments of the class, and what every class needs: that is held as long as any class is.
+    async fn objects_to_tell(
+        &self,
+        change: &HoldChange,
+        holds: &HoldProgress,
+    ) -> Result<VecDeque<String>, StageError> {
+        let origin = &self.partition.origin;
+        let mut prefixes = vec![format!("{origin}/class={}/", change.class)];
+        if change.on == holds.is_held(None) {
+            prefixes.extend([
+                format!("{origin}/checkpoints/"),
+                format!("{origin}/tile/"),
+                "keys/".to_owned(),
+            ]);
+        }
+        let mut names = Vec::new();
+        for prefix in prefixes {
+            names.extend(self.vault.list(&prefix).await?);
+        }
+        names.sort_unstable();
+        names.retain(|name| change.after.as_ref().is_none_or(|after| name > after));
+        Ok(names.into())
     }
 
     fn fork(&self, what: &str) -> StageError {
@@ -502,7 +601,7 @@ fn keep<'k>(finished: &Finished, class: Option<&'k str>) -> Keep<'k> {
     Keep {
         sealed_at: finished.sealed_at,
         class,
-        hold: false,
+        hold: finished.holds.is_held(class),
     }
 }
 

@@ -18,13 +18,16 @@ use std::collections::BTreeMap;
 const DEPTH_MAX: usize = 32;
 /// Types of a schema, each use of a named one counted with all that it consists of: a value without bytes can have as many parts.
 const TYPES_MAX: usize = 16_384;
-/// Items that an array or map may claim to have: the crate makes room for them before it reads any. No record has more than this many bytes.
+/// Items that a block of an array or map may claim to have: the crate makes room for them before it reads any. No record has more than this many bytes. Blocks are
+/// as many as it has, so each item must take some of its bytes ([`Type::free`]).
 const ITEMS_MAX: usize = RECORD_BYTES_MAX;
 
 /// Why Avro cannot be read. Holds nothing of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AvroError {
-    #[error("the schema is none of Avro's, refers to itself, or is nested too deeply")]
+    #[error(
+        "the schema is none of Avro's, refers to itself, is nested too deeply, or has lists of what takes no bytes"
+    )]
     Schema,
     #[error("the value is not of the schema that it names")]
     Value,
@@ -57,7 +60,7 @@ impl ValueSchema {
         apache_avro::util::max_allocation_bytes(ITEMS_MAX);
         let json: Json = serde_json::from_str(text).map_err(|_| AvroError::Schema)?;
         let mut names = Names::default();
-        let shape = names.shape(&json, "", 0).ok_or(AvroError::Schema)?;
+        let Type { shape, .. } = names.of(&json, "", 0).ok_or(AvroError::Schema)?;
         let schema = Schema::parse_str(text).map_err(|_| AvroError::Schema)?;
         Ok(Self {
             schema,
@@ -85,17 +88,45 @@ impl ValueSchema {
     }
 }
 
+/// What is known of a type before any value of it is read.
+#[derive(Debug, Clone)]
+struct Type {
+    shape: Shape,
+    /// Whether any part of its values takes no bytes (null, a record without fields, a fixed of none): of a list of those, a few bytes say that it has any
+    /// number. The null of a union takes the byte that chooses it.
+    free: bool,
+}
+
+impl Type {
+    const fn plain(free: bool) -> Self {
+        let shape = Shape::Plain;
+        Self { shape, free }
+    }
+
+    fn named(self, named: Option<Shape>) -> Self {
+        Self {
+            shape: named.unwrap_or(self.shape),
+            free: self.free,
+        }
+    }
+
+    /// As what a list or map has any number of.
+    fn item(self) -> Option<Shape> {
+        (!self.free).then_some(self.shape)
+    }
+}
+
 /// The named types of a schema that were defined so far.
 #[derive(Debug, Default)]
 struct Names {
     /// Each with the number of types that it consists of.
-    defined: BTreeMap<String, (Shape, usize)>,
+    defined: BTreeMap<String, (Type, usize)>,
     types: usize,
 }
 
 impl Names {
-    /// `None` where it is no schema, or a name stands within its own definition or before it.
-    fn shape(&mut self, schema: &Json, namespace: &str, depth: usize) -> Option<Shape> {
+    /// `None` where it is no schema, a name stands within its own definition or before it, or a list is of what takes no bytes.
+    fn of(&mut self, schema: &Json, namespace: &str, depth: usize) -> Option<Type> {
         if depth > DEPTH_MAX {
             return None;
         }
@@ -113,36 +144,36 @@ impl Names {
         (self.types <= TYPES_MAX).then_some(())
     }
 
-    fn of_name(&mut self, name: &str, namespace: &str) -> Option<Shape> {
+    fn of_name(&mut self, name: &str, namespace: &str) -> Option<Type> {
         match name {
-            "null" | "boolean" | "int" | "long" | "float" | "double" | "bytes" | "string" => {
-                Some(Shape::Plain)
-            }
+            "null" => Some(Type::plain(true)),
+            "boolean" | "int" | "long" | "float" | "double" | "bytes" | "string" => Some(Type::plain(false)),
             name => {
-                let (shape, types) = self.defined.get(&full_name(name, namespace)).cloned()?;
+                let (known, types) = self.defined.get(&full_name(name, namespace)).cloned()?;
                 self.count(types)?;
-                Some(shape)
+                Some(known)
             }
         }
     }
 
     /// Converters write what may be missing as a union with null. Of others' unions no branch has a shape.
-    fn union(&mut self, branches: &[Json], namespace: &str, depth: usize) -> Option<Shape> {
-        let mut shapes = Vec::new();
+    fn union(&mut self, branches: &[Json], namespace: &str, depth: usize) -> Option<Type> {
+        let mut types = Vec::new();
         for branch in branches.iter().filter(|branch| branch.as_str() != Some("null")) {
-            shapes.push(self.shape(branch, namespace, depth + 1)?);
+            types.push(self.of(branch, namespace, depth + 1)?);
         }
-        match <[Shape; 1]>::try_from(shapes) {
+        let free = types.iter().any(|branch| branch.free);
+        match <[Type; 1]>::try_from(types) {
             Ok([only]) => Some(only),
-            Err(_) => Some(Shape::Plain),
+            Err(_) => Some(Type::plain(free)),
         }
     }
 
-    fn object(&mut self, schema: &Json, namespace: &str, depth: usize) -> Option<Shape> {
+    fn object(&mut self, schema: &Json, namespace: &str, depth: usize) -> Option<Type> {
         let kind = schema.get("type")?;
         let Some(kind) = kind.as_str() else {
             // A type in brackets of its own.
-            return self.shape(kind, namespace, depth + 1);
+            return self.of(kind, namespace, depth + 1);
         };
         let connect_name = schema.get("connect.name").and_then(Json::as_str);
         let scale = schema.pointer("/connect.parameters/scale").and_then(Json::as_str);
@@ -160,21 +191,26 @@ impl Names {
                 );
                 let full = full_name(name, &inner);
                 let (mut fields, before) = (Vec::new(), self.types);
-                for field in schema.get("fields")?.as_array()? {
-                    let shape = self.shape(field.get("type")?, &inner, depth + 1)?;
-                    fields.push((field.get("name")?.as_str()?.to_owned(), shape));
+                let members = schema.get("fields")?.as_array()?;
+                let mut free = members.is_empty();
+                for field in members {
+                    let known = self.of(field.get("type")?, &inner, depth + 1)?;
+                    free |= known.free;
+                    fields.push((field.get("name")?.as_str()?.to_owned(), known.shape));
                 }
                 let shape = named.unwrap_or(Shape::Struct(fields));
-                self.defined.insert(full, (shape.clone(), self.types - before));
-                Some(shape)
+                let known = Type { shape, free };
+                self.defined.insert(full, (known.clone(), self.types - before));
+                Some(known)
             }
             "array" => {
-                let items = self.shape(schema.get("items")?, namespace, depth + 1)?;
-                Some(Shape::List(Box::new(items)))
+                let items = self.of(schema.get("items")?, namespace, depth + 1)?.item()?;
+                let shape = Shape::List(Box::new(items));
+                Some(Type { shape, free: false })
             }
             "map" => {
-                self.shape(schema.get("values")?, namespace, depth + 1)?;
-                Some(Shape::Plain)
+                self.of(schema.get("values")?, namespace, depth + 1)?.item()?;
+                Some(Type::plain(false))
             }
             "enum" | "fixed" => {
                 let name = schema.get("name")?.as_str()?;
@@ -182,19 +218,19 @@ impl Names {
                     .get("namespace")
                     .and_then(Json::as_str)
                     .unwrap_or(namespace);
-                self.defined.insert(full_name(name, inner), (Shape::Plain, 1));
-                Some(named.unwrap_or(Shape::Plain))
+                let free = kind == "fixed" && schema.get("size").and_then(Json::as_u64) == Some(0);
+                self.defined
+                    .insert(full_name(name, inner), (Type::plain(free), 1));
+                Some(Type::plain(free).named(named))
             }
             "bytes"
                 if named.is_none() && schema.get("logicalType").and_then(Json::as_str) == Some("decimal") =>
             {
                 let scale = schema.get("scale").map_or(Some(0), Json::as_i64)?;
-                Some(Shape::Decimal { scale })
+                let shape = Shape::Decimal { scale };
+                Some(Type { shape, free: false })
             }
-            kind => {
-                let plain = self.of_name(kind, namespace)?;
-                Some(named.unwrap_or(plain))
-            }
+            kind => Some(self.of_name(kind, namespace)?.named(named)),
         }
     }
 }
@@ -323,13 +359,47 @@ mod tests {
 
     #[test]
     fn an_array_that_claims_more_items_than_a_record_could_hold_is_refused() {
-        let schema = ValueSchema::parse(r#"{"type":"array","items":"null"}"#).unwrap();
-        assert_eq!(schema.json(&[6, 0]).as_deref(), Ok(&b"[null,null,null]"[..]));
-        // 2^40 items of no bytes.
+        let schema = ValueSchema::parse(r#"{"type":"array","items":"int"}"#).unwrap();
+        assert_eq!(schema.json(&[6, 2, 4, 6, 0]).as_deref(), Ok(&b"[1,2,3]"[..]));
+        // 2^40 items.
         assert_eq!(
             schema.json(&[0x80, 0x80, 0x80, 0x80, 0x80, 0x40, 0]),
             Err(AvroError::Value)
         );
+    }
+
+    #[test]
+    fn of_what_takes_no_bytes_there_are_no_lists() {
+        // Two blocks of 4,000,000: nine bytes.
+        let blocks = [0x80, 0xa4, 0xe8, 0x03, 0x80, 0xa4, 0xe8, 0x03, 0];
+        let empty = r#"{"type":"record","name":"E","fields":[]}"#;
+        let partly =
+            r#"{"type":"record","name":"P","fields":[{"name":"a","type":"int"},{"name":"b","type":"null"}]}"#;
+        let of_these = format!(r#"{{"type":"record","name":"R","fields":[{{"name":"e","type":{empty}}}]}}"#);
+        for items in [
+            "\"null\"",
+            r#"{"type":"null"}"#,
+            r#"{"type":"fixed","name":"F","size":0}"#,
+            empty,
+            partly,
+            &of_these,
+            &format!(r#"["null",{empty}]"#),
+        ] {
+            for list in ["array\",\"items", "map\",\"values"] {
+                let text = format!(r#"{{"type":"{list}":{items}}}"#);
+                let json =
+                    ValueSchema::parse(&text).map(|schema| schema.json(&blocks).map(|json| json.len()));
+                assert_eq!(json.err(), Some(AvroError::Schema), "{text}");
+            }
+        }
+        let by_name = format!(
+            r#"{{"type":"record","name":"A","fields":[{{"name":"e","type":{empty}}},{{"name":"l","type":{{"type":"array","items":"E"}}}}]}}"#
+        );
+        assert_eq!(ValueSchema::parse(&by_name).err(), Some(AvroError::Schema));
+        // No list, and a null that takes a byte.
+        assert!(ValueSchema::parse(empty).is_ok());
+        let optional = ValueSchema::parse(r#"{"type":"array","items":["null","int"]}"#).unwrap();
+        assert_eq!(optional.json(&[4, 0, 2, 4, 0]).as_deref(), Ok(&b"[null,2]"[..]));
     }
 
     #[test]

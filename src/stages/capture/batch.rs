@@ -4,8 +4,9 @@ use super::avro::ValueSchema;
 use super::decode::{Decoded, decode_all};
 use super::machine::{CaptureMachine, Captured};
 use super::mapping::CaptureMapping;
-use super::source::Source;
+use super::source::{Mark, Source};
 use crate::formats::registry::Registry;
+use crate::ledger::canonical::Refusal;
 use crate::log::{Log, LogError, NewRecord, Offset, Record, topic};
 use crate::stages::StageError;
 use futures_util::future::try_join_all;
@@ -21,10 +22,13 @@ pub(super) struct Ready {
     incarnation: u64,
     /// Behind its last record.
     pub next: Offset,
+    pub last: Mark,
     /// By partition of `audit.captured`, each in the order of the source.
     pub targets: BTreeMap<u32, Vec<NewRecord>>,
     pub tally: Tally,
     pub count: u64,
+    /// Of keys and values.
+    pub bytes: usize,
 }
 
 impl Ready {
@@ -69,7 +73,7 @@ impl Preparing<'_> {
         let Some(last) = records
             .get(..decoded.len())
             .and_then(<[Record]>::last)
-            .map(|record| record.offset)
+            .map(Mark::of)
         else {
             source
                 .standing
@@ -86,13 +90,17 @@ impl Preparing<'_> {
         };
         let count = decoded.len() as u64;
         let (targets, tally) = targets(&machine, &records, decoded);
+        let size = |record: &NewRecord| record.key.len() + record.value.len();
+        let bytes = targets.values().flatten().map(size).sum();
         Ok(Some(Ready {
             from,
             incarnation: source.incarnation,
-            next: last + 1,
+            next: last.offset + 1,
+            last,
             targets,
             tally,
             count,
+            bytes,
         }))
     }
 }
@@ -135,6 +143,7 @@ fn targets(
     decoded: Vec<Decoded<'_>>,
 ) -> (BTreeMap<u32, Vec<NewRecord>>, Tally) {
     let (mut targets, mut tally) = (BTreeMap::<u32, Vec<NewRecord>>::new(), Tally::default());
+    let mut first_refused = None;
     for (record, decoded) in records.iter().zip(decoded) {
         let captured = match decoded {
             Ok((key, value)) => machine.take(record, &key, &value),
@@ -153,16 +162,25 @@ fn targets(
                     continue;
                 };
                 *tally.refused.entry(refusal.code.as_str()).or_default() += 1;
-                tracing::warn!(
-                    topic = machine.topic,
-                    partition = machine.source_partition,
-                    offset = record.offset,
-                    code = refusal.code.as_str(),
-                    detail = refusal.detail,
-                    "a captured record is no event: it is sealed as rejected"
-                );
+                first_refused.get_or_insert((record.offset, refusal));
             }
         }
     }
+    if let Some((offset, refusal)) = first_refused {
+        tell_refused(machine, offset, &refusal, tally.refused.values().sum());
+    }
     (targets, tally)
+}
+
+/// One line for a batch, of the first: a connector that is set up otherwise makes every record one. The dead letters have each.
+fn tell_refused(machine: &CaptureMachine<'_>, offset: Offset, refusal: &Refusal, count: u64) {
+    tracing::warn!(
+        topic = machine.topic,
+        partition = machine.source_partition,
+        offset,
+        code = refusal.code.as_str(),
+        detail = refusal.detail,
+        count,
+        "captured records are no events: they are sealed as rejected. The first of this batch is named"
+    );
 }

@@ -86,7 +86,8 @@ pub fn write(
     if !row.is_empty() {
         change.member("row", &row);
     }
-    if let (Op::Update, Some(before)) = (envelope.op, envelope.before) {
+    // Where the identity is the key, and an update changes it, `before` has the key and made-up values.
+    if let (Op::Update, Some(before), ReplicaIdentity::Full) = (envelope.op, envelope.before, identity) {
         columns::write_row(before, change.begin("before"))?;
     }
     if !unchanged.is_empty() {
@@ -286,6 +287,9 @@ mod tests {
             change_of(&json, KEY, ReplicaIdentity::Full).as_deref(),
             Ok(expected)
         );
+        let key_alone = change_of(&json, KEY, ReplicaIdentity::Key).unwrap();
+        assert!(!key_alone.contains("\"before\""), "{key_alone}");
+        assert!(key_alone.contains(r#""unchanged":["notes"]"#), "{key_alone}");
     }
 
     #[test]

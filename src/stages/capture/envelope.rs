@@ -168,13 +168,31 @@ pub fn read(value: &[u8]) -> Result<Message<'_>, EnvelopeError> {
     let payload = Object::parse(value).ok_or(EnvelopeError::NotAnObject)?;
     match payload.string("op") {
         Some(op) => change(&payload, &op).map(|envelope| Message::Change(Box::new(envelope))),
-        None if payload.get("status").is_some() && payload.get("id").is_some() => {
-            Ok(Message::NoChange(NoChange::Transaction))
-        }
-        None if payload.get("ts_ms").is_some() && payload.get("source").is_none() => {
-            Ok(Message::NoChange(NoChange::Heartbeat))
-        }
-        None => Err(EnvelopeError::Member("op")),
+        None => no_change(&payload)
+            .map(Message::NoChange)
+            .ok_or(EnvelopeError::Member("op")),
+    }
+}
+
+/// The members of a record of a transaction. The last is not there before Debezium 2.1.
+const TRANSACTION: [&str; 5] = ["status", "id", "event_count", "data_collections", "ts_ms"];
+
+/// What the connector itself tells, to the member: a row that was flattened on its way (`ExtractNewRecordState`) may have a status, an id and a time too, and
+/// must not be taken for it.
+fn no_change(payload: &Object<'_>) -> Option<NoChange> {
+    let has_only = |names: &[&str]| {
+        payload
+            .iter()
+            .all(|(name, _)| names.iter().any(|known| name == known.as_bytes()))
+    };
+    let has_status = matches!(payload.string("status").as_deref(), Some("BEGIN" | "END"));
+    let has_all = payload.string("id").is_some() && TRANSACTION[..4].iter().all(|name| payload.has(name));
+    if has_only(&TRANSACTION[4..]) && payload.digits("ts_ms").is_some() {
+        Some(NoChange::Heartbeat)
+    } else if has_only(&TRANSACTION) && has_status && has_all {
+        Some(NoChange::Transaction)
+    } else {
+        None
     }
 }
 
@@ -282,6 +300,22 @@ mod tests {
             ("[]", EnvelopeError::NotAnObject),
             (r#"{"op":"c""#, EnvelopeError::NotAnObject),
             ("{}", EnvelopeError::Member("op")),
+            // Rows without an envelope, which may have what the connector's own records have.
+            (
+                r#"{"id":7,"status":"active","tenant_id":"acme"}"#,
+                EnvelopeError::Member("op"),
+            ),
+            (r#"{"id":"7","status":"END"}"#, EnvelopeError::Member("op")),
+            (
+                r#"{"id":"7","status":"active","event_count":1,"data_collections":null,"ts_ms":1}"#,
+                EnvelopeError::Member("op"),
+            ),
+            (
+                r#"{"id":"7","status":"END","event_count":1,"data_collections":null,"ts_ms":1,"tenant_id":"acme"}"#,
+                EnvelopeError::Member("op"),
+            ),
+            (r#"{"ts_ms":1,"tenant_id":"acme"}"#, EnvelopeError::Member("op")),
+            (r#"{"ts_ms":"now"}"#, EnvelopeError::Member("op")),
             (r#"{"op":"m"}"#, EnvelopeError::Op),
             (r#"{"op":"c","after":null}"#, EnvelopeError::NoRow("insert")),
             (r#"{"op":"u","before":{}}"#, EnvelopeError::NoRow("update")),

@@ -14,7 +14,8 @@ use crate::clock::{Clock, UnixMicros};
 use crate::formats::registry::Registry;
 use crate::log::{Log, LogError, topic};
 use crate::stages::{StageError, Step};
-use futures_util::future::join;
+use futures_util::FutureExt as _;
+use futures_util::future::{join, join_all};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ const LOOK_INTERVAL_MICROS: i64 = 1_000_000;
 const FIND_MISSING_INTERVAL_MICROS: i64 = 5_000_000;
 const FIND_INTERVAL_MICROS: i64 = 60_000_000;
 const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
+/// Of batches that are ready, of all sources: where there are more, a source makes its next one when its turn has come. Less than one batch may come on top.
+const READY_BYTES_MAX: usize = 16 << 20;
 
 pub struct Capturer {
     log: Arc<dyn Log>,
@@ -39,6 +42,8 @@ pub struct Capturer {
     ready: HashMap<usize, Ready>,
     /// Topics that are not there yet.
     missing: Vec<String>,
+    /// Why a topic could not be looked for.
+    trouble: Option<String>,
     found_at: Option<UnixMicros>,
     looked_at: Option<UnixMicros>,
     committed_at: UnixMicros,
@@ -65,6 +70,7 @@ impl Capturer {
             sources: Vec::new(),
             ready: HashMap::new(),
             missing: Vec::new(),
+            trouble: None,
             found_at: None,
             looked_at: None,
             committed_at: 0,
@@ -84,12 +90,27 @@ impl Capturer {
         let reasons: Vec<&str> = self
             .sources
             .iter()
-            .filter_map(|source| source.standing.stopped())
+            .filter_map(|source| {
+                let standing = &source.standing;
+                standing
+                    .stopped()
+                    .or(standing.waits())
+                    .or(source.trouble.as_deref())
+            })
+            .chain(self.trouble.as_deref())
             .collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
-    /// Captures one batch of each source.
+    /// Whether a source waits for what somebody else has to answer, as a schema registry that is away: for however long, and nothing of it is passed over.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.sources
+            .iter()
+            .any(|source| source.standing.waits().is_some())
+    }
+
+    /// Captures one batch of each source. One that cannot be looked at or captured keeps nobody from the others.
     ///
     /// Whatever fails, the next step sends that batch again from its beginning.
     pub async fn step(&mut self) -> Result<Step, StageError> {
@@ -97,8 +118,11 @@ impl Capturer {
         self.look(now).await?;
         let mut step = Step::Idle;
         for at in 0..self.sources.len() {
-            if self.capture(at).await? {
-                step = Step::Progress;
+            match (self.capture(at, now).await, self.sources.get_mut(at)) {
+                (Ok(true), _) => step = Step::Progress,
+                (Ok(false), _) => {}
+                (Err(failed), Some(source)) => heed(source, failed)?,
+                (Err(failed), None) => return Err(failed),
             }
         }
         if now.saturating_sub(self.committed_at).abs() >= COMMIT_INTERVAL_MICROS {
@@ -108,20 +132,21 @@ impl Capturer {
         self.after(step)
     }
 
-    /// What a step came to that did all that it could.
+    /// What a step came to that did all that it could. Where something was captured the log does take part: what failed beside it is told by [`Self::waits_for`].
     fn after(&self, step: Step) -> Result<Step, StageError> {
-        let waiting: Vec<&str> = self
+        let troubles: Vec<&str> = self
             .sources
             .iter()
-            .filter_map(|source| source.standing.waits())
+            .filter_map(|source| source.trouble.as_deref())
+            .chain(self.trouble.as_deref())
             .collect();
-        if waiting.is_empty() {
-            return Ok(step);
+        match step {
+            Step::Idle if !troubles.is_empty() => Err(StageError::Retry {
+                what: troubles.join("; "),
+                source: None,
+            }),
+            Step::Idle | Step::Progress => Ok(step),
         }
-        Err(StageError::Retry {
-            what: waiting.join("; "),
-            source: None,
-        })
     }
 
     /// The last thing before an orderly end: stores how far it came.
@@ -146,28 +171,56 @@ impl Capturer {
         } else {
             FIND_MISSING_INTERVAL_MICROS
         };
-        if is_due(self.found_at, find_interval) {
-            self.find_sources(partitions).await?;
-            self.found_at = Some(now);
+        // One that could not be looked at may be of a topic that was deleted.
+        if is_due(self.found_at, find_interval) || self.sources.iter().any(|source| !source.looked) {
+            self.find_sources(partitions, now).await?;
+            self.found_at = self.trouble.is_none().then_some(now);
         }
-        for source in &mut self.sources {
-            let start = self.log.start(&source.topic, source.partition).await?;
-            let end = self.log.end(&source.topic, source.partition).await?;
-            source.look(self.log.as_ref(), start, end).await?;
+        // At once: where the brokers are away, each waits.
+        let looks = self
+            .sources
+            .iter_mut()
+            .map(|source| source.look(self.log.as_ref()));
+        let looked = join_all(looks).await;
+        for (source, looked) in self.sources.iter_mut().zip(looked) {
+            match looked {
+                Ok(()) => source.trouble = None,
+                Err(failed) => heed(source, failed.into())?,
+            }
         }
         self.looked_at = Some(now);
         Ok(())
     }
 
-    async fn find_sources(&mut self, partitions: u32) -> Result<(), StageError> {
+    async fn find_sources(&mut self, partitions: u32, now: UnixMicros) -> Result<(), StageError> {
         let mappings = Arc::clone(&self.mappings);
         let mut missing = Vec::new();
-        for (at, mapping) in mappings.iter().enumerate() {
-            for topic in &mapping.topics {
-                match self.log.find(topic).await? {
-                    Some(count) => self.open_sources(at, topic, count, partitions).await?,
-                    None => missing.push(topic.clone()),
+        self.trouble = None;
+        let topics = mappings
+            .iter()
+            .enumerate()
+            .flat_map(|(at, mapping)| mapping.topics.iter().map(move |topic| (at, topic)));
+        let log = Arc::clone(&self.log);
+        let finds = topics.map(|(at, topic)| log.find(topic).map(move |found| (at, topic, found)));
+        for (at, topic, found) in join_all(finds).await {
+            let opened = match found {
+                Ok(Some(count)) => self.open_sources(at, topic, count, partitions).await,
+                Ok(None) => {
+                    missing.push(topic.clone());
+                    self.let_go(topic, now).await
                 }
+                Err(failed) => Err(failed.into()),
+            };
+            match opened {
+                Ok(()) => {}
+                Err(StageError::Retry { what, .. } | StageError::Waits { what, .. }) => {
+                    self.trouble = Some(what);
+                }
+                Err(
+                    failed @ (StageError::Stopped { .. }
+                    | StageError::Violated { .. }
+                    | StageError::Fatal { .. }),
+                ) => return Err(failed),
             }
         }
         if missing != self.missing && self.partition == 0 {
@@ -177,6 +230,27 @@ impl Capturer {
             );
         }
         self.missing = missing;
+        Ok(())
+    }
+
+    /// Lets go of a topic that is not there any more. How far it was captured is stored first: if it is made again, that tells that it is another one.
+    async fn let_go(&mut self, topic: &str, now: UnixMicros) -> Result<(), StageError> {
+        let of_topic = |source: &&mut Source| source.topic == topic;
+        for source in self.sources.iter_mut().filter(of_topic) {
+            source.commit(self.log.as_ref(), now).await?;
+            tracing::warn!(
+                topic,
+                partition = source.partition,
+                offset = source.next,
+                "a captured topic is not there any more"
+            );
+        }
+        let before = self.sources.len();
+        self.sources.retain(|source| source.topic != topic);
+        if self.sources.len() != before {
+            // By places that others have now.
+            self.ready.clear();
+        }
         Ok(())
     }
 
@@ -207,13 +281,17 @@ impl Capturer {
     }
 
     /// Captures one batch of a source, and makes the next one ready meanwhile. Whether there was any.
-    async fn capture(&mut self, at: usize) -> Result<bool, StageError> {
+    async fn capture(&mut self, at: usize, now: UnixMicros) -> Result<bool, StageError> {
         let (Some(source), Some(partitions)) = (self.sources.get_mut(at), self.partitions) else {
             return Ok(false);
         };
         let (Some(mapping), None) = (self.mappings.get(source.mapping), source.standing.stopped()) else {
             return Ok(false);
         };
+        if !source.looked || !source.may_ask(now) {
+            return Ok(false);
+        }
+        (source.trouble, source.asked_at) = (None, now);
         let preparing = Preparing {
             log: self.log.as_ref(),
             registry: self.registry.as_deref(),
@@ -229,15 +307,24 @@ impl Capturer {
         };
         let Ready {
             next,
+            last,
             targets,
             tally,
             count,
             ..
         } = ready;
-        let (sent, following) = join(send(self.log.as_ref(), targets), preparing.ready(source, next)).await;
+        let held: usize = self.ready.values().map(|ready| ready.bytes).sum();
+        let prepared = async {
+            if held < READY_BYTES_MAX {
+                preparing.ready(source, next).await
+            } else {
+                Ok(None)
+            }
+        };
+        let (sent, following) = join(send(self.log.as_ref(), targets), prepared).await;
         // Without it all of the batch is sent again, and what was made ready behind it is let go.
         sent?;
-        source.next = next;
+        (source.next, source.last) = (next, Some(last));
         source.standing.tell_lag(Some(next.saturating_sub(1)), next);
         tally.count();
         self.captured += count;
@@ -260,5 +347,16 @@ impl Capturer {
             }
         }
         Ok(())
+    }
+}
+
+/// What is worth another try is the source's own trouble, until it has gone well.
+fn heed(source: &mut Source, failed: StageError) -> Result<(), StageError> {
+    match failed {
+        StageError::Retry { what, .. } | StageError::Waits { what, .. } => {
+            source.trouble = Some(what);
+            Ok(())
+        }
+        StageError::Stopped { .. } | StageError::Violated { .. } | StageError::Fatal { .. } => Err(failed),
     }
 }

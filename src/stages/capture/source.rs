@@ -5,13 +5,21 @@
 //! of the new one would be taken for repeats of the old one's.
 
 use crate::clock::UnixMicros;
-use crate::log::{Committed, Log, LogError, Offset, topic};
+use crate::log::{Committed, Log, LogError, Offset, Record, topic};
 use crate::stages::StageError;
 use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
 use crate::stages::source::{Bounds, Standing, judge};
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 
 /// A stored place is stored again after this time, also where it is the same: a broker forgets positions that were not, by default after 7 days.
 const REFRESH_INTERVAL_MICROS: i64 = 3_600_000_000;
+/// How often what a source waits for is asked for again: a registry that hangs has each question take some seconds of the others' time.
+const WAIT_INTERVAL_MICROS: i64 = 5_000_000;
+/// Of the digest of a record in a [`Mark`].
+const MARK_BYTES: usize = 16;
+/// A read gives one record at least, however large.
+const COMPARED_BYTES: usize = 1;
 
 /// Where capturing goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +27,8 @@ pub struct Place {
     pub next: Offset,
     /// From 1.
     pub incarnation: u64,
+    /// The last record that was captured, where that is known: by it a topic is known that was made anew and has grown beyond `next` since.
+    pub last: Option<Mark>,
 }
 
 impl Place {
@@ -33,13 +43,17 @@ impl Place {
         Ok(committed.map(|committed| Self {
             next: committed.offset,
             incarnation: parse_incarnation(&committed.metadata),
+            last: Mark::find(&committed.metadata),
         }))
     }
 
     pub async fn store(self, log: &dyn Log, topic: &str, partition: u32) -> Result<(), LogError> {
+        let last = self.last.map_or_else(String::new, |Mark { offset, digest }| {
+            format!(" last={offset}:{}", HEXLOWER.encode(&digest))
+        });
         let position = Committed {
             offset: self.next,
-            metadata: format!("incarnation={}", self.incarnation),
+            metadata: format!("incarnation={}{last}", self.incarnation),
         };
         log.commit(&group(topic), topic::AUDIT_CAPTURED, partition, position)
             .await
@@ -49,8 +63,13 @@ impl Place {
     /// repeat of what an earlier one held.
     async fn of_ledger(log: &dyn Log, source: &str) -> Result<Self, StageError> {
         let mut incarnation = 1;
+        let begin = |incarnation| Self {
+            next: 0,
+            incarnation,
+            last: None,
+        };
         let Some(name) = ledger_name(log).await? else {
-            return Ok(Self { next: 0, incarnation });
+            return Ok(begin(incarnation));
         };
         for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await? {
             let config = PartitionConfig::to_look(&name, partition);
@@ -63,7 +82,42 @@ impl Place {
                 .filter_map(|known| incarnation_of(known, source));
             incarnation = sealed.chain([incarnation]).max().unwrap_or(incarnation);
         }
-        Ok(Self { next: 0, incarnation })
+        Ok(begin(incarnation))
+    }
+}
+
+/// A record, to be known again: a topic that was made anew has another one at its offset, or the same at another time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    pub offset: Offset,
+    digest: [u8; MARK_BYTES],
+}
+
+impl Mark {
+    #[must_use]
+    pub fn of(record: &Record) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(record.timestamp_ms.to_be_bytes());
+        hash.update((record.key.len() as u64).to_be_bytes());
+        hash.update(&record.key);
+        hash.update(&record.value);
+        let mut digest = [0; MARK_BYTES];
+        digest.copy_from_slice(&hash.finalize()[..MARK_BYTES]);
+        Self {
+            offset: record.offset,
+            digest,
+        }
+    }
+
+    /// In what is stored beside a place.
+    fn find(metadata: &str) -> Option<Self> {
+        let mark = metadata.split(' ').find_map(|word| word.strip_prefix("last="))?;
+        let (offset, digest) = mark.split_once(':')?;
+        let digest = HEXLOWER.decode(digest.as_bytes()).ok()?;
+        Some(Self {
+            offset: offset.parse().ok()?,
+            digest: digest.try_into().ok()?,
+        })
     }
 }
 
@@ -82,7 +136,8 @@ fn incarnation_of(known: &str, source: &str) -> Option<u64> {
 /// What an operator's tools wrote there is of the first.
 fn parse_incarnation(metadata: &str) -> u64 {
     let number = metadata
-        .strip_prefix("incarnation=")
+        .split(' ')
+        .find_map(|word| word.strip_prefix("incarnation="))
         .and_then(|digits| digits.parse().ok());
     number.filter(|number| *number > 0).unwrap_or(1)
 }
@@ -95,6 +150,18 @@ pub(super) struct Source {
     /// Records below were captured, or tell of no change.
     pub next: Offset,
     pub incarnation: u64,
+    /// The last of those that were captured.
+    pub last: Option<Mark>,
+    /// Why it could not be looked at, or captured, when that was last tried.
+    pub trouble: Option<String>,
+    /// Whether its bounds are known, and that what it holds is still what was captured. Nothing is captured before.
+    pub looked: bool,
+    /// When it was last captured, or tried.
+    pub asked_at: UnixMicros,
+    /// Whether `last` has to be compared: it was not, or differed.
+    unsure: bool,
+    /// Where it ended when it was last looked at.
+    end: Offset,
     /// Whether there is anything that `next` follows from.
     begun: bool,
     committed: Option<Place>,
@@ -127,6 +194,12 @@ impl Source {
             mapping,
             next: place.next,
             incarnation: place.incarnation,
+            last: place.last,
+            trouble: None,
+            looked: false,
+            asked_at: 0,
+            unsure: true,
+            end: 0,
             begun: stored.is_some(),
             committed: stored,
             committed_at: 0,
@@ -134,19 +207,51 @@ impl Source {
         })
     }
 
+    /// Whether what its next record waits for may be asked for again.
+    pub fn may_ask(&self, now: UnixMicros) -> bool {
+        self.standing.waits().is_none() || now.saturating_sub(self.asked_at).abs() >= WAIT_INTERVAL_MICROS
+    }
+
     /// The next offset, where anything before it was captured.
     pub fn next_offset(&self) -> Option<Offset> {
         (self.begun || self.next > 0).then_some(self.next)
     }
 
-    /// Holds its bounds against what was captured of it.
-    pub async fn look(&mut self, log: &dyn Log, start: Offset, end: Offset) -> Result<(), LogError> {
+    /// Holds its bounds, and the last record that was captured where that may be another one now, against what was captured of it.
+    pub async fn look(&mut self, log: &dyn Log) -> Result<(), LogError> {
+        self.unsure |= !self.looked;
+        self.looked = false;
+        let start = log.start(&self.topic, self.partition).await?;
+        let end = log.end(&self.topic, self.partition).await?;
         let does_not_fit = judge(start, end, self.next_offset()) == Bounds::EndsBefore;
         if self.standing.stopped().is_some() || does_not_fit {
             self.look_for_adoption(log).await?;
         }
+        // A topic does not get shorter, but one that is made anew may be.
+        self.unsure |= end < self.end;
+        let mut differs = None;
+        if self.unsure && judge(start, end, self.next_offset()) != Bounds::EndsBefore {
+            differs = self.compare(log, start).await?;
+            self.unsure = differs.is_some();
+        }
         self.standing.heed(start, end, self.next_offset());
+        if let Some(mark) = differs {
+            self.standing.heed_another(mark.offset);
+        }
+        (self.end, self.looked) = (end, true);
         Ok(())
+    }
+
+    /// The mark of the last record that was captured, where the topic has another record there. One that is not there any more tells nothing.
+    async fn compare(&self, log: &dyn Log, start: Offset) -> Result<Option<Mark>, LogError> {
+        let Some(mark) = self.last.filter(|mark| mark.offset >= start) else {
+            return Ok(None);
+        };
+        let records = log
+            .read(&self.topic, self.partition, mark.offset, 1, COMPARED_BYTES)
+            .await?;
+        let there = records.first().filter(|record| record.offset == mark.offset);
+        Ok(there.filter(|record| Mark::of(record) != mark).map(|_| mark))
     }
 
     /// Goes on where an operator has said so since. Answers the place that is stored of the incarnation that is then read.
@@ -156,6 +261,7 @@ impl Source {
             let (topic, partition, incarnation) = (&self.topic, self.partition, place.incarnation);
             tracing::info!(topic, partition, incarnation, offset = place.next, "adopted");
             (self.next, self.incarnation, self.committed) = (place.next, incarnation, stored);
+            (self.last, self.unsure) = (place.last, true);
         }
         Ok(stored.filter(|place| place.incarnation == self.incarnation))
     }
@@ -165,6 +271,7 @@ impl Source {
         let place = Place {
             next: self.next,
             incarnation: self.incarnation,
+            last: self.last,
         };
         let is_fresh = now.saturating_sub(self.committed_at).abs() < REFRESH_INTERVAL_MICROS;
         let is_known = self.committed == Some(place) && is_fresh;
@@ -177,9 +284,12 @@ impl Source {
         if self.incarnation != place.incarnation {
             return Ok(());
         }
-        let furthest = Place {
-            next: stored.map_or(place.next, |stored| stored.next.max(place.next)),
-            ..place
+        let furthest = match stored {
+            Some(stored) if stored.next > place.next || place.last.is_none() => Place {
+                next: stored.next.max(place.next),
+                ..stored
+            },
+            Some(_) | None => place,
         };
         furthest.store(log, &self.topic, self.partition).await?;
         (self.committed, self.committed_at) = (Some(place), now);
@@ -207,5 +317,34 @@ mod tests {
         for other in ["", "incarnation=", "incarnation=0", "2"] {
             assert_eq!(parse_incarnation(other), 1, "{other}");
         }
+        assert_eq!(parse_incarnation("incarnation=2 last=7:00"), 2);
+    }
+
+    #[test]
+    fn a_record_is_known_again_by_all_that_it_is() {
+        let record = Record {
+            offset: 7,
+            timestamp_ms: 5,
+            key: b"k".to_vec(),
+            value: b"v".to_vec(),
+            headers: Vec::new(),
+        };
+        let mark = Mark::of(&record);
+        let stored = format!("incarnation=2 last=7:{}", HEXLOWER.encode(&mark.digest));
+        assert_eq!(Mark::find(&stored), Some(mark));
+        for other in ["incarnation=2", "last=7", "last=7:00", "last=x:00", ""] {
+            assert_eq!(Mark::find(other), None, "{other}");
+        }
+        let later = Record {
+            timestamp_ms: 6,
+            ..record.clone()
+        };
+        let shifted = Record {
+            key: b"kv".to_vec(),
+            value: Vec::new(),
+            ..record
+        };
+        assert_ne!(Mark::of(&later), mark);
+        assert_ne!(Mark::of(&shifted), mark);
     }
 }

@@ -365,6 +365,17 @@ impl SealMachine {
         self.emit(body, &Payload::default(), now, out)
     }
 
+    /// A `hold` leaf: an archive class must stay, or need not any more.
+    pub fn declare_hold(
+        &mut self,
+        class: &str,
+        on: bool,
+        now: UnixMicros,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<Sealed, SealError> {
+        self.emit(Body::Hold { class, on }, &Payload::default(), now, out)
+    }
+
     /// A `key` leaf, its proof made beforehand.
     pub fn declare_key(
         &mut self,

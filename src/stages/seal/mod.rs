@@ -3,11 +3,13 @@
 
 mod adopt;
 mod correlation;
+mod hold;
 mod machine;
 mod runner;
 mod session;
 pub mod sources;
 
 pub use adopt::{Adopted, Adoption, From, Refused, adopt};
+pub use hold::{HoldRefused, declare_hold};
 pub use machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 pub use runner::{Random, Sealer, VIA};

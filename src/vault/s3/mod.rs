@@ -180,7 +180,7 @@ impl S3Vault {
             self.put_retention(name, until.max(stored.until)).await?;
         }
         if keep.hold && !stored.hold {
-            self.put_hold(name).await?;
+            self.put_hold(name, true).await?;
         }
         Ok(())
     }
@@ -204,10 +204,13 @@ impl S3Vault {
             .map_err(|refusal| refusal.into_error(&format!("keeping {} longer", self.url(name))))
     }
 
-    async fn put_hold(&self, name: &str) -> Result<(), VaultError> {
-        let hold = ObjectLockLegalHold::builder()
-            .status(ObjectLockLegalHoldStatus::On)
-            .build();
+    async fn put_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
+        let status = if on {
+            ObjectLockLegalHoldStatus::On
+        } else {
+            ObjectLockLegalHoldStatus::Off
+        };
+        let hold = ObjectLockLegalHold::builder().status(status).build();
         let put = self
             .client
             .put_object_legal_hold()
@@ -216,7 +219,7 @@ impl S3Vault {
             .legal_hold(hold);
         count("PutObjectLegalHold", Box::pin(put.send()).await)
             .map(|_done| ())
-            .map_err(|refusal| refusal.into_error(&format!("holding {}", self.url(name))))
+            .map_err(|refusal| refusal.into_error(&format!("setting the hold of {}", self.url(name))))
     }
 
     /// The first object that is created tells whether the store heeds what it is told.
@@ -309,6 +312,11 @@ impl Vault for S3Vault {
         Ok(self.stored(name).await?.map(|stored| stored.bytes))
     }
 
+    async fn set_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
+        check_object_name(name)?;
+        self.put_hold(name, on).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
         let mut names = Vec::new();
         let mut next = None;
@@ -369,6 +377,10 @@ fn object_lock_mode(mode: LockMode) -> ObjectLockMode {
 }
 
 /// So that a browser shows what is text and saves what is not.
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "the names of objects have one case"
+)]
 fn content_type(name: &str) -> &'static str {
     match name {
         _ if name.ends_with(".zst") => "application/zstd",

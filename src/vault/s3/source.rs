@@ -101,7 +101,7 @@ impl ArchiveSource for S3Source {
         let (pieces, coming) = mpsc::channel(PIECES_AHEAD);
         self.runtime.spawn(Box::pin(download.pump(answer, pieces)));
         Ok(Some(Box::new(Coming {
-            coming,
+            pieces: coming,
             piece: Vec::new(),
             at: 0,
             ended: false,
@@ -210,7 +210,7 @@ impl Download {
 
 /// An object's bytes as they come.
 struct Coming {
-    coming: mpsc::Receiver<io::Result<Vec<u8>>>,
+    pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
     piece: Vec<u8>,
     at: usize,
     ended: bool,
@@ -219,7 +219,7 @@ struct Coming {
 impl io::Read for Coming {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.at == self.piece.len() && !self.ended {
-            let piece = self.coming.blocking_recv().unwrap_or_else(|| {
+            let piece = self.pieces.blocking_recv().unwrap_or_else(|| {
                 Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
                     "it was not read to its end",

@@ -24,7 +24,7 @@ fn rsa_keys_of_each_size_sign_what_their_public_keys_verify_whatever_its_length(
         for (held, bytes) in keys.iter().zip([256, 384, 512]) {
             assert_eq!((held.key.alg, held.retired), (Alg::Ps256, false));
             // More than KMS takes as it is.
-            for message in [&b""[..], b"a checkpoint", &[7; 100_000]] {
+            for message in [&b""[..], b"a checkpoint", &vec![7; 100_000]] {
                 let signature = signer.sign(&held.key.kid, message).await.unwrap();
                 assert_eq!(signature.len(), bytes);
                 assert!(held.key.verify(message, &signature));
@@ -83,7 +83,7 @@ fn an_alias_is_resolved_when_the_signer_is_opened() {
 async fn refused(url: &str, key: &str, wanted: &str) {
     match open(url, &[key]).await {
         Err(KmsKeysError::Refused(said)) => {
-            assert!(said.contains(wanted), "`{wanted}` is missing in `{said}`")
+            assert!(said.contains(wanted), "`{wanted}` is missing in `{said}`");
         }
         other => panic!("{other:?}"),
     }

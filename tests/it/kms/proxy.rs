@@ -65,11 +65,10 @@ impl Proxy {
                 tokio::spawn(async move { drop(shared.serve(stream).await) });
             }
         });
-        let _runtime = runtime;
         Self {
             url,
             shared,
-            _runtime,
+            _runtime: runtime,
         }
     }
 

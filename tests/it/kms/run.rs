@@ -1,5 +1,10 @@
 //! `ledgerline run` with keys in KMS, and the faults that it meets.
 
+// Counters are whole numbers, in a form that has others too.
+#![allow(clippy::float_cmp)]
+// A few lines, made once.
+#![allow(clippy::format_collect)]
+
 use super::proxy::{ED25519_ARN, Fault, Proxy};
 use super::{REGION, make, make_rsa, owner, server, wait};
 use crate::kafka::metric;
@@ -109,7 +114,7 @@ impl Ledger {
         assert!(output.status.success(), "{said}");
         assert_eq!(
             read_archive(&self.dir.path().join("archive")).count("entry"),
-            entries as u64
+            entries
         );
     }
 }

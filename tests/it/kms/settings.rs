@@ -16,6 +16,7 @@ fn settings(change: impl FnOnce(&mut Settings)) -> Settings {
     settings
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "settings are optional texts")]
 fn text(value: &str) -> Option<String> {
     Some(value.to_owned())
 }
@@ -67,7 +68,7 @@ fn settings_of_keys_in_kms_that_do_not_go_together_are_said_with_what_would_be_r
         ),
         ("KMS_KEY_ARN): must be ARNs", |s| s.kms_key_arn = text("some-id")),
         ("SIGNING_KEY_ID): must be ids, aliases", |s| {
-            s.signing_key_id = text("a,,b")
+            s.signing_key_id = text("a,,b");
         }),
         ("SIGNING_KEY_RETIRED): must name keys of", |s| {
             (s.signing_key_id, s.signing_key_retired) = (text("a"), text("b"));

@@ -216,6 +216,93 @@ async fn through_refusals_lost_answers_resets_and_kills_every_entry_is_archived_
     }
 }
 
+impl Ledger {
+    fn hold(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = ledgerline(&[&["hold"], arguments, &["--json", &self.log()]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Waits until the archive was told of all that the ledger says of holds.
+    fn wait_until_told(&self) -> serde_json::Value {
+        let since = Instant::now();
+        loop {
+            let holds = self.hold(&["list"]);
+            let rows = holds["holds"].as_array().unwrap();
+            if rows.iter().all(|row| row["pending"].is_null()) {
+                return holds;
+            }
+            assert!(since.elapsed() < PATIENCE, "{holds:#}");
+            std::thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// How many objects are held, and how many are not.
+    async fn held(&self) -> (usize, usize) {
+        let (root, name) = (&self.bucket.root, &self.bucket.name);
+        let page = root.list_objects_v2().bucket(name).send().await.unwrap();
+        let (mut held, mut free) = (0, 0);
+        for object in page.contents() {
+            let head = root
+                .head_object()
+                .bucket(name)
+                .key(object.key().unwrap())
+                .send()
+                .await
+                .unwrap();
+            match head
+                .object_lock_legal_hold_status
+                .as_ref()
+                .map(aws_sdk_s3::types::ObjectLockLegalHoldStatus::as_str)
+            {
+                Some("ON") => held += 1,
+                _ => free += 1,
+            }
+        }
+        (held, free)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_class_is_held_whole_what_was_there_and_what_comes_through_a_kill() {
+    let ledger = Ledger::make().await;
+    ledger.ingest(0..150);
+    let mut service = ledger.start();
+    ledger.wait_until_archived(150);
+    let set = ledger.hold(&["set", "default"]);
+    assert_eq!(set["leaves"].as_object().unwrap().len(), 4);
+    service.child.kill().unwrap();
+    drop(service);
+    // Said again, nothing is said.
+    let again = ledger.hold(&["set", "default"]);
+    assert!(
+        again["leaves"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(serde_json::Value::is_null)
+    );
+    ledger.ingest(150..300);
+    let service = ledger.start();
+    ledger.wait_until_archived(300);
+    let told = ledger.wait_until_told();
+    assert_eq!(told["holds"].as_array().unwrap().len(), 4);
+    let (held, free) = ledger.held().await;
+    assert!(held > 20 && free == 0, "{held} held, {free} free");
+
+    ledger.hold(&["release", "default"]);
+    let since = Instant::now();
+    while ledger.held().await.0 > 0 {
+        assert!(since.elapsed() < PATIENCE, "still held");
+        std::thread::sleep(POLL_PAUSE);
+    }
+    let told = ledger.wait_until_told();
+    assert_eq!(told["holds"].as_array().unwrap().len(), 0);
+    stop(service);
+    ledger.wait_until_archived(300);
+    ledger.look_at_every_object().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_without_object_lock_ends_the_service_and_loses_nothing() {
     let mut ledger = Ledger::make().await;

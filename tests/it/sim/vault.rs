@@ -54,6 +54,10 @@ impl Vault for SimVault {
         .await
     }
 
+    async fn set_hold(&self, name: &str, _on: bool) -> Result<(), VaultError> {
+        self.call(Call::Head, name, |_state| ()).await
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
         self.call(Call::List, prefix, |state| {
             let names = state.objects.keys();

@@ -13,6 +13,7 @@ mod changes;
 mod flawed;
 mod oracle;
 mod owners;
+mod sources;
 
 use crate::sim::{Call, Defect, Fault, FaultKind, Plan, Schedule, World};
 use changes::{Making, TOPIC, Told};

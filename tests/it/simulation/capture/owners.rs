@@ -361,6 +361,7 @@ async fn adopt(log: &dyn Log, source: u32) {
     let place = Place {
         next: 0,
         incarnation: 2,
+        last: None,
     };
     loop {
         match Place::stored(log, TOPIC, source).await {

@@ -1,0 +1,116 @@
+//! What an import is to read, asked of the arguments, the mapping and the database.
+
+use super::Args;
+use crate::cli::Failure;
+use crate::cli::postgres::unreachable;
+use crate::import::page::{Bounds, Order};
+use crate::import::settled::{self, SettledKey, settled_before, settled_key};
+use crate::import::table::Table;
+use crate::mapping::Mapping;
+use sqlx::postgres::PgConnection;
+
+/// # Errors
+/// `Usage` where an argument does not fit the table, `Unreadable` where the database fails, or transactions that write to the table do not end.
+pub(super) async fn bounds(
+    args: &Args,
+    connection: &mut PgConnection,
+    table: &Table,
+    mapping: &Mapping,
+    rows_max: u32,
+) -> Result<Bounds, Failure> {
+    let column = time_column(args, table, mapping)?;
+    let before = match (&args.before, &column) {
+        (Some(before), Some(column)) => Some(wanted(connection, table, column, before).await?),
+        (Some(_) | None, _) => None,
+    };
+    let Some(column) = column.filter(|_| args.by_time) else {
+        return Ok(Bounds {
+            order: Order::Key,
+            before,
+            until: until(args, connection, table).await?,
+            rows_max,
+        });
+    };
+    let wanted = before.map(|(_, before)| before);
+    let (before, sees_all) = settled_before(connection, wanted.as_deref())
+        .await
+        .map_err(|error| unreachable(&error))?;
+    if !sees_all {
+        eprintln!(
+            "ledgerline: this role does not see the transactions of others: a row of one that runs for longer than five minutes is passed over. GRANT \
+             pg_read_all_stats lets it see them"
+        );
+    }
+    Ok(Bounds {
+        order: Order::Time(column.clone()),
+        before: Some((column, before)),
+        until: None,
+        rows_max,
+    })
+}
+
+/// The column that --before and --by-time go by; `None` where neither is given.
+fn time_column(args: &Args, table: &Table, mapping: &Mapping) -> Result<Option<String>, Failure> {
+    if args.before.is_none() && !args.by_time {
+        return Ok(None);
+    }
+    let column = match (&args.time_column, mapping.time_pointer()) {
+        (Some(column), _) => column.clone(),
+        (None, Some([row, column])) if row == "row" => column.clone(),
+        (None, _) => {
+            return Err(Failure::usage(
+                "--time-column: the mapping's occurred_at is no column of the row (/row/<column>), so say which column --before and --by-time go by",
+            ));
+        }
+    };
+    if table.column(&column).is_none() {
+        let table = table.full_name();
+        return Err(Failure::usage(format!(
+            "--time-column: {table} has no column {column}"
+        )));
+    }
+    Ok(Some(column))
+}
+
+async fn wanted(
+    connection: &mut PgConnection,
+    table: &Table,
+    column: &str,
+    before: &str,
+) -> Result<(String, String), Failure> {
+    let bound = settled::bound(connection, table, column, before)
+        .await
+        .map_err(|error| unreachable(&error))?;
+    let no_time = || {
+        Failure::usage(format!(
+            "--before: {before:?} is no value of the column {column}: say a time such as 2026-11-01T00:00:00Z"
+        ))
+    };
+    Ok((column.to_owned(), bound.ok_or_else(no_time)?))
+}
+
+/// Where keys grow, what is read ends where a transaction that still runs could add a smaller one.
+async fn until(args: &Args, connection: &mut PgConnection, table: &Table) -> Result<Option<String>, Failure> {
+    if args.dry_run || !table.key_grows() {
+        return Ok(None);
+    }
+    let name = table.full_name();
+    let waits = |count| {
+        eprintln!(
+            "ledgerline: waiting for {count} transactions that write to {name}, whose keys may be smaller than those that are there"
+        );
+    };
+    let settled = settled_key(connection, table, waits)
+        .await
+        .map_err(|error| unreachable(&error))?;
+    match settled {
+        SettledKey::Until(Some(until)) => Ok(Some(until)),
+        // An empty table: what comes in the meantime, the next run has.
+        SettledKey::Until(None) => Ok(Some("0".to_owned())),
+        SettledKey::StillWritten { transactions } => Err(Failure::unreadable(format!(
+            "{transactions} transactions have written to {} for a minute and have not ended: each could yet add a row with a smaller key than those that are \
+             there, which no later run by key would read. Nothing was imported: run it again when they have ended, or with --by-time",
+            table.full_name()
+        ))),
+    }
+}

@@ -1,0 +1,62 @@
+//! Declares that an archive class is held, or held no more: an operator says that what is in it must not go, whatever its retention.
+//!
+//! As [`super::adopt`]: whoever declares is the partition's owner for a moment. The archiver finds the leaf and tells the storage.
+
+use super::machine::SealConfig;
+use super::runner::{Random, seal_error};
+use super::session::{OpenSession, Owner};
+use crate::clock::Clock;
+use crate::log::Log;
+use crate::stages::StageError;
+use crate::stages::restore::PartitionConfig;
+
+/// Owners that come in between: so many times it is tried again.
+const TRIES: u32 = 10;
+
+/// Why it was not declared.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldRefused {
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error("nothing was sealed in partition {partition} yet: there is nothing to hold")]
+    NeverSealed { partition: u32 },
+    #[error("other owners came in between {TRIES} times: see that the instances are at peace, and try again")]
+    Contended,
+}
+
+/// Declares a hold, or its end, in one partition. Answers the index of the leaf that says so; `None` where the ledger says so already.
+///
+/// # Errors
+/// [`HoldRefused`]; nothing was declared then.
+pub async fn declare_hold(
+    log: &dyn Log,
+    clock: &dyn Clock,
+    random: &mut Random,
+    partition: &PartitionConfig,
+    class: &str,
+    on: bool,
+) -> Result<Option<u64>, HoldRefused> {
+    for _ in 0..TRIES {
+        let opened = OpenSession::open(log, partition, SealConfig::default(), random()?).await?;
+        let Some(mut session) = opened else { continue };
+        let state = session.machine.state();
+        if state.order.genesis.is_none() {
+            return Err(HoldRefused::NeverSealed {
+                partition: partition.partition,
+            });
+        }
+        if state.holds.contains(class) == on {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        let sealed = session
+            .machine
+            .declare_hold(class, on, clock.now(), &mut out)
+            .map_err(|error| seal_error(partition.partition, error))?;
+        // A crash before this line leaves a fence; one after it, the declaration.
+        if session.append(log, out).await? == Owner::Mine {
+            return Ok(Some(sealed.index));
+        }
+    }
+    Err(HoldRefused::Contended)
+}

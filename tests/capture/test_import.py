@@ -1,0 +1,210 @@
+"""`ledgerline import`: each row once, whatever ends it, and none passed over without a word."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import threading
+import unittest
+
+from capture_case import PROGRAM, ROOT, CaptureCase, kinds, wait
+from confluent_kafka import Consumer, TopicPartition
+
+PATIENCE_S = 120
+PARTITIONS = 3
+
+
+class ImportCase(CaptureCase):
+    def arguments(self, *more):
+        return ["import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", *more]
+
+    def imported(self, *more):
+        return json.loads(self.command(*self.arguments("--json", *more)))
+
+    def refused(self, status, *arguments):
+        """What a run says that ends with this status."""
+        ended = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
+        self.assertEqual(ended.returncode, status, f"{arguments}: {ended.stdout}{ended.stderr}")
+        return ended.stderr
+
+    def start_import(self, *more):
+        importing = subprocess.Popen([PROGRAM, *self.arguments("--json", *more)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.programs.append(importing)
+        self.addCleanup(importing.stdout.close)
+        self.addCleanup(importing.stderr.close)
+        return importing
+
+    def appended(self):
+        """How many records there are in audit.captured."""
+        consumer = Consumer({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"], "group.id": self.name})
+        try:
+            ends = [consumer.get_watermark_offsets(TopicPartition(f"{self.name}.audit.captured", partition), timeout=30) for partition in range(PARTITIONS)]
+        finally:
+            consumer.close()
+        return sum(end for _, end in ends)
+
+    def sealed(self, what, enough):
+        """Leaves, once they are enough."""
+        first = len(self.programs)
+        program = self.start_program()
+        leaves = self.wait_leaves(what, enough)
+        program.send_signal(signal.SIGTERM)
+        self.assertEqual(program.wait(60), 0, f"run-{first}.log")
+        return leaves
+
+    def write(self, at="now()", connection=None, tenant="acme"):
+        insert = f"INSERT INTO {self.table} (tenant_id, actor_id, action, occurred_at) VALUES (%s, 'a', 'row', {at}) RETURNING id"
+        (row,) = (connection or self.sql).execute(insert, [tenant]).fetchone()
+        return row
+
+
+class Runs(ImportCase):
+    def test_an_import_that_is_killed_goes_on_where_it_was_and_each_row_is_sealed_once(self):
+        self.insert(30_000)
+        importing = self.start_import("--page-rows=20")
+        wait("rows are appended", lambda: self.appended() > 0)
+        importing.kill()
+        self.assertEqual(importing.wait(30), -signal.SIGKILL)
+        summary = self.imported()
+        self.assertLess(summary["rows_before"], 30_000)
+        self.assertGreater(summary["rows_before"], 0)
+        self.assertEqual(summary["rows_before"] + summary["rows"], 30_000)
+        leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
+        self.verify()
+        self.assert_each_row_once(leaves)
+
+    def test_a_later_bound_of_time_does_not_pass_over_rows_with_smaller_keys(self):
+        for day in (1, 20, 2, 21):
+            self.write(f"'2026-01-{day:02} 00:00+00'")
+        self.assertEqual(self.imported("--before=2026-01-10")["rows"], 2)
+        self.assertEqual(self.imported("--before=2026-01-10T00:00:00Z")["rows"], 0)
+        said = self.refused(2, *self.arguments("--before=2026-01-30"))
+        self.assertIn("--before '2026-01-10 00:00:00+00'", said)
+        self.assertIn("--again", self.refused(2, *self.arguments()))
+        self.assertEqual(self.imported("--before=2026-01-30", "--again")["rows"], 4)
+
+    def test_by_time_stops_before_a_transaction_that_still_runs_and_takes_its_rows_once_it_has_ended(self):
+        self.write("now() - interval '1 hour'")
+        until = "--before=2100-01-01"
+        with self.open_sql() as other, other.transaction():
+            late = self.write(connection=other)
+            later = self.write()
+            wait("the settled row is read", lambda: self.read_by_time(until))
+            self.assertEqual(self.read_by_time(until), 1)
+        self.assertLess(late, later)
+        wait("all are read", lambda: self.read_by_time(until) == 3)
+        leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
+        self.assert_each_row_once(leaves)
+
+    def read_by_time(self, *more):
+        """Rows that all runs have read."""
+        summary = self.imported("--by-time", *more)
+        return summary["rows_before"] + summary["rows"]
+
+    def test_by_key_a_transaction_that_holds_a_smaller_key_is_waited_for(self):
+        self.write()
+        with self.open_sql() as other:
+            with other.transaction():
+                late = self.write(connection=other)
+                later = self.write()
+                importing = self.start_import()
+                said = importing.stderr.readline()
+                self.assertIn("waiting for 1 transactions", said)
+            self.assertLess(late, later)
+        self.assertEqual(importing.wait(60), 0)
+        self.assertEqual(json.loads(importing.stdout.read())["rows"], 3)
+        self.assertEqual(self.imported()["rows"], 0)
+
+    def test_what_the_help_gives_as_examples_works(self):
+        self.write("'2026-10-01'")
+        # As wide as the terminal is: lines that go on are put together again.
+        text = re.sub(r"\n {4}(?!ledgerline)(?=\S)", " ", self.command("import", "--help"))
+        examples = re.findall(r"^ *ledgerline (import postgres://.*)$", text, re.MULTILINE)
+        self.assertEqual(len(examples), 2)
+        for example in examples:
+            words = shlex.split(example.replace("postgres://reader@db/app", self.import_address()).replace("--table audit_logs", f"--table {self.table}"))
+            ended = subprocess.run([PROGRAM, *words, f"--log={self.log}"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertEqual((ended.returncode, ended.stdout.split(":")[0]), (0, "1 rows"), f"{example}: {ended.stdout}{ended.stderr}")
+
+    def test_a_bound_that_is_no_time_is_an_argument_that_is_wrong(self):
+        self.assertIn("--before", self.refused(2, *self.arguments("--before=nonsense")))
+        self.assertIn("--before", self.refused(2, *self.arguments("--before=nonsense", "--by-time")))
+
+
+class Rows(ImportCase):
+    COLUMNS = CaptureCase.COLUMNS.replace("occurred_at timestamptz NOT NULL", "occurred_at timestamptz")
+
+    def test_a_row_that_no_log_takes_is_sealed_by_its_key_and_the_rest_goes_on(self):
+        first = self.write()
+        self.sql.execute(f"UPDATE {self.table} SET details = to_jsonb(repeat('x', 5 << 20))")
+        self.write()
+        summary = self.imported()
+        self.assertEqual((summary["events"], summary["codes"]), (1, {"too_large": 1}))
+        self.assertEqual(self.imported()["rows"], 0)
+        self.sealed("both are archived", lambda leaves: {"entry": 1, "rejected too_large": 1}.items() <= kinds(leaves).items())
+        self.assertEqual(self.refused_rows(), [{"id": first}])
+
+    def test_large_rows_are_read_in_pages_that_memory_has_room_for(self):
+        self.insert(40)
+        self.sql.execute(f"UPDATE {self.table} SET details = to_jsonb(repeat('x', 900000))")
+        self.assertEqual(self.imported("--page-rows=100000")["events"], 40)
+
+    def test_rows_without_a_tenant_are_refused_and_told(self):
+        row = self.write(tenant=None)
+        self.write()
+        summary = self.imported()
+        self.assertEqual((summary["events"], summary["codes"]), (1, {"missing_member": 1}))
+        self.sealed("both are archived", lambda leaves: {"entry": 1, "rejected missing_member": 1}.items() <= kinds(leaves).items())
+        self.assertEqual([(refused["id"], refused["tenant_id"]) for refused in self.refused_rows()], [(row, None)])
+
+    def test_rows_without_a_time_are_told_where_rows_are_chosen_by_it(self):
+        self.write("NULL")
+        self.write("'2026-01-01'")
+        summary = self.imported("--before=2026-02-01")
+        self.assertEqual((summary["rows"], summary["without_time"]), (1, 1))
+        said = self.command(*self.arguments("--by-time"))
+        self.assertIn("1 rows have NULL for a time", said)
+
+    def test_columns_that_are_excluded_are_in_no_event(self):
+        self.insert(2)
+        self.assertEqual(self.imported("--exclude=details,actor_type")["events"], 2)
+        leaves = self.sealed("both are archived", lambda leaves: kinds(leaves).get("entry", 0) == 2)
+        columns = [sorted(event["data"]) for leaf, event in leaves if leaf["kind"] == "entry"]
+        self.assertEqual(columns, [["action", "actor_id", "id", "occurred_at", "tenant_id"]] * 2)
+        self.assertIn("--exclude", self.refused(2, *self.arguments("--exclude=id")))
+        self.assertIn("--exclude", self.refused(2, *self.arguments("--exclude=missing")))
+
+
+class RandomKeys(ImportCase):
+    COLUMNS = CaptureCase.COLUMNS.replace("id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY", "id uuid PRIMARY KEY DEFAULT gen_random_uuid()")
+
+    def test_a_key_that_does_not_grow_is_not_gone_on_from(self):
+        self.insert(5)
+        self.assertEqual(self.imported("--page-rows=2")["rows"], 5)
+        self.insert(5, first=5)
+        said = self.refused(2, *self.arguments())
+        self.assertIn("--by-time", said)
+        self.assertEqual(self.imported("--again")["rows"], 10)
+
+
+class Unanswered(ImportCase):
+    def test_a_server_that_does_not_answer_is_not_waited_for_without_end(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            address = f"postgres://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+            commands = (["import", address, "--table=t", f"--mapping={self.mapping}", f"--log={self.log}"], ["connectors", "lag", address])
+            said = {}
+            threads = [threading.Thread(target=lambda command=command: said.update({command[0]: self.refused(3, *command)})) for command in commands]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(sorted(said), ["connectors", "import"])
+        for text in said.values():
+            self.assertIn("no answer within 10 s", text)
+
+
+if __name__ == "__main__":
+    unittest.main()

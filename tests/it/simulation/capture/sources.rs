@@ -1,0 +1,280 @@
+//! One source among others: what is wrong with it is its own trouble, and what it was is known again.
+
+use super::changes::{Change, MAPPING, Making, TOPIC};
+use crate::sim::{SimLog, World, block_on};
+use async_trait::async_trait;
+use ledgerline::log::lease::Assignments;
+use ledgerline::log::{Appended, Committed, Log, LogError, NewRecord, Offset, Record, topic};
+use ledgerline::stages::capture::{CaptureMapping, Capturer};
+use ledgerline::stages::{StageError, Step};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+const OTHER: &str = "app.public.u";
+/// Behind it sources are looked at again.
+const LOOK_AGAIN_MICROS: i64 = 2_000_000;
+const STEPS_MAX: usize = 20;
+
+/// A log of which one topic cannot be reached, or is not there any more.
+struct PartlyAway {
+    inner: SimLog,
+    away: Mutex<Option<&'static str>>,
+    is_deleted: AtomicBool,
+}
+
+impl PartlyAway {
+    fn check(&self, topic: &str) -> Result<(), LogError> {
+        if *self.away.lock().unwrap() == Some(topic) {
+            let (what, source) = (format!("{topic} has no leader"), None);
+            return Err(LogError::Retry { what, source });
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Log for PartlyAway {
+    async fn append(
+        &self,
+        topic: &str,
+        partition: u32,
+        records: Vec<NewRecord>,
+    ) -> Result<Appended, LogError> {
+        self.inner.append(topic, partition, records).await
+    }
+
+    async fn read(
+        &self,
+        topic: &str,
+        partition: u32,
+        from: Offset,
+        records_max: usize,
+        bytes_max: usize,
+    ) -> Result<Vec<Record>, LogError> {
+        self.check(topic)?;
+        self.inner
+            .read(topic, partition, from, records_max, bytes_max)
+            .await
+    }
+
+    async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
+        self.check(topic)?;
+        self.inner.end(topic, partition).await
+    }
+
+    async fn start(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
+        self.check(topic)?;
+        self.inner.start(topic, partition).await
+    }
+
+    async fn trim(&self, topic: &str, partition: u32, before: Offset) -> Result<(), LogError> {
+        self.inner.trim(topic, partition, before).await
+    }
+
+    async fn join(&self, role: &str) -> Result<Assignments, LogError> {
+        self.inner.join(role).await
+    }
+
+    async fn find(&self, topic: &str) -> Result<Option<u32>, LogError> {
+        if self.check(topic).is_err() && self.is_deleted.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
+        self.inner.find(topic).await
+    }
+
+    async fn partitions(&self, topic: &str) -> Result<u32, LogError> {
+        self.inner.partitions(topic).await
+    }
+
+    async fn commit(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        position: Committed,
+    ) -> Result<(), LogError> {
+        self.inner.commit(group, topic, partition, position).await
+    }
+
+    async fn committed(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+    ) -> Result<Option<Committed>, LogError> {
+        self.inner.committed(group, topic, partition).await
+    }
+
+    fn record_bytes_max(&self) -> usize {
+        self.inner.record_bytes_max()
+    }
+}
+
+/// Two topics, captured by one owner.
+struct Case {
+    world: World,
+    log: Arc<PartlyAway>,
+    capturer: Capturer,
+}
+
+impl Case {
+    fn new() -> Self {
+        let world = World::new(1).with_topic(TOPIC, 1).with_topic(OTHER, 1);
+        let log = Arc::new(PartlyAway {
+            inner: world.log(0),
+            away: Mutex::new(None),
+            is_deleted: AtomicBool::new(false),
+        });
+        let capturer = owner(&world, &log);
+        Self { world, log, capturer }
+    }
+
+    fn put(&self, topic: &str, changes: &[Change]) {
+        let records = changes.iter().map(|change| change.record.clone()).collect();
+        self.world.put_records(topic, 0, records);
+    }
+
+    fn captured(&self) -> usize {
+        self.world.records(topic::AUDIT_CAPTURED, 0).len()
+    }
+
+    fn away(&self, topic: Option<&'static str>) {
+        *self.log.away.lock().unwrap() = topic;
+    }
+
+    fn step(&mut self) -> Result<Step, StageError> {
+        block_on(self.capturer.step())
+    }
+
+    /// Until nothing is left to do, or nothing can be done.
+    fn settle(&mut self) -> Result<Step, StageError> {
+        self.world.move_clock(LOOK_AGAIN_MICROS);
+        for _ in 0..STEPS_MAX {
+            match self.step() {
+                Ok(Step::Progress) => {}
+                ended => return ended,
+            }
+        }
+        panic!("it goes on for ever");
+    }
+
+    fn waits_for(&self) -> String {
+        self.capturer.waits_for().unwrap_or_default()
+    }
+}
+
+fn owner(world: &World, log: &Arc<PartlyAway>) -> Capturer {
+    let topics = MAPPING.replace("[\"app.public.t\"]", "[\"app.public.t\", \"app.public.u\"]");
+    let mappings = Arc::from([CaptureMapping::from_toml(&topics).unwrap()]);
+    Capturer::new(
+        Arc::clone(log) as Arc<dyn Log>,
+        Arc::new(world.clock()),
+        mappings,
+        None,
+        0,
+    )
+}
+
+fn inserts(first_row: u64, count: usize) -> Vec<Change> {
+    Making::new(first_row, first_row).some(&["insert"], count)
+}
+
+#[test]
+fn a_source_that_cannot_be_read_keeps_nobody_from_the_others() {
+    let mut case = Case::new();
+    // The first to be looked at, and the first to be captured.
+    case.away(Some(TOPIC));
+    case.put(TOPIC, &inserts(0, 3));
+    case.put(OTHER, &inserts(100, 3));
+    assert!(matches!(case.step(), Ok(Step::Progress)));
+    assert_eq!(case.captured(), 3);
+    assert!(
+        case.waits_for().contains("app.public.t has no leader"),
+        "{}",
+        case.waits_for()
+    );
+    // Where nothing else is left to do, that is what fails.
+    let ended = case.settle();
+    assert!(
+        matches!(&ended, Err(StageError::Retry { what, .. }) if what.contains("no leader")),
+        "{ended:?}"
+    );
+    case.put(OTHER, &inserts(200, 1));
+    assert!(matches!(case.step(), Ok(Step::Progress)));
+    case.away(None);
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert_eq!((case.captured(), case.waits_for().as_str()), (7, ""));
+}
+
+#[test]
+fn a_captured_topic_that_was_deleted_is_no_failure_and_is_known_as_another_one_when_it_is_made_again() {
+    let mut case = Case::new();
+    case.put(TOPIC, &inserts(0, 3));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    case.away(Some(TOPIC));
+    case.log.is_deleted.store(true, Ordering::SeqCst);
+    // It is noticed when it is looked at; then it is one that is not there yet.
+    for _ in 0..3 {
+        drop(case.settle());
+    }
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert_eq!(case.waits_for(), "");
+    case.put(OTHER, &inserts(100, 2));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert_eq!(case.captured(), 5);
+    case.world.make_anew(TOPIC);
+    case.put(TOPIC, &inserts(200, 1));
+    case.away(None);
+    for _ in 0..4 {
+        assert!(matches!(case.settle(), Ok(Step::Idle)));
+    }
+    assert!(
+        case.waits_for().contains("ends at offset 1"),
+        "{}",
+        case.waits_for()
+    );
+    assert_eq!(case.captured(), 5);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_and_outgrew_what_was_captured_stops_with_its_next_owner() {
+    let mut case = Case::new();
+    case.put(TOPIC, &inserts(0, 3));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    block_on(case.capturer.finish()).unwrap();
+    // What is still the same is gone on with.
+    case.put(TOPIC, &inserts(50, 1));
+    case.capturer = owner(&case.world, &case.log);
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert_eq!((case.captured(), case.waits_for().as_str()), (4, ""));
+    block_on(case.capturer.finish()).unwrap();
+    case.world.make_anew(TOPIC);
+    case.put(TOPIC, &inserts(100, 9));
+    case.capturer = owner(&case.world, &case.log);
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert!(
+        case.waits_for().contains("the record at offset 3"),
+        "{}",
+        case.waits_for()
+    );
+    assert_eq!(case.captured(), 4);
+}
+
+#[test]
+fn a_topic_that_was_made_anew_while_it_was_out_of_reach_stops() {
+    let mut case = Case::new();
+    case.put(TOPIC, &inserts(0, 3));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    case.away(Some(TOPIC));
+    drop(case.settle());
+    case.world.make_anew(TOPIC);
+    case.put(TOPIC, &inserts(100, 9));
+    case.away(None);
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert!(
+        case.waits_for().contains("the record at offset 2"),
+        "{}",
+        case.waits_for()
+    );
+    assert_eq!(case.captured(), 3);
+}
