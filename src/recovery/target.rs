@@ -8,12 +8,13 @@ use crate::clock::Clock;
 use crate::ledger::Digest;
 use crate::log::reader::Position;
 use crate::log::record::{self, LedgerRecord, Session};
-use crate::log::{Committed, Log, LogError, NewRecord, Offset, topic};
+use crate::log::{Log, LogError, NewRecord, Offset, topic};
+use crate::stages::StageError;
+use crate::stages::archive::{Archived, HoldProgress, store_place};
 use crate::stages::restore::PartitionConfig;
 use crate::stages::seal::sources::TOPICS;
 use crate::stages::seal::{self, Adopted, Adoption, From, Random};
 use crate::stages::snapshot::{self, Current};
-use crate::stages::{StageError, archive};
 
 /// Its own fence's, in a log that has no other: the first owner takes the next.
 const EPOCH: u64 = 1;
@@ -211,7 +212,7 @@ pub async fn write(
     // Whoever asks where the log begins is told that it no longer has its beginning, and takes the snapshot's word.
     log.trim(topic::LEDGER_ENTRIES, partition, position.offset)
         .await?;
-    store_place_of_archiver(log, partition, position).await?;
+    store_place_of_archiver(log, partition, position, replayed).await?;
     let adopted = adopt_sources(log, clock, random, config, replayed).await?;
     Ok(Restored {
         position,
@@ -265,20 +266,23 @@ async fn append_fence(log: &dyn Log, partition: u32, session: &Session) -> Resul
     Ok(appended.first)
 }
 
-/// All that the snapshot covers is archived: it came from there.
-async fn store_place_of_archiver(log: &dyn Log, partition: u32, position: Position) -> Result<(), LogError> {
-    let entries = Committed {
-        offset: position.offset,
-        metadata: position.to_string(),
+/// All that the snapshot covers is archived: it came from there. What is held is told to the archive again: this one may be a copy that was never told.
+async fn store_place_of_archiver(
+    log: &dyn Log,
+    partition: u32,
+    position: Position,
+    replayed: &Replayed,
+) -> Result<(), LogError> {
+    let mut holds = HoldProgress::default();
+    for class in &replayed.state.holds {
+        holds.note(class, true);
+    }
+    let archived = Archived {
+        checkpoints_from: 0,
+        size: position.index,
+        holds: &holds,
     };
-    log.commit(archive::GROUP, topic::LEDGER_ENTRIES, partition, entries)
-        .await?;
-    let checkpoints = Committed {
-        offset: 0,
-        metadata: position.index.to_string(),
-    };
-    log.commit(archive::GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints)
-        .await
+    store_place(log, partition, position, archived).await
 }
 
 /// Topics that end before what was sealed of them are other topics now. What they hold is sealed from their first record on.

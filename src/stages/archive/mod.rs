@@ -7,5 +7,5 @@ mod runner;
 
 pub use holds::{HoldChange, HoldProgress, hold_progress};
 pub use machine::{ArchiveMachine, Classes, Finished, Segment};
-pub(crate) use runner::GROUP;
+pub(crate) use runner::{Archived, GROUP, store_place};
 pub use runner::{Archiver, newest_checkpoint};

@@ -9,7 +9,7 @@ use crate::ledger::key::PublicKey;
 use crate::ledger::tile::TileBuilder;
 use crate::ledger::{jwks, names, segment};
 use crate::log::reader::{Position, Reader, Seen};
-use crate::log::{Committed, Log, Offset, Record, topic};
+use crate::log::{Committed, Log, LogError, Offset, Record, topic};
 use crate::stages::restore::{PartitionConfig, log_is_shorter, reader_error};
 use crate::stages::state::{LeafRecord, check_digests};
 use crate::stages::{StageError, Step};
@@ -59,6 +59,50 @@ struct Storing {
     /// How many of its objects are stored, in the order in which [`Archiver::store_next`] counts them. What fails after them is tried again alone: an
     /// archive that refuses a third of all calls is filled all the same.
     stored: usize,
+}
+
+impl Run {
+    fn archived(&self) -> Archived<'_> {
+        Archived {
+            checkpoints_from: self.checkpoints_from,
+            size: self.archived_size,
+            holds: self.machine.holds(),
+        }
+    }
+}
+
+/// What an archiver knows of its archive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Archived<'a> {
+    /// Where the search for the next cut's checkpoint goes on.
+    pub checkpoints_from: Offset,
+    pub size: u64,
+    /// As of `size`.
+    pub holds: &'a HoldProgress,
+}
+
+/// Stores where an archiver goes on. The holds first: a leaf of one that the position lies behind must be known.
+pub(crate) async fn store_place(
+    log: &dyn Log,
+    partition: u32,
+    position: Position,
+    archived: Archived<'_>,
+) -> Result<(), LogError> {
+    store_archived(log, partition, archived).await?;
+    let entries = Committed {
+        offset: position.offset,
+        metadata: position.to_string(),
+    };
+    log.commit(GROUP, topic::LEDGER_ENTRIES, partition, entries).await
+}
+
+async fn store_archived(log: &dyn Log, partition: u32, archived: Archived<'_>) -> Result<(), LogError> {
+    let checkpoints = Committed {
+        offset: archived.checkpoints_from,
+        metadata: write_committed(archived.size, archived.holds),
+    };
+    log.commit(GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints)
+        .await
 }
 
 impl Archiver {
@@ -468,32 +512,13 @@ impl Archiver {
 
     /// Both positions are hints: lost, the archiver reads from the beginning and passes over what is archived.
     async fn commit(&self, run: &Run) -> Result<(), StageError> {
-        // The holds first: a leaf of one that the position lies behind must be known.
-        self.commit_archived(run).await?;
-        let position = run.reader.position();
-        let entries = Committed {
-            offset: position.offset,
-            metadata: position.to_string(),
-        };
-        self.log
-            .commit(GROUP, topic::LEDGER_ENTRIES, self.partition.partition, entries)
-            .await?;
+        let (log, partition) = (self.log.as_ref(), self.partition.partition);
+        store_place(log, partition, run.reader.position(), run.archived()).await?;
         Ok(())
     }
 
     async fn commit_archived(&self, run: &Run) -> Result<(), StageError> {
-        let checkpoints = Committed {
-            offset: run.checkpoints_from,
-            metadata: write_committed(run.archived_size, run.machine.holds()),
-        };
-        self.log
-            .commit(
-                GROUP,
-                topic::LEDGER_CHECKPOINTS,
-                self.partition.partition,
-                checkpoints,
-            )
-            .await?;
+        store_archived(self.log.as_ref(), self.partition.partition, run.archived()).await?;
         Ok(())
     }
 
