@@ -7,6 +7,7 @@ use ledgerline::ledger::names;
 use ledgerline::ledger::verify::ArchiveSource as _;
 use ledgerline::log::topic;
 use ledgerline::recovery::{Replayed, find, replay, write};
+use ledgerline::stages::archive::hold_progress;
 use ledgerline::stages::restore::{Follower, PartitionConfig};
 use ledgerline::stages::snapshot;
 use ledgerline::stages::window::WINDOW_ENTRIES_MAX;
@@ -124,6 +125,14 @@ fn a_restore_under_every_fault_at_every_call_is_the_one_without() {
                     "{fault:?} at step {step}"
                 );
                 assert!(world.end_of(topic::LEDGER_CHECKPOINTS, partition) > 0);
+                let holds =
+                    crate::sim::block_on(hold_progress(&world.clone().quiet().log(1), partition)).unwrap();
+                assert!(holds.is_held(Some("long")), "{fault:?} at step {step}: {holds:?}");
+                assert_eq!(
+                    holds.changes.len(),
+                    1,
+                    "it is told to an archive that may be a copy"
+                );
             }
         }
     }
