@@ -1,9 +1,11 @@
 //! `ledgerline restore`.
 
+mod print;
+
 use super::Failure;
 use super::archive::Archive;
 use super::arguments::Faults;
-use super::verify::{default_threads, expected_head, time, trusted_keys, verify_archive};
+use super::verify::{default_threads, expected_head, trusted_keys, verify_archive};
 use crate::clock::SystemClock;
 use crate::config::LogConfig;
 use crate::config::archive::AccessSettings;
@@ -16,7 +18,7 @@ use crate::service;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::runtime::Runtime;
 
 /// Make a lost log anew from its archive, so that every chain goes on at its next sequence
@@ -90,9 +92,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     };
     let took = (verified_in, begun.elapsed());
     let text = if args.json {
-        to_json(&report, &rows, args.dry_run, took)
+        print::to_json(&report, &rows, args.dry_run, took)
     } else {
-        describe(&report, &rows, args.dry_run, took)
+        print::describe(&report, &rows, args.dry_run, took)
     };
     super::print(text.as_bytes())
 }
@@ -260,96 +262,5 @@ fn failure(refused: &Refused) -> Failure {
             Failure::invalid(refused.to_string())
         }
         Refused::Source(error) => Failure::unreadable(error.to_string()),
-    }
-}
-
-fn describe(
-    report: &Report,
-    rows: &[Row],
-    dry_run: bool,
-    (verified_in, took): (Duration, Duration),
-) -> String {
-    let mut text = format!(
-        "{:<40}  {:>12}  {:<27}  STATE\n",
-        "PARTITION", "LEAVES", "LAST CUT"
-    );
-    for (row, head) in rows.iter().zip(&report.heads) {
-        let cut_at = time(head);
-        text.extend([format!(
-            "{:<40}  {:>12}  {cut_at:<27}  {}\n",
-            row.origin,
-            row.size,
-            row.state()
-        )]);
-        for adopted in row.restored.iter().flat_map(|restored| &restored.adopted) {
-            text.extend([format!(
-                "  {} is another topic now: incarnation {} counts from offset {}; the one before was sealed to {}\n",
-                adopted.source, adopted.incarnation, adopted.from, adopted.sealed_to
-            )]);
-        }
-    }
-    let done = if dry_run {
-        "would be restored (--dry-run)"
-    } else {
-        "restored"
-    };
-    text.extend([format!(
-        "{} entries of {} tenants {done} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
-        report.entries,
-        report.tenants,
-        took.as_secs_f64(),
-        verified_in.as_secs_f64(),
-        per_second(report.leaves, took)
-    )]);
-    text.push_str("What was sealed after the last cuts is sealed again from the source topics, if they still hold it.\n");
-    text
-}
-
-fn to_json(
-    report: &Report,
-    rows: &[Row],
-    dry_run: bool,
-    (verified_in, took): (Duration, Duration),
-) -> String {
-    let partitions: Vec<_> = rows
-        .iter()
-        .zip(&report.heads)
-        .map(|(row, head)| {
-            let adopted = row.restored.iter().flat_map(|restored| &restored.adopted);
-            serde_json::json!({
-                "origin": row.origin,
-                "size": row.size,
-                "cut_at": time(head),
-                "state": row.state(),
-                "adopted": adopted.map(|adopted| serde_json::json!({
-                    "source": adopted.source, "incarnation": adopted.incarnation, "from": adopted.from, "sealed_to": adopted.sealed_to,
-                })).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
-    let value = serde_json::json!({
-        "partitions": partitions,
-        "entries": report.entries,
-        "leaves": report.leaves,
-        "tenants": report.tenants,
-        "dry_run": dry_run,
-        "seconds": took.as_secs_f64(),
-        "seconds_verifying": verified_in.as_secs_f64(),
-        "leaves_per_second": per_second(report.leaves, took),
-    });
-    format!("{value:#}\n")
-}
-
-fn per_second(leaves: u64, took: Duration) -> f64 {
-    leaves as f64 / took.as_secs_f64().max(f64::EPSILON)
-}
-
-impl Row {
-    fn state(&self) -> &'static str {
-        match &self.restored {
-            None => "would be restored",
-            Some(Restored { was_there: true, .. }) => "was restored before",
-            Some(Restored { was_there: false, .. }) => "restored",
-        }
     }
 }

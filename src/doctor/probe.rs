@@ -10,7 +10,7 @@ use crate::vault::s3::LockMode;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode, ServerSideEncryption};
+use aws_sdk_s3::types::ServerSideEncryption;
 use sha2::{Digest as _, Sha256};
 
 pub(super) const BODY: &[u8] = b"a probe of ledgerline doctor: nothing reads this\n";
@@ -126,10 +126,7 @@ impl Exam<'_> {
             .if_none_match("*")
             .checksum_sha256(data_encoding::BASE64.encode(&Sha256::digest(BODY)))
             .content_type("text/plain; charset=utf-8")
-            .object_lock_mode(match mode {
-                LockMode::Governance => ObjectLockMode::Governance,
-                LockMode::Compliance => ObjectLockMode::Compliance,
-            })
+            .object_lock_mode(mode.of_put())
             .object_lock_retain_until_date(DateTime::from_secs(until))
             .body(ByteStream::from_static(BODY));
         if let Some(key) = &self.config.kms_key {
@@ -142,13 +139,6 @@ impl Exam<'_> {
     }
 
     pub(super) async fn put_retention(&self, probe: &Probe, until: i64, bypass: bool) -> Answer<()> {
-        let retention = ObjectLockRetention::builder()
-            .mode(match probe.mode {
-                LockMode::Governance => ObjectLockRetentionMode::Governance,
-                LockMode::Compliance => ObjectLockRetentionMode::Compliance,
-            })
-            .retain_until_date(DateTime::from_secs(until))
-            .build();
         let put = self
             .client
             .put_object_retention()
@@ -156,7 +146,7 @@ impl Exam<'_> {
             .key(&probe.key)
             .set_version_id(probe.version.clone())
             .set_bypass_governance_retention(bypass.then_some(true))
-            .retention(retention);
+            .retention(probe.mode.until(until));
         ask(put.send()).await.map(|_done| ())
     }
 

@@ -37,13 +37,7 @@ pub(super) fn table(found: &Examination) -> String {
             time(probe.until)
         )]);
     }
-    let count = |outcome| {
-        found
-            .findings
-            .iter()
-            .filter(|finding| finding.outcome == outcome)
-            .count()
-    };
+    let count = |outcome| count(found, outcome);
     text.extend([format!(
         "\n{} good, {} at fault, {} unknown, {} accepted, {} not applicable\n",
         count(Outcome::Good),
@@ -88,13 +82,7 @@ pub(super) fn json(found: &Examination) -> String {
         .probes
         .iter()
         .map(|probe| json!({ "key": probe.key, "until": time(probe.until) }));
-    let count = |outcome| {
-        found
-            .findings
-            .iter()
-            .filter(|finding| finding.outcome == outcome)
-            .count()
-    };
+    let count = |outcome| count(found, outcome);
     let value = json!({
         "findings": found.findings.iter().map(finding).collect::<Vec<_>>(),
         "probes": probes.collect::<Vec<_>>(),
@@ -146,4 +134,12 @@ pub(super) fn list_json() -> String {
         "lifecycle": { "has": catalog::LIFECYCLE_HAS, "has_not": catalog::LIFECYCLE_HAS_NOT },
     });
     format!("{value:#}\n")
+}
+
+fn count(found: &Examination, outcome: Outcome) -> usize {
+    found
+        .findings
+        .iter()
+        .filter(|finding| finding.outcome == outcome)
+        .count()
 }

@@ -3,6 +3,8 @@
 use crate::clock::UnixMicros;
 use crate::vault::Keep;
 use crate::vault::location::Bucket;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::{ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -55,6 +57,28 @@ impl LockMode {
             "compliance" => Some(Self::Compliance),
             _ => None,
         }
+    }
+
+    /// As a put names it.
+    #[must_use]
+    pub fn of_put(self) -> ObjectLockMode {
+        match self {
+            Self::Governance => ObjectLockMode::Governance,
+            Self::Compliance => ObjectLockMode::Compliance,
+        }
+    }
+
+    /// Until so many seconds since 1970, for an object that is there.
+    #[must_use]
+    pub fn until(self, seconds: i64) -> ObjectLockRetention {
+        let mode = match self {
+            Self::Governance => ObjectLockRetentionMode::Governance,
+            Self::Compliance => ObjectLockRetentionMode::Compliance,
+        };
+        ObjectLockRetention::builder()
+            .mode(mode)
+            .retain_until_date(DateTime::from_secs(seconds))
+            .build()
     }
 }
 

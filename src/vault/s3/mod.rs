@@ -25,8 +25,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention,
-    ObjectLockRetentionMode, ServerSideEncryption, StorageClass,
+    ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ServerSideEncryption, StorageClass,
 };
 use refusal::{Kind, Refusal};
 use sha2::{Digest as _, Sha256};
@@ -133,7 +132,7 @@ impl S3Vault {
             .if_none_match("*")
             .checksum_sha256(data_encoding::BASE64.encode(&Sha256::digest(bytes)))
             .content_type(content_type(name))
-            .object_lock_mode(object_lock_mode(self.config.retention.mode))
+            .object_lock_mode(self.config.retention.mode.of_put())
             .object_lock_retain_until_date(DateTime::from_secs(until))
             .body(ByteStream::from(bytes.to_vec()));
         if keep.hold {
@@ -186,19 +185,12 @@ impl S3Vault {
     }
 
     async fn put_retention(&self, name: &str, until: i64) -> Result<(), VaultError> {
-        let retention = ObjectLockRetention::builder()
-            .mode(match self.config.retention.mode {
-                LockMode::Governance => ObjectLockRetentionMode::Governance,
-                LockMode::Compliance => ObjectLockRetentionMode::Compliance,
-            })
-            .retain_until_date(DateTime::from_secs(until))
-            .build();
         let put = self
             .client
             .put_object_retention()
             .bucket(self.bucket())
             .key(self.key(name))
-            .retention(retention);
+            .retention(self.config.retention.mode.until(until));
         count("PutObjectRetention", Box::pin(put.send()).await)
             .map(|_done| tracing::debug!(name, until, "kept longer than it was"))
             .map_err(|refusal| refusal.into_error(&format!("keeping {} longer", self.url(name))))
@@ -367,13 +359,6 @@ where
     metrics::counter!("ledgerline_s3_requests_total", "operation" => operation, "outcome" => outcome)
         .increment(1);
     answer
-}
-
-fn object_lock_mode(mode: LockMode) -> ObjectLockMode {
-    match mode {
-        LockMode::Governance => ObjectLockMode::Governance,
-        LockMode::Compliance => ObjectLockMode::Compliance,
-    }
 }
 
 /// So that a browser shows what is text and saves what is not.
