@@ -43,6 +43,8 @@ pub struct Scenario {
     pub seal: bool,
     pub notarize: bool,
     pub archive: bool,
+    /// Whether segments get Parquet twins.
+    pub twins: bool,
     /// Writers of dead letters at once, of each partition.
     pub letter_writers: usize,
     /// Steps that the second sealer of a partition makes before it leaves.
@@ -73,6 +75,7 @@ impl Scenario {
             seal: true,
             notarize: true,
             archive: true,
+            twins: false,
             letter_writers: 2,
             visitor_steps: 2,
             clock_step_micros: 1,
@@ -109,6 +112,7 @@ impl Scenario {
             inputs_at_once: 4,
             visitor_steps: 60,
             clock_step_micros: 400_000,
+            twins: seed % 4 > 1,
             segment_bytes_max: 4_000,
             snapshot_bytes: 6_000,
             checkpoint_interval_micros: 1_000_000,
