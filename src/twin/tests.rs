@@ -1,3 +1,5 @@
+//! A twin against the segment that it was made from, and against others.
+
 use super::*;
 use crate::ledger::segment::write_line;
 
