@@ -16,9 +16,9 @@ const SEGMENT: &str = ".ndjson.zst";
 const TWIN: &str = ".parquet";
 const BAR: &str = "{spinner} {pos} of {len} segments  {bar:30}  {eta}";
 
-/// Tables of an archive's entries, in Parquet: made from its segments, and held against them
+/// Make Parquet tables of an archive's segments, for questions, and check them
 ///
-/// `run --archive-parquet` stores one beside every new segment. They are for questions, as by DuckDB; the segments are the evidence.
+/// `run --archive-parquet` stores one beside every new segment: its twin. DuckDB and its like read twins; the segments are the evidence.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -135,14 +135,9 @@ fn read_all(bytes: &[u8]) {
 #[test]
 fn public_keys_of_a_jwks_are_listed_and_printed_as_verifier_keys() {
     let dir = tempfile::tempdir().unwrap();
-    let keys = format!("--keys={}", dir.path().join("keys").display());
-    let made = ledgerline(&["keys", "add", &keys]);
-    assert!(made.status.success(), "{}", stderr(&made));
-    let held = ledgerline::signing::local::LocalSigner::open(&dir.path().join("keys")).unwrap();
-    let public: Vec<_> = ledgerline::signing::Signer::keys(&held)
-        .into_iter()
-        .map(|held| held.key)
-        .collect();
+    let at = dir.path().join("keys");
+    let public = public(&LocalSigner::open_or_create(&at, &LocalSignerOptions::default()).unwrap());
+    let keys = format!("--keys={}", at.display());
     let path = dir.path().join("jwks.json");
     fs::write(&path, jwks::write(&public)).unwrap();
     let jwks = format!("--jwks={}", path.display());

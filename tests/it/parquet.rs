@@ -9,16 +9,16 @@ use std::path::{Path, PathBuf};
 
 /// An archive of a few tenants, with twins where they are wanted.
 fn archived(dir: &Path, twins: bool) -> PathBuf {
-    let lines: String = (0..40)
-        .map(|n| {
-            format!(
-                "{{\"event_id\":\"e-{}\",\"tenant_id\":\"t-{}\",\"occurred_at\":\"2026-11-22T10:00:00Z\",\"action\":\"a.{n}\",\"actor\":{{\"type\":\"user\",\"id\":\"u\"}}}}\n",
-                n / 2, n % 2
-            )
-        })
-        .collect();
+    let line = |n: u32| {
+        format!(
+            "{{\"event_id\":\"e-{}\",\"tenant_id\":\"t-{}\",\"occurred_at\":\"2026-11-22T10:00:00Z\",\"action\":\"a.{n}\",\"actor\":{{\"type\":\"user\",\"id\":\"u\"}}}}\n",
+            n / 2,
+            n % 2
+        )
+    };
+    let lines: Vec<String> = (0..40).map(line).collect();
     let log = format!("--log=sqlite:{}", dir.join("ledger.db").display());
-    let ingested = ledgerline_with_input(&["ingest", &log, "-"], lines.as_bytes());
+    let ingested = ledgerline_with_input(&["ingest", &log, "-"], lines.concat().as_bytes());
     assert!(ingested.status.success(), "{}", stderr(&ingested));
     let mut settings = settings(dir);
     settings.archive_parquet = twins;

@@ -33,6 +33,10 @@ pub enum What {
 
 /// Which stages run, and with how many visits of a second sealer.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one for each thing that may be left out"
+)]
 pub struct Scenario {
     pub partitions: u32,
     /// What each partition of `audit.events` is given, in order.
