@@ -4,6 +4,7 @@
 mod holds;
 mod machine;
 mod runner;
+mod storing;
 
 pub use holds::{HoldChange, HoldProgress, hold_progress};
 pub use machine::{ArchiveMachine, Classes, Finished, Segment};

@@ -2,20 +2,18 @@
 //! stores its objects. Thin.
 
 use super::holds::{HoldChange, HoldProgress, parse_committed, write_committed};
-use super::machine::{ArchiveMachine, Classes, Finished, Segment};
+use super::machine::{ArchiveMachine, Classes, Finished};
+use super::storing::{Storage, Storing};
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
-use crate::ledger::key::PublicKey;
+use crate::ledger::names;
 use crate::ledger::tile::TileBuilder;
-use crate::ledger::{jwks, names, segment};
 use crate::log::reader::{Position, Reader, Seen};
 use crate::log::{Committed, Log, LogError, Offset, Record, topic};
 use crate::stages::restore::{PartitionConfig, log_is_shorter, reader_error};
 use crate::stages::state::{LeafRecord, check_digests};
 use crate::stages::{StageError, Step};
-use crate::twin;
-use crate::vault::{Keep, Put, Vault, VaultError};
-use data_encoding::HEXLOWER;
+use crate::vault::Vault;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -55,14 +53,6 @@ struct Run {
     archived_size: u64,
     /// `sealed_at` of the oldest leaf that was read and is not in the archive.
     unarchived_since: Option<UnixMicros>,
-}
-
-/// A cut on its way into the archive: its checkpoint is there, and the keys that it is signed by are stored.
-struct Storing {
-    checkpoint: Vec<u8>,
-    /// How many of its objects are stored, in the order in which [`Archiver::store_next`] counts them. What fails after them is tried again alone: an
-    /// archive that refuses a third of all calls is filled all the same.
-    stored: usize,
 }
 
 impl Run {
@@ -134,6 +124,14 @@ impl Archiver {
     pub fn with_twins(mut self, twins: bool) -> Self {
         self.twins = twins;
         self
+    }
+
+    fn storage(&self) -> Storage<'_> {
+        Storage {
+            vault: self.vault.as_ref(),
+            partition: &self.partition,
+            twins: self.twins,
+        }
     }
 
     /// The size up to which everything is in the archive, as far as this archiver knows.
@@ -256,7 +254,8 @@ impl Archiver {
         for tile in crate::ledger::tile::partial_names(checkpoint.size) {
             tiles.push((
                 tile,
-                self.get(&format!("{}/{}", self.partition.origin, tile.path()))
+                self.storage()
+                    .get(&format!("{}/{}", self.partition.origin, tile.path()))
                     .await?,
             ));
         }
@@ -282,14 +281,10 @@ impl Archiver {
                 else {
                     return Ok(Step::Idle);
                 };
-                self.store_keys_of(finished, &checkpoint).await?;
-                run.storing = Some(Storing {
-                    checkpoint,
-                    stored: 0,
-                });
+                run.storing = Some(self.storage().begin(finished, checkpoint).await?);
             }
             if let Some(storing) = &mut run.storing
-                && !self.store(finished, storing).await?
+                && !self.storage().store(finished, storing).await?
             {
                 return Ok(Step::Progress);
             }
@@ -375,192 +370,15 @@ impl Archiver {
                     continue;
                 }
                 if signed.checkpoint.root != finished.root {
-                    return Err(self.fork(&format!("the checkpoint of size {}", finished.size)));
+                    return Err(self
+                        .storage()
+                        .fork(&format!("the checkpoint of size {}", finished.size)));
                 }
                 // It stays the next to be found until its cut is stored.
                 *from = record.offset;
                 return Ok(Some(record.value));
             }
         }
-    }
-
-    /// Keys come first, and with them what the checkpoint is signed by: nothing of a cut that cannot be completed may get into the archive.
-    async fn store_keys_of(&self, finished: &Finished, checkpoint: &[u8]) -> Result<(), StageError> {
-        let keys = self.store_keys(finished).await?;
-        SignedCheckpoint::parse(checkpoint)
-            .and_then(|signed| signed.verify_by_known(&keys))
-            .map(|_valid| ())
-            .map_err(|error| {
-                self.violated(format!(
-                    "the checkpoint of size {} is not signed as it must be: {error}",
-                    finished.size
-                ))
-            })
-    }
-
-    /// Stores a cut, its checkpoint last: a crash before that leaves objects that the next run finds equal; after it, the cut is done.
-    /// `false`: not all of it, but more than before.
-    async fn store(&self, finished: &Finished, storing: &mut Storing) -> Result<bool, StageError> {
-        let before = storing.stored;
-        loop {
-            match self.store_next(finished, storing).await {
-                Ok(true) => storing.stored += 1,
-                Ok(false) => break,
-                Err(StageError::Retry { what, .. }) if storing.stored > before => {
-                    tracing::debug!(partition = self.partition.partition, what, "tried again");
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        tracing::info!(
-            partition = self.partition.partition,
-            size = finished.size,
-            "archived a cut"
-        );
-        Ok(true)
-    }
-
-    /// Stores the next object of a cut: tiles, segments, their twins, the checkpoint. `false` where there is none left.
-    async fn store_next(&self, finished: &Finished, storing: &Storing) -> Result<bool, StageError> {
-        let mut at = storing.stored;
-        let shared = keep(finished, None);
-        if let Some((name, bytes)) = finished.tiles.get(at) {
-            return self.put(name, bytes, shared, |stored| stored == bytes).await;
-        }
-        at -= finished.tiles.len();
-        if let Some(segment) = finished.segments.get(at) {
-            return self.store_segment(finished, segment).await;
-        }
-        at -= finished.segments.len();
-        let twinned = if self.twins { &finished.segments[..] } else { &[] };
-        if let Some(segment) = twinned.get(at) {
-            return self.store_twin(finished, segment).await;
-        }
-        if at > twinned.len() {
-            return Ok(false);
-        }
-        let name = names::checkpoint(&self.partition.origin, finished.size);
-        let made = &storing.checkpoint;
-        self.put(&name, made, shared, |stored| same_checkpoint(stored, made))
-            .await
-    }
-
-    async fn store_segment(&self, finished: &Finished, segment: &Segment) -> Result<bool, StageError> {
-        let Segment { name, class, lines } = segment;
-        let frame = segment::compress(lines).map_err(|error| StageError::Fatal {
-            what: format!("cannot compress {name}: {error}"),
-            source: None,
-        })?;
-        // Another compressor's frame of the same lines is the same segment.
-        let same = |stored: &[u8]| segment::identity_of_frame(stored) == Some(segment::identity(lines));
-        self.put(name, &frame, keep(finished, Some(class)), same).await
-    }
-
-    /// A twin is no evidence: one that cannot be made, or that somebody else put in its place, is told of and stops nothing.
-    async fn store_twin(&self, finished: &Finished, segment: &Segment) -> Result<bool, StageError> {
-        let name = names::twin(&segment.name);
-        let twin = match twin::write(&segment.lines) {
-            Ok(twin) => twin,
-            Err(error) => {
-                self.tell_no_twin(&name, "not_made", &error.to_string());
-                return Ok(true);
-            }
-        };
-        match self
-            .vault
-            .put_new(&name, &twin, keep(finished, Some(&segment.class)))
-            .await?
-        {
-            Put::Created => count_stored(twin.len()),
-            Put::Exists => {
-                let ours = HEXLOWER.encode(&segment::identity(&segment.lines));
-                let stored = self.get(&name).await?;
-                if twin::identity_of_twin(&stored).as_deref() != Some(ours.as_str()) {
-                    self.tell_no_twin(
-                        &name,
-                        "another",
-                        "an object that is not the twin of this segment is there",
-                    );
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn tell_no_twin(&self, object: &str, reason: &'static str, what: &str) {
-        let partition = self.partition.partition;
-        tracing::error!(partition, object, what, "a segment has no Parquet twin");
-        metrics::counter!("ledgerline_twin_failures_total", "reason" => reason).increment(1);
-    }
-
-    /// Answers `true` once the object is there.
-    async fn put(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        keep: Keep<'_>,
-        same: impl Fn(&[u8]) -> bool,
-    ) -> Result<bool, StageError> {
-        match self.vault.put_new(name, bytes, keep).await? {
-            Put::Created => {
-                count_stored(bytes.len());
-                Ok(true)
-            }
-            Put::Exists if same(&self.get(name).await?) => Ok(true),
-            Put::Exists => Err(self.fork(name)),
-        }
-    }
-
-    /// Every key is in the JWKS of its place in the order of declaration, which all partitions share; whichever comes first stores it.
-    /// Answers all keys that are declared so far.
-    async fn store_keys(&self, finished: &Finished) -> Result<Vec<PublicKey>, StageError> {
-        let mut known = self.archived_keys().await?;
-        if known.is_empty() {
-            known.clone_from(&finished.genesis_keys);
-            self.put_keys(finished, &known).await?;
-        }
-        let begins_alike = known.len() >= finished.genesis_keys.len()
-            && known
-                .iter()
-                .zip(&finished.genesis_keys)
-                .all(|(stored, declared)| stored.is_same_key(declared));
-        if !begins_alike {
-            return Err(self.stopped(
-                "the archive's keys do not begin with those of this ledger's genesis: it is the archive of another ledger; give another --archive"
-                    .to_owned(),
-            ));
-        }
-        for key in &finished.added_keys {
-            if !known.iter().any(|other| other.is_same_key(key)) {
-                known.push(key.clone());
-                self.put_keys(finished, &known).await?;
-            }
-        }
-        Ok(known)
-    }
-
-    async fn put_keys(&self, finished: &Finished, keys: &[PublicKey]) -> Result<(), StageError> {
-        let bytes = jwks::write(keys);
-        let name = names::jwks(keys.len());
-        self.put(&name, &bytes, keep(finished, None), |stored| stored == bytes)
-            .await
-            .map(|_stored| ())
-    }
-
-    async fn archived_keys(&self) -> Result<Vec<PublicKey>, StageError> {
-        let count = |name: &String| {
-            name.strip_prefix("keys/jwks-")?
-                .strip_suffix(".json")?
-                .parse::<usize>()
-                .ok()
-        };
-        let Some(most) = self.vault.list("keys/").await?.iter().filter_map(count).max() else {
-            return Ok(Vec::new());
-        };
-        let name = names::jwks(most);
-        jwks::parse(&self.get(&name).await?)
-            .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))
     }
 
     /// Both positions are hints: lost, the archiver reads from the beginning and passes over what is archived.
@@ -573,16 +391,6 @@ impl Archiver {
     async fn commit_archived(&self, run: &Run) -> Result<(), StageError> {
         store_archived(self.log.as_ref(), self.partition.partition, run.archived()).await?;
         Ok(())
-    }
-
-    async fn get(&self, name: &str) -> Result<Vec<u8>, StageError> {
-        self.vault.get(name).await?.ok_or_else(|| {
-            VaultError::Fatal {
-                what: format!("the archive's {name} was there and is gone"),
-                source: None,
-            }
-            .into()
-        })
     }
 
     /// Tells objects that are in the archive already of the first change of a hold, some at a time. Told twice, after a crash, they are as told once.
@@ -652,13 +460,6 @@ impl Archiver {
         Ok(names.into())
     }
 
-    fn fork(&self, what: &str) -> StageError {
-        metrics::counter!("ledgerline_archive_forks_total").increment(1);
-        self.stopped(format!(
-            "{what} is in the archive with other content: the log and the archive have parted"
-        ))
-    }
-
     fn violated(&self, what: String) -> StageError {
         StageError::Violated {
             partition: self.partition.partition,
@@ -671,20 +472,6 @@ impl Archiver {
             partition: self.partition.partition,
             what,
         }
-    }
-}
-
-fn count_stored(bytes: usize) {
-    metrics::counter!("ledgerline_archived_objects_total").increment(1);
-    metrics::counter!("ledgerline_archived_bytes_total").increment(bytes as u64);
-}
-
-/// What decides how long an object of this cut is kept.
-fn keep<'k>(finished: &Finished, class: Option<&'k str>) -> Keep<'k> {
-    Keep {
-        sealed_at: finished.sealed_at,
-        class,
-        hold: finished.holds.is_held(class),
     }
 }
 
@@ -708,13 +495,5 @@ pub async fn newest_checkpoint(
             partition,
             what: format!("the archive's {name} cannot be read: {error}"),
         }),
-    }
-}
-
-/// The same note text is the same checkpoint, whatever its signatures.
-fn same_checkpoint(stored: &[u8], made: &[u8]) -> bool {
-    match (SignedCheckpoint::parse(stored), SignedCheckpoint::parse(made)) {
-        (Ok(stored), Ok(made)) => stored.checkpoint == made.checkpoint,
-        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
     }
 }

@@ -1,0 +1,308 @@
+//! Stores what a cut closes: keys first, then tiles, segments and their twins in any order, and the checkpoint last. Creates, never overwrites; what is
+//! there already must be the same.
+
+use super::machine::{Finished, Segment};
+use crate::ledger::checkpoint::SignedCheckpoint;
+use crate::ledger::key::PublicKey;
+use crate::ledger::{jwks, names, segment};
+use crate::stages::StageError;
+use crate::stages::restore::PartitionConfig;
+use crate::twin;
+use crate::vault::{Keep, Put, Vault, VaultError};
+use data_encoding::HEXLOWER;
+use futures_util::future::join_all;
+
+/// Objects of a cut that are on their way at once: to a distant store each is a round trip, and a cut of 64 MiB has hundreds of tiles.
+const PUTS_AT_ONCE: usize = 8;
+
+/// The archive of one partition, to be written to.
+pub(super) struct Storage<'a> {
+    pub vault: &'a dyn Vault,
+    pub partition: &'a PartitionConfig,
+    /// Whether every segment gets a Parquet twin beside it.
+    pub twins: bool,
+}
+
+/// A cut on its way into the archive: its checkpoint is there, and the keys that it is signed by are stored.
+pub(super) struct Storing {
+    checkpoint: Vec<u8>,
+    /// What is not stored yet but for the checkpoint, by its place in [`Storage::objects`]. What fails is tried again alone: an archive that refuses a third of all
+    /// calls is filled all the same.
+    left: Vec<usize>,
+}
+
+/// An object of a cut that may be stored in any order with the others.
+enum Object<'f> {
+    Tile(&'f str, &'f [u8]),
+    Segment(&'f Segment),
+    Twin(&'f Segment),
+}
+
+impl Storage<'_> {
+    /// Keys come first, and with them what the checkpoint is signed by: nothing of a cut that cannot be completed may get into the archive.
+    pub(super) async fn begin(
+        &self,
+        finished: &Finished,
+        checkpoint: Vec<u8>,
+    ) -> Result<Storing, StageError> {
+        let keys = self.store_keys(finished).await?;
+        SignedCheckpoint::parse(&checkpoint)
+            .and_then(|signed| signed.verify_by_known(&keys))
+            .map_err(|error| StageError::Violated {
+                partition: self.partition.partition,
+                what: format!(
+                    "the checkpoint of size {} is not signed as it must be: {error}",
+                    finished.size
+                ),
+            })?;
+        Ok(Storing {
+            checkpoint,
+            left: (0..self.objects(finished).len()).rev().collect(),
+        })
+    }
+
+    /// Stores a cut, its checkpoint last: a crash before that leaves objects that the next run finds equal; after it, the cut is done.
+    /// `false`: not all of it, but more than before.
+    pub(super) async fn store(&self, finished: &Finished, storing: &mut Storing) -> Result<bool, StageError> {
+        let objects = self.objects(finished);
+        let mut progress = false;
+        while !storing.left.is_empty() {
+            let now = storing
+                .left
+                .split_off(storing.left.len().saturating_sub(PUTS_AT_ONCE));
+            let puts = now
+                .iter()
+                .filter_map(|at| objects.get(*at))
+                .map(|object| self.store_object(finished, object));
+            let outcomes = join_all(puts).await;
+            progress |= outcomes.iter().any(Result::is_ok);
+            let failed = failed_of(outcomes, &now, &mut storing.left);
+            match failed {
+                None => {}
+                Some(StageError::Retry { what, .. }) if progress => {
+                    tracing::debug!(partition = self.partition.partition, what, "tried again");
+                    return Ok(false);
+                }
+                Some(error) => return Err(error),
+            }
+        }
+        let name = names::checkpoint(&self.partition.origin, finished.size);
+        let made = &storing.checkpoint;
+        let same = |stored: &[u8]| same_checkpoint(stored, made);
+        match self.put(&name, made, keep(finished, None), same).await {
+            Ok(()) => {}
+            Err(StageError::Retry { .. }) if progress => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        tracing::info!(
+            partition = self.partition.partition,
+            size = finished.size,
+            "archived a cut"
+        );
+        Ok(true)
+    }
+
+    /// All of a cut but its keys, which come before, and its checkpoint, which comes after.
+    fn objects<'f>(&self, finished: &'f Finished) -> Vec<Object<'f>> {
+        let tiles = finished.tiles.iter();
+        let twinned: &[Segment] = if self.twins { &finished.segments } else { &[] };
+        tiles
+            .map(|(name, bytes)| Object::Tile(name, bytes))
+            .chain(finished.segments.iter().map(Object::Segment))
+            .chain(twinned.iter().map(Object::Twin))
+            .collect()
+    }
+
+    async fn store_object(&self, finished: &Finished, object: &Object<'_>) -> Result<(), StageError> {
+        match object {
+            Object::Tile(name, bytes) => {
+                self.put(name, bytes, keep(finished, None), |stored| stored == *bytes)
+                    .await
+            }
+            Object::Segment(segment) => self.store_segment(finished, segment).await,
+            Object::Twin(segment) => self.store_twin(finished, segment).await,
+        }
+    }
+
+    async fn store_segment(&self, finished: &Finished, segment: &Segment) -> Result<(), StageError> {
+        let Segment { name, class, lines } = segment;
+        let frame = segment::compress(lines).map_err(|error| StageError::Fatal {
+            what: format!("cannot compress {name}: {error}"),
+            source: None,
+        })?;
+        // Another compressor's frame of the same lines is the same segment.
+        let same = |stored: &[u8]| segment::identity_of_frame(stored) == Some(segment::identity(lines));
+        self.put(name, &frame, keep(finished, Some(class)), same).await
+    }
+
+    /// A twin is no evidence: one that cannot be made, or that somebody else put in its place, is told of and stops nothing.
+    async fn store_twin(&self, finished: &Finished, segment: &Segment) -> Result<(), StageError> {
+        let name = names::twin(&segment.name);
+        let twin = match twin::write(&segment.lines) {
+            Ok(twin) => twin,
+            Err(error) => {
+                self.tell_no_twin(&name, "not_made", &error.to_string());
+                return Ok(());
+            }
+        };
+        match self
+            .vault
+            .put_new(&name, &twin, keep(finished, Some(&segment.class)))
+            .await?
+        {
+            Put::Created => count_stored(twin.len()),
+            Put::Exists => {
+                let ours = HEXLOWER.encode(&segment::identity(&segment.lines));
+                let stored = self.get(&name).await?;
+                if twin::identity_of_twin(&stored).as_deref() != Some(ours.as_str()) {
+                    self.tell_no_twin(
+                        &name,
+                        "another",
+                        "an object that is not the twin of this segment is there",
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_no_twin(&self, object: &str, reason: &'static str, what: &str) {
+        let partition = self.partition.partition;
+        tracing::error!(partition, object, what, "a segment has no Parquet twin");
+        metrics::counter!("ledgerline_twin_failures_total", "reason" => reason).increment(1);
+    }
+
+    /// Done once the object is there.
+    async fn put(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        keep: Keep<'_>,
+        same: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), StageError> {
+        match self.vault.put_new(name, bytes, keep).await? {
+            Put::Created => {
+                count_stored(bytes.len());
+                Ok(())
+            }
+            Put::Exists if same(&self.get(name).await?) => Ok(()),
+            Put::Exists => Err(self.fork(name)),
+        }
+    }
+
+    /// Every key is in the JWKS of its place in the order of declaration, which all partitions share; whichever comes first stores it.
+    /// Answers all keys that are declared so far.
+    async fn store_keys(&self, finished: &Finished) -> Result<Vec<PublicKey>, StageError> {
+        let mut known = self.archived_keys().await?;
+        if known.is_empty() {
+            known.clone_from(&finished.genesis_keys);
+            self.put_keys(finished, &known).await?;
+        }
+        let begins_alike = known.len() >= finished.genesis_keys.len()
+            && known
+                .iter()
+                .zip(&finished.genesis_keys)
+                .all(|(stored, declared)| stored.is_same_key(declared));
+        if !begins_alike {
+            return Err(self.stopped(
+                "the archive's keys do not begin with those of this ledger's genesis: it is the archive of another ledger; give another --archive"
+                    .to_owned(),
+            ));
+        }
+        for key in &finished.added_keys {
+            if !known.iter().any(|other| other.is_same_key(key)) {
+                known.push(key.clone());
+                self.put_keys(finished, &known).await?;
+            }
+        }
+        Ok(known)
+    }
+
+    async fn put_keys(&self, finished: &Finished, keys: &[PublicKey]) -> Result<(), StageError> {
+        let bytes = jwks::write(keys);
+        let name = names::jwks(keys.len());
+        self.put(&name, &bytes, keep(finished, None), |stored| stored == bytes)
+            .await
+    }
+
+    async fn archived_keys(&self) -> Result<Vec<PublicKey>, StageError> {
+        let count = |name: &String| {
+            name.strip_prefix("keys/jwks-")?
+                .strip_suffix(".json")?
+                .parse::<usize>()
+                .ok()
+        };
+        let Some(most) = self.vault.list("keys/").await?.iter().filter_map(count).max() else {
+            return Ok(Vec::new());
+        };
+        let name = names::jwks(most);
+        jwks::parse(&self.get(&name).await?)
+            .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))
+    }
+
+    pub(super) async fn get(&self, name: &str) -> Result<Vec<u8>, StageError> {
+        self.vault.get(name).await?.ok_or_else(|| {
+            VaultError::Fatal {
+                what: format!("the archive's {name} was there and is gone"),
+                source: None,
+            }
+            .into()
+        })
+    }
+
+    pub(super) fn fork(&self, what: &str) -> StageError {
+        metrics::counter!("ledgerline_archive_forks_total").increment(1);
+        self.stopped(format!(
+            "{what} is in the archive with other content: the log and the archive have parted"
+        ))
+    }
+
+    fn stopped(&self, what: String) -> StageError {
+        StageError::Stopped {
+            partition: self.partition.partition,
+            what,
+        }
+    }
+}
+
+/// Puts what failed back into `left`. Answers the error that decides: one that another try does not mend, before one that it may.
+fn failed_of(
+    outcomes: Vec<Result<(), StageError>>,
+    places: &[usize],
+    left: &mut Vec<usize>,
+) -> Option<StageError> {
+    let mut decides: Option<StageError> = None;
+    for (outcome, place) in outcomes.into_iter().zip(places) {
+        let Err(error) = outcome else { continue };
+        left.push(*place);
+        if decides
+            .as_ref()
+            .is_none_or(|known| matches!(known, StageError::Retry { .. }))
+        {
+            decides = Some(error);
+        }
+    }
+    decides
+}
+
+fn count_stored(bytes: usize) {
+    metrics::counter!("ledgerline_archived_objects_total").increment(1);
+    metrics::counter!("ledgerline_archived_bytes_total").increment(bytes as u64);
+}
+
+/// What decides how long an object of this cut is kept.
+fn keep<'k>(finished: &Finished, class: Option<&'k str>) -> Keep<'k> {
+    Keep {
+        sealed_at: finished.sealed_at,
+        class,
+        hold: finished.holds.is_held(class),
+    }
+}
+
+/// The same note text is the same checkpoint, whatever its signatures.
+fn same_checkpoint(stored: &[u8], made: &[u8]) -> bool {
+    match (SignedCheckpoint::parse(stored), SignedCheckpoint::parse(made)) {
+        (Ok(stored), Ok(made)) => stored.checkpoint == made.checkpoint,
+        (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
+    }
+}
