@@ -218,6 +218,23 @@ impl TileBuilder {
     }
 }
 
+/// The tiles of a cut: the full ones that come with the leaves from `before` to `size`, and the partial ones of `size`.
+#[must_use]
+pub fn names_of_growth(before: u64, size: u64) -> Vec<TileName> {
+    let full = (0..8_u8).flat_map(|level| {
+        let full = |size: u64| {
+            size.checked_shr(TILE_HEIGHT * (u32::from(level) + 1))
+                .unwrap_or(0)
+        };
+        (full(before)..full(size)).map(move |index| TileName {
+            level,
+            index,
+            width: None,
+        })
+    });
+    full.chain(partial_names(size)).collect()
+}
+
 /// The partial tiles of a tree of `size` leaves, lower levels first.
 #[must_use]
 pub fn partial_names(size: u64) -> Vec<TileName> {
@@ -294,6 +311,26 @@ mod tests {
         assert_eq!(holding(1, 0, 257).as_deref(), Some("tile/1/000.p/1"));
         assert_eq!(holding(1, 1, 511), None);
         assert_eq!(holding(8, 0, u64::MAX), None);
+    }
+
+    #[test]
+    fn the_tiles_of_a_cut_are_those_that_come_with_its_leaves() {
+        let sizes = [1, 3, 255, 256, 257, 600, 65_536, 65_537, 66_000];
+        let mut tree = TileBuilder::new();
+        let mut before = 0;
+        for size in sizes {
+            let mut came = Vec::new();
+            while tree.size() < size {
+                tree.push([7; 32], &mut came);
+            }
+            came.extend(tree.partials());
+            let mut came: Vec<_> = came.into_iter().map(|(name, _)| name.path()).collect();
+            let mut named: Vec<_> = names_of_growth(before, size).iter().map(TileName::path).collect();
+            came.sort();
+            named.sort();
+            assert_eq!(named, came, "from {before} to {size}");
+            before = size;
+        }
     }
 
     #[test]

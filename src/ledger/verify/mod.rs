@@ -54,6 +54,12 @@ pub trait ArchiveSource: Sync {
     /// Where they cannot be listed.
     fn list<'s>(&'s self, prefix: &str) -> Result<Names<'s>, SourceError>;
 
+    /// These small objects will be read soon, about in this order, and those that were expected before no more: a source to which each is a round trip may fetch them
+    /// meanwhile. Whether it does makes no difference to what is read.
+    fn expect(&self, names: Vec<String>) {
+        drop(names);
+    }
+
     /// The object of that name, `None` where there is none.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use super::super::leaf::{Body, Leaf};
 use super::super::names;
 use super::super::note::NOTE_BYTES_MAX;
 use super::super::order::Order;
-use super::super::tile::{TileBuilder, TileName};
+use super::super::tile::{TileBuilder, TileName, names_of_growth};
 use super::super::time::utc_day;
 use super::fold::Stop;
 use super::layout::CutSizes;
@@ -18,6 +18,9 @@ use super::summary::{Chunk, Row};
 use super::whole::Whole;
 use super::{Options, Reason};
 use std::sync::Arc;
+
+/// Of a cut: a segment's 64 MiB hold about as many.
+const EXPECTED_LEAVES_MAX: u64 = 1 << 17;
 
 pub struct PartitionFold<'v> {
     pub plan: Arc<Plan>,
@@ -77,6 +80,9 @@ impl<'v> PartitionFold<'v> {
         if self.tree.size() == 0 {
             self.expect_heads()?;
         }
+        if leaf.index == job.cut.first {
+            self.expect_objects(job, whole);
+        }
         self.order
             .apply(&leaf)
             .map_err(|error| self.bad_row(job, &leaf, Reason::from(&error), error.to_string()))?;
@@ -112,6 +118,17 @@ impl<'v> PartitionFold<'v> {
         self.tree.push(row.leaf_hash, &mut self.completed);
         self.check_completed_tiles(whole)?;
         self.expect_heads()
+    }
+
+    /// What will be read of the cut that begins: while its leaves are folded, the archive may have its tiles come. Of a cut that claims too much, the first.
+    fn expect_objects(&self, job: &SegmentJob, whole: &Whole<'v>) {
+        let size = job.cut.last.saturating_add(1);
+        let end = size.min(job.cut.first.saturating_add(EXPECTED_LEAVES_MAX));
+        let tiles = names_of_growth(job.cut.first, end)
+            .into_iter()
+            .map(|tile| format!("{}/{}", self.plan.origin, tile.path()));
+        let checkpoint = names::checkpoint(&self.plan.origin, size);
+        whole.source.expect(tiles.chain([checkpoint]).collect());
     }
 
     fn check_completed_tiles(&mut self, whole: &mut Whole<'v>) -> Result<(), Stop> {

@@ -6,6 +6,7 @@
 //!
 //! Whether the bucket keeps what it is told to keep is asked once, of the first object that is stored.
 
+mod ahead;
 mod client;
 mod config;
 mod refusal;

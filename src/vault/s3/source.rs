@@ -2,6 +2,7 @@
 //!
 //! The verifier is not async: its threads wait here while objects come in on threads of the source, a little ahead of who reads them.
 
+use super::ahead::{Ahead, OBJECT_BYTES_MAX};
 use super::client::{Tries, connect};
 use super::config::Access;
 use super::is_listed;
@@ -24,6 +25,7 @@ pub struct S3Source {
     access: Access,
     client: Client,
     runtime: Runtime,
+    ahead: Ahead,
 }
 
 impl S3Source {
@@ -39,9 +41,20 @@ impl S3Source {
             access,
             client,
             runtime,
+            ahead: Ahead::default(),
         };
         source.page("", None)?;
         Ok(source)
+    }
+
+    fn download(&self, name: &str) -> Download {
+        Download {
+            client: self.client.clone(),
+            bucket: self.access.bucket.bucket.clone(),
+            key: self.access.bucket.key(name),
+            version: None,
+            read: 0,
+        }
     }
 
     /// Names, and how to ask for those behind them.
@@ -78,15 +91,16 @@ impl ArchiveSource for S3Source {
         }))
     }
 
+    fn expect(&self, names: Vec<String>) {
+        let fetch = |name: String| self.download(&name).small();
+        self.ahead.expect(self.runtime.handle(), names, fetch);
+    }
+
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
-        let key = self.access.bucket.key(name);
-        let download = Download {
-            client: self.client.clone(),
-            bucket: self.access.bucket.bucket.clone(),
-            key,
-            version: None,
-            read: 0,
-        };
+        if let Some(bytes) = self.ahead.take(name) {
+            return Ok(Some(Box::new(io::Cursor::new(bytes))));
+        }
+        let download = self.download(name);
         let opened = self.runtime.block_on(download.open());
         let answer = match opened {
             Ok(answer) => answer,
@@ -173,6 +187,23 @@ impl Download {
             .set_if_match(self.version.clone())
             .set_range(range);
         Box::pin(get.send()).await.map_err(Refusal::of)
+    }
+
+    /// The whole of a small object; `None` for what is not one, or does not come: who needs it asks again, and is told why.
+    async fn small(self) -> Option<Vec<u8>> {
+        let mut answer = self.open().await.ok()?;
+        let length = usize::try_from(answer.content_length?)
+            .ok()
+            .filter(|length| *length <= OBJECT_BYTES_MAX)?;
+        let mut bytes = Vec::with_capacity(length);
+        while let Some(piece) = answer.body.next().await {
+            let piece = piece.ok()?;
+            if bytes.len() + piece.len() > length {
+                return None;
+            }
+            bytes.extend_from_slice(&piece);
+        }
+        (bytes.len() == length).then_some(bytes)
     }
 
     /// Sends the object's bytes; what breaks off is gone on with where it broke.
