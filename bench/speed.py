@@ -10,7 +10,7 @@ import capture
 import postgres
 import rounds
 import table
-from programs import ROOT, Bench, build_peers, say
+from programs import ROOT, Bench, build_peer, say, stack_up
 
 LEDGER_PARTS = ("throughput", "latency", "memory", "owners")
 CAPTURE_PARTS = ("capture", "commits", "import")
@@ -30,7 +30,7 @@ def main():
     begun, machine = time.monotonic(), table.machine()
     say(f"building; {machine}")
     if {"throughput", "latency"} & set(parts):
-        build_peers()
+        build_peer("kafka-streams")
     with tempfile.TemporaryDirectory(prefix="ledgerline-bench-") as work:
         bench = Bench(os.environ["LEDGERLINE_TEST_KAFKA"], work)
         try:
@@ -94,7 +94,7 @@ def measure(bench, parts, sizes):
 
 
 def measure_capture(bench, parts, sizes):
-    postgres.stack_up()
+    stack_up("kafka", "postgres", "connect")
     seen = {"capture": [], "commits": [], "import": []}
     with postgres.Table(bench) as rows:
         rows.connect()
