@@ -43,7 +43,7 @@ def settled(instance):
         if time.monotonic() - begun > PATIENCE_S:
             raise RuntimeError(f"waited {PATIENCE_S} s for the last cut to be signed")
         time.sleep(0.1)
-    return sum(last[0].values())
+    return int(sum(last[0].values()))
 
 
 def archive(bucket, source, prefix, environment=()):

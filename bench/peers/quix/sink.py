@@ -30,11 +30,10 @@ def arguments():
 
 def spliced(row):
     """The value's JSON as it came, between what the sink adds: nothing is parsed and written again."""
-    return f'{{"_timestamp":{row["_timestamp"]},"_key":{json.dumps(row["_key"])},"_value":{row["_value"].decode()}}}'
-
-
-def parsed(row):
-    return orjson.dumps(row).decode()
+    if not row:
+        # Asked once, for whether this makes text or bytes.
+        return b"{}"
+    return b'{"_timestamp":%d,"_key":%s,"_value":%s}' % (row["_timestamp"], orjson.dumps(row["_key"]), row["_value"])
 
 
 def file_format(chosen):
@@ -43,7 +42,7 @@ def file_format(chosen):
         from quixstreams.sinks.community.file.formats import ParquetFormat
 
         return ParquetFormat(compression="zstd"), "json"
-    dumps, values = {"spliced": (spliced, "bytes"), "parsed": (parsed, "json")}[chosen.values]
+    dumps, values = {"spliced": (spliced, "bytes"), "parsed": (orjson.dumps, "json")}[chosen.values]
     return JSONFormat(compress=chosen.format == "json.gz", dumps=dumps), values
 
 
