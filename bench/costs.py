@@ -1,6 +1,8 @@
 """What an archive costs in requests: counted in runs with short intervals of cuts, and from that for others by a formula that is held against the count."""
 
+import json
 import math
+import subprocess
 import time
 from collections import Counter
 
@@ -32,20 +34,22 @@ def count(bench, bucket, partitions, cut_seconds, rate, seconds):
             time.sleep(cut_seconds)
             leaves = settled(instance)
             instance.wait_for("the archive", lambda it: sum(it.indexes("archive").values()) >= leaves)
-            seen = counted(instance, bucket.list(place), partitions)
-            seen["line_bytes"] = line_bytes(instance)
+            seen = counted(instance, bucket.list(place))
+    seen |= {"partitions": partitions, "cut_seconds": cut_seconds, "rate": rate, "seconds": seconds, "leaves": leaves}
+    seen["line_bytes"] = line_bytes(bench, bucket.url(place))
     bucket.empty(f"{place}/")
-    seen |= {"partitions": partitions, "cut_seconds": cut_seconds, "seconds": seconds, "leaves": leaves}
     say(f"  {partitions} partitions, cut each {cut_seconds} s: {seen['objects']} objects of {seen['events']:,.0f} events; the formula says {said_by_formula(seen):,.0f}")
     return seen
 
 
-def line_bytes(instance):
-    """Of a leaf with its event, as cuts by bytes count them: about those of an appended record."""
-    return 1_545
+def line_bytes(bench, url):
+    """Of a leaf, with its event where it has one: what cuts by bytes count."""
+    done = subprocess.run([bench.ledgerline, "verify", url, "--json"], check=True, stdout=subprocess.PIPE, text=True)
+    report = json.loads(done.stdout)
+    return report["line_bytes"] / report["leaves"]
 
 
-def counted(instance, objects, partitions):
+def counted(instance, objects):
     kinds = Counter(kind(name) for name in objects)
     metrics = instance.metrics()
     asked = {}

@@ -51,7 +51,7 @@ def loss(bench, bucket, cut_ms, rate):
         sealed = seal_and_lose(own, broker, prefix, bucket.url(place), cut_ms, rate)
         broker.start()
         own.apply(prefix)
-        saved = bench.work / place
+        saved = bench.work / f"saved-{place}"
         bucket.get(place, PARTITIONS, into=saved)
         said = restore(own, prefix, bucket.url(place), max((saved / "keys").iterdir()))
     bucket.empty(f"{place}/")
