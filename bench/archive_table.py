@@ -57,8 +57,8 @@ def restore_rows(seen):
 def loss_rows(seen, sizes):
     most = max(seen, key=lambda each: each["lost_seconds"])
     interval = sizes.lost_cut_ms / 1000
-    measured = f"{most['lost']:,.0f} of {most['sealed']:,.0f} entries, which came in {most['lost_seconds']:.1f} s"
-    what = f"the broker's disks lost shortly before a cut, at {sizes.lost_rate:,} events/s: the most that was in no archive"
+    measured = f"{most['lost']:,} of {most['sealed']:,} leaves; of the partition that lost most, those of {most['lost_seconds']:.1f} s"
+    what = f"the broker's disks lost shortly before a cut, at {sizes.lost_rate:,} events/s: what was in no archive"
     yield row(what, measured, f"≤ {interval:g} s, the interval of cuts", most["lost_seconds"] <= interval)
 
 
@@ -101,8 +101,8 @@ def sink_rows(seen):
 
 
 def requests_text(seen, measured_on):
-    lines = [f"Counted on {measured_on}.", "", "| counted | events | cuts | segments | checkpoints | full tiles | sized tiles | objects | the formula |"]
-    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    lines = [f"Counted on {measured_on}.", "", "| counted | events | cuts | checkpoints | full tiles | sized tiles | objects | the formula |"]
+    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
     lines += [f"| {' | '.join(counted_row(each))} |" for each in seen]
     heads = "| events/s | partitions | `--cut-interval-ms` | cut each | objects per million events | requests, $ per million events | objects a day | requests, $ a day | KMS Sign a day | Sign, $ a day |"
     lines += ["", heads, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
@@ -112,8 +112,9 @@ def requests_text(seen, measured_on):
 
 def counted_row(seen):
     kinds = seen["kinds"]
-    what = f"{seen['partitions']} partitions, a cut each {seen['cut_seconds']} s, {seen['seconds']} s of {seen['rate']:,} events/s"
-    numbers = [seen["events"], kinds["segment"], kinds["segment"], kinds["checkpoint"], kinds["full tile"], kinds["sized tile"], seen["objects"]]
+    partitions = "1 partition" if seen["partitions"] == 1 else f"{seen['partitions']} partitions"
+    what = f"{partitions}, a cut each {seen['cut_seconds']} s, {seen['seconds']} s of {seen['rate']:,} events/s"
+    numbers = [seen["events"], kinds["segment"], kinds["checkpoint"], kinds["full tile"], kinds["sized tile"], seen["objects"]]
     return what, *(f"{number:,.0f}" for number in numbers), f"{costs.said_by_formula(seen):,.0f}"
 
 

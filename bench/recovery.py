@@ -7,7 +7,6 @@ import signal
 import subprocess
 import time
 
-from archive import entries
 from broker import Broker
 from bucket import LOCK
 from programs import PARTITIONS, say
@@ -55,21 +54,27 @@ def loss(bench, bucket, cut_ms, rate):
         bucket.get(place, PARTITIONS, into=saved)
         said = restore(own, prefix, bucket.url(place), max((saved / "keys").iterdir()))
     bucket.empty(f"{place}/")
-    lost = sealed - said["entries"]
-    seen = {"sealed": sealed, "restored": said["entries"], "lost": lost, "lost_seconds": lost / rate, "restore_seconds": said["whole_seconds"]}
-    say(f"  {sealed:,.0f} entries sealed, {said['entries']:,} restored: {lost:,.0f} lost, which came in {seen['lost_seconds']:.1f} s")
+    seen = lost(sealed, {int(one["origin"].rsplit("/", 1)[1]): one["size"] for one in said["partitions"]}, rate)
+    say(f"  {seen['sealed']:,} leaves sealed, {seen['lost']:,} lost; of one partition, those of {seen['lost_seconds']:.1f} s")
     return seen
 
 
+def lost(sealed, restored, rate):
+    """Leaves by partition, before and after. The load is steady: what a partition lost, by its share of it, is of so many seconds."""
+    of_all = sum(sealed.values())
+    seconds = [(size - restored[partition]) / (rate * size / of_all) for partition, size in sealed.items()]
+    return {"sealed": int(of_all), "lost": int(of_all - sum(restored.values())), "lost_seconds": max(seconds)}
+
+
 def seal_and_lose(own, broker, prefix, url, cut_ms, rate):
-    """How many entries were sealed when the disks were lost."""
+    """How many leaves each partition had when the disks were lost."""
     instance = own.instance(prefix, prefix, *LOCK, f"--cut-interval-ms={cut_ms}", archive=url)
     load = own.load(f"{prefix}audit.events", 0, rate, TENANTS)
     try:
         for _ in range(CUTS_BEFORE):
             wait_for_cut(instance)
         time.sleep(LOST_AT * cut_ms / 1000)
-        sealed = entries(instance)
+        sealed = instance.indexes("seal")
         broker.lose_disks()
         instance.end(signal.SIGKILL)
         return sealed
