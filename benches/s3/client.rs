@@ -20,6 +20,9 @@ pub struct Client {
     pub answer: Vec<u8>,
 }
 
+/// Keys with sizes, and how to ask for those behind them.
+pub type Page = (Vec<(String, u64)>, Option<String>);
+
 /// How a put is locked.
 #[derive(Clone)]
 pub struct Lock {
@@ -40,7 +43,9 @@ impl Client {
     /// The secret is taken from the environment, where no other process's list of arguments shows it.
     pub fn new(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
         let endpoint = arguments.text("endpoint")?;
-        let host = endpoint.strip_prefix("http://").ok_or("the endpoint is not http://")?;
+        let host = endpoint
+            .strip_prefix("http://")
+            .ok_or("the endpoint is not http://")?;
         Ok(Self {
             connection: Connection::new(host),
             host: host.to_owned(),
@@ -54,7 +59,13 @@ impl Client {
     }
 
     /// As the archiver puts: only where there is none, with the SHA-256, locked.
-    pub fn put(&mut self, key: &str, body: &[u8], content_type: &str, lock: &Lock) -> Result<(), Box<dyn Error>> {
+    pub fn put(
+        &mut self,
+        key: &str,
+        body: &[u8],
+        content_type: &str,
+        lock: &Lock,
+    ) -> Result<(), Box<dyn Error>> {
         let digest = Sha256::digest(body);
         let headers = [
             ("content-length", body.len().to_string()),
@@ -82,9 +93,11 @@ impl Client {
         self.call("DELETE", key, &query, &self.without_body(&bypass), NOTHING)
     }
 
-    /// A page of objects, as `(key, size)`, and how to ask for the next.
-    pub fn list(&mut self, prefix: &str, from: Option<&str>) -> Result<(Vec<(String, u64)>, Option<String>), Box<dyn Error>> {
-        let mut query = from.map_or_else(String::new, |from| format!("continuation-token={}&", escaped(from, false)));
+    /// A page of objects.
+    pub fn list(&mut self, prefix: &str, from: Option<&str>) -> Result<Page, Box<dyn Error>> {
+        let mut query = from.map_or_else(String::new, |from| {
+            format!("continuation-token={}&", escaped(from, false))
+        });
         write!(query, "list-type=2&prefix={}", escaped(prefix, false))?;
         self.call("GET", "", &query, &self.without_body(&[]), NOTHING)?;
         let page = std::str::from_utf8(&self.answer)?;
@@ -105,7 +118,10 @@ impl Client {
             let (version, _) = part.split_once('<').ok_or("a listing that breaks off")?;
             let before = &page[..part.as_ptr().addr() - page.as_ptr().addr()];
             // Key and version stand in one element, in either order.
-            let element = before.rfind("<Version>").max(before.rfind("<DeleteMarker>")).ok_or("a version of nothing")?;
+            let element = before
+                .rfind("<Version>")
+                .max(before.rfind("<DeleteMarker>"))
+                .ok_or("a version of nothing")?;
             found.push((between(&page[element..], "Key")?, version.to_owned()));
         }
         Ok(found)
@@ -122,9 +138,21 @@ impl Client {
         headers
     }
 
-    fn call(&mut self, method: &str, key: &str, query: &str, headers: &[(&str, String)], body: &[u8]) -> Result<(), Box<dyn Error>> {
+    fn call(
+        &mut self,
+        method: &str,
+        key: &str,
+        query: &str,
+        headers: &[(&str, String)],
+        body: &[u8],
+    ) -> Result<(), Box<dyn Error>> {
         let path = format!("/{}/{}", self.bucket, escaped(key, true));
-        let value = |wanted: &str| headers.iter().find(|(name, _)| *name == wanted).map_or("", |(_, value)| value);
+        let value = |wanted: &str| {
+            headers
+                .iter()
+                .find(|(name, _)| *name == wanted)
+                .map_or("", |(_, value)| value)
+        };
         let authorization = self.keys.authorize(&Signed {
             method,
             path: &path,
@@ -144,7 +172,11 @@ impl Client {
         write!(head, "authorization: {authorization}\r\n\r\n")?;
         match self.connection.ask(&head, body, &mut self.answer)? {
             200 | 204 => Ok(()),
-            status => Err(format!("{method} {path}: {status} {}", String::from_utf8_lossy(&self.answer)).into()),
+            status => Err(format!(
+                "{method} {path}: {status} {}",
+                String::from_utf8_lossy(&self.answer)
+            )
+            .into()),
         }
     }
 }
@@ -156,15 +188,23 @@ fn escaped(text: &str, is_path: bool) -> String {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || (is_path && byte == b'/') {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            out.extend(['%', hex_digit(byte >> 4), hex_digit(byte & 15)]);
         }
     }
     out
 }
 
+fn hex_digit(of: u8) -> char {
+    char::from_digit(of.into(), 16)
+        .unwrap_or('0')
+        .to_ascii_uppercase()
+}
+
 /// What an element holds.
 fn between(xml: &str, name: &str) -> Result<String, Box<dyn Error>> {
-    let (_, rest) = xml.split_once(&format!("<{name}>")).ok_or("a listing without what it must have")?;
+    let (_, rest) = xml
+        .split_once(&format!("<{name}>"))
+        .ok_or("a listing without what it must have")?;
     let (text, _) = rest.split_once('<').ok_or("a listing that breaks off")?;
     Ok(text.replace("&amp;", "&"))
 }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -32,12 +32,18 @@ pub fn put(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
         let key = format!("{prefix}/{}", object.name);
         client.put(&key, &object.bytes, content_type(&object.name), &lock)
     })?;
-    clock.stop(objects.len(), objects.iter().map(|object| object.bytes.len() as u64).sum())
+    clock.stop(
+        objects.len(),
+        objects.iter().map(|object| object.bytes.len() as u64).sum(),
+    )
 }
 
 /// Downloads everything under `--prefix`, its listing included, and forgets it; with `--into`, into files.
 pub fn get(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
-    let (prefix, into) = (arguments.text("prefix")?, arguments.text("into").ok().map(PathBuf::from));
+    let (prefix, into) = (
+        arguments.text("prefix")?,
+        arguments.text("into").ok().map(PathBuf::from),
+    );
     let clock = Clock::start()?;
     let objects = listed(arguments, prefix)?;
     let bytes = AtomicU64::new(0);
@@ -46,7 +52,10 @@ pub fn get(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
         bytes.fetch_add(client.answer.len() as u64, Ordering::Relaxed);
         match &into {
             None => Ok(()),
-            Some(into) => save(&into.join(key[prefix.len()..].trim_start_matches('/')), &client.answer),
+            Some(into) => save(
+                &into.join(key[prefix.len()..].trim_start_matches('/')),
+                &client.answer,
+            ),
         }
     })?;
     clock.stop(objects.len(), bytes.into_inner())
@@ -56,7 +65,9 @@ pub fn get(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
 pub fn list(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
     let prefix = arguments.text("prefix")?;
     let found = listed(arguments, prefix)?;
-    let pairs = found.iter().map(|(key, size)| json!([key[prefix.len()..].trim_start_matches('/'), size]));
+    let pairs = found
+        .iter()
+        .map(|(key, size)| json!([key[prefix.len()..].trim_start_matches('/'), size]));
     Ok(json!({"objects": pairs.collect::<Vec<_>>()}))
 }
 
@@ -70,7 +81,9 @@ pub fn empty(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
         if page.is_empty() {
             return Ok(json!({"deleted": count}));
         }
-        each(arguments, &page, |client, (key, version)| client.delete(key, version))?;
+        each(arguments, &page, |client, (key, version)| {
+            client.delete(key, version)
+        })?;
         count += page.len();
     }
 }
@@ -93,7 +106,9 @@ fn each<T: Sync>(
     work: impl Fn(&mut Client, &T) -> Result<(), Box<dyn Error>> + Sync,
 ) -> Result<(), Box<dyn Error>> {
     let threads: usize = arguments.number("concurrency")?;
-    let clients: Vec<Client> = (0..threads).map(|_| Client::new(arguments)).collect::<Result<_, _>>()?;
+    let clients: Vec<Client> = (0..threads)
+        .map(|_| Client::new(arguments))
+        .collect::<Result<_, _>>()?;
     let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
     thread::scope(|scope| {
         for mut client in clients {
@@ -102,13 +117,16 @@ fn each<T: Sync>(
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if let Err(error) = work(&mut client, item) {
                         next.store(items.len(), Ordering::Relaxed);
-                        failed.lock().unwrap_or_else(|broken| broken.into_inner()).get_or_insert(error.to_string());
+                        failed
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .get_or_insert(error.to_string());
                     }
                 }
             });
         }
     });
-    match failed.into_inner().unwrap_or_else(|broken| broken.into_inner()) {
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some(error) => Err(error.into()),
         None => Ok(()),
     }
@@ -120,8 +138,15 @@ fn load(at: &Path, root: &Path, into: &mut Vec<Object>) -> Result<(), Box<dyn Er
         if path.is_dir() {
             load(&path, root, into)?;
         } else {
-            let name = path.strip_prefix(root)?.to_str().ok_or("a name that is no text")?.to_owned();
-            into.push(Object { name, bytes: fs::read(&path)? });
+            let name = path
+                .strip_prefix(root)?
+                .to_str()
+                .ok_or("a name that is no text")?
+                .to_owned();
+            into.push(Object {
+                name,
+                bytes: fs::read(&path)?,
+            });
         }
     }
     Ok(())

@@ -28,7 +28,10 @@ impl Keys {
     pub fn authorize(&self, request: &Signed<'_>) -> String {
         let names: Vec<_> = request.headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let lines = request.headers.iter().map(|(name, value)| format!("{name}:{value}\n"));
+        let lines = request
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}\n"));
         let canonical = format!(
             "{}\n{}\n{}\n{}\n{names}\n{}",
             request.method,
@@ -38,9 +41,15 @@ impl Keys {
             request.payload
         );
         let scope = format!("{}/{REGION}/s3/aws4_request", &request.date[..8]);
-        let to_sign = format!("AWS4-HMAC-SHA256\n{}\n{scope}\n{}", request.date, sha256_hex(canonical.as_bytes()));
+        let to_sign = format!(
+            "AWS4-HMAC-SHA256\n{}\n{scope}\n{}",
+            request.date,
+            sha256_hex(canonical.as_bytes())
+        );
         let first = format!("AWS4{}", self.secret).into_bytes();
-        let key = scope.split('/').fold(first, |key, part| hmac(&key, part.as_bytes()).to_vec());
+        let key = scope
+            .split('/')
+            .fold(first, |key, part| hmac(&key, part.as_bytes()).to_vec());
         let signature = HEXLOWER.encode(&hmac(&key, to_sign.as_bytes()));
         format!(
             "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
@@ -60,13 +69,23 @@ fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
     } else {
         block[..key.len()].copy_from_slice(key);
     }
-    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(message).finalize();
-    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().into()
+    let inner = Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x36))
+        .chain_update(message)
+        .finalize();
+    Sha256::new()
+        .chain_update(block.map(|byte| byte ^ 0x5c))
+        .chain_update(inner)
+        .finalize()
+        .into()
 }
 
 /// Year, month, day, hour, minute and second, in UTC, after so many days.
 fn civil(after: Duration) -> [u64; 6] {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + after;
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        + after;
     let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
     // Days from the first of March of the year 0, in eras of 400 years.
     let days = days + 719_468;
@@ -75,8 +94,19 @@ fn civil(after: Duration) -> [u64; 6] {
     let of_year = of_era - (365 * year + year / 4 - year / 100);
     let month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    [era * 400 + year + next, month, day, second / 3_600, second / 60 % 60, second % 60]
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    [
+        era * 400 + year + next,
+        month,
+        day,
+        second / 3_600,
+        second / 60 % 60,
+        second % 60,
+    ]
 }
 
 /// Now, as requests are dated.
