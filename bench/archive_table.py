@@ -101,8 +101,8 @@ def sink_rows(seen):
 
 
 def requests_text(seen, measured_on):
-    lines = [f"Counted on {measured_on}.", "", "| counted | events | cuts | checkpoints | full tiles | sized tiles | objects | the formula |"]
-    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|"]
+    lines = [f"Counted on {measured_on}.", "", "| counted | events | cuts | checkpoints | full tiles | sized tiles | objects | the formula | LIST | GET | signed |"]
+    lines += ["|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     lines += [f"| {' | '.join(counted_row(each))} |" for each in seen]
     heads = "| events/s | partitions | `--cut-interval-ms` | cut each | objects per million events | requests, $ per million events | objects a day | requests, $ a day | KMS Sign a day | Sign, $ a day |"
     lines += ["", heads, "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
@@ -115,7 +115,9 @@ def counted_row(seen):
     partitions = "1 partition" if seen["partitions"] == 1 else f"{seen['partitions']} partitions"
     what = f"{partitions}, a cut each {seen['cut_seconds']} s, {seen['seconds']} s of {seen['rate']:,} events/s"
     numbers = [seen["events"], kinds["segment"], kinds["checkpoint"], kinds["full tile"], kinds["sized tile"], seen["objects"]]
-    return what, *(f"{number:,.0f}" for number in numbers), f"{costs.said_by_formula(seen):,.0f}"
+    asked = (seen["asked"].get(operation, 0) for operation in ("ListObjectsV2", "GetObject"))
+    numbers += [costs.said_by_formula(seen), *asked, seen["signed"]]
+    return what, *(f"{number:,.0f}" for number in numbers)
 
 
 def cost_rows(seen):

@@ -13,7 +13,7 @@ EMPTY_CONCURRENCY = 8
 
 
 class Bucket:
-    """A bucket that is empty again behind its block. Within it, archives are at `s3://..` for every program that is started."""
+    """A bucket that is gone behind its block. Within it, archives are at `s3://..` for every program that is started."""
 
     def __init__(self, bench):
         self.bench = bench

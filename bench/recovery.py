@@ -45,7 +45,7 @@ def loss(bench, bucket, cut_ms, rate):
     with Broker(bench.work) as broker:
         own = copy.copy(bench)
         own.brokers = broker.address
-        prefix, place = own.name("-lost."), bucket.prefix()
+        prefix, place = bench.name("-lost."), bucket.prefix()
         own.apply(prefix)
         sealed = seal_and_lose(own, broker, prefix, bucket.url(place), cut_ms, rate)
         broker.start()

@@ -93,6 +93,11 @@ impl Client {
         self.call("DELETE", key, &query, &self.without_body(&bypass), NOTHING)
     }
 
+    /// The bucket itself, where nothing is in it.
+    pub fn delete_bucket(&mut self) -> Result<(), Box<dyn Error>> {
+        self.call("DELETE", "", "", &self.without_body(&[]), NOTHING)
+    }
+
     /// A page of objects.
     pub fn list(&mut self, prefix: &str, from: Option<&str>) -> Result<Page, Box<dyn Error>> {
         let mut query = from.map_or_else(String::new, |from| {

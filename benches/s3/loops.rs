@@ -71,7 +71,7 @@ pub fn list(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
     Ok(json!({"objects": pairs.collect::<Vec<_>>()}))
 }
 
-/// Deletes every version under `--prefix`, past governance: of objects that nobody needs.
+/// Deletes every version under `--prefix`, past governance: of objects that nobody needs. Without a prefix, the bucket too.
 pub fn empty(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
     let prefix = arguments.text("prefix")?;
     let mut client = Client::new(arguments)?;
@@ -79,6 +79,9 @@ pub fn empty(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
     loop {
         let page = client.versions(prefix)?;
         if page.is_empty() {
+            if prefix.is_empty() {
+                client.delete_bucket()?;
+            }
             return Ok(json!({"deleted": count}));
         }
         each(arguments, &page, |client, (key, version)| {
