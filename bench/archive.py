@@ -143,7 +143,7 @@ def memory(bucket, source):
     return seen
 
 
-# What Quix Streams' sink offers for JSON; Parquet took more CPU than either (bench/peers/quix/README.md).
+# What Quix Streams' sink offers for JSON.
 SINK_FORMATS = ("json.gz", "json")
 
 
