@@ -12,7 +12,7 @@ from bucket import LOCK
 from programs import PARTITIONS, say
 from rounds import TENANTS
 
-# Of the interval between two cuts, when the disks are lost: shortly before the next one, when there is the most to lose.
+# Of what comes to a partition between two cuts, what one must have that is not archived when the disks are lost: there is hardly ever more to lose.
 LOST_AT = 0.9
 CUTS_BEFORE = 2
 
@@ -73,7 +73,8 @@ def seal_and_lose(own, broker, prefix, url, cut_ms, rate):
     try:
         for _ in range(CUTS_BEFORE):
             wait_for_cut(instance)
-        time.sleep(LOST_AT * cut_ms / 1000)
+        share = rate / PARTITIONS * cut_ms / 1000
+        instance.wait_for("a partition with much that is not archived", lambda it: unarchived(it) >= LOST_AT * share)
         sealed = instance.indexes("seal")
         broker.lose_disks()
         instance.end(signal.SIGKILL)
@@ -81,6 +82,12 @@ def seal_and_lose(own, broker, prefix, url, cut_ms, rate):
     finally:
         for process in (load, instance):
             process.end(signal.SIGKILL)
+
+
+def unarchived(instance):
+    """Of the partition that has most."""
+    archived = instance.indexes("archive")
+    return max(size - archived.get(partition, 0) for partition, size in instance.indexes("seal").items())
 
 
 def wait_for_cut(instance):
