@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shlex
 import subprocess
 import time
 import urllib.error
@@ -22,16 +21,6 @@ ROW = """'tenant-' || g % 1000, 'user-' || g * 7 % 20011, (ARRAY['invoice.approv
     'user_agent', 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36', 'amount', g % 100000 / 100.0,
     'currency', 'EUR', 'changes', jsonb_build_array(jsonb_build_object('field', 'status', 'from', 'open', 'to', 'approved'),
     jsonb_build_object('field', 'approver', 'from', null, 'to', md5('a' || g))), 'note', 'Approved within the limit: ' || md5('n' || g) || md5('m' || g))"""
-
-
-def stack_up():
-    """Starts what capturing needs; what tests/stack says of it comes into the environment."""
-    subprocess.run([ROOT / "tests/stack", "up", "kafka", "postgres", "connect"], check=True, stdout=subprocess.DEVNULL)
-    said = subprocess.run([ROOT / "tests/stack", "env"], check=True, stdout=subprocess.PIPE, text=True).stdout
-    for word in shlex.split(said):
-        name, given, value = word.partition("=")
-        if given:
-            os.environ[name] = value
 
 
 def database():

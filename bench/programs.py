@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -21,8 +22,8 @@ def say(what):
 
 
 def build():
-    """Builds the product and the bench with it; the paths of both programs."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "ledgerline", "--bench", "kafka"]
+    """Builds the product and the bench with it; the paths of the programs, by name."""
+    command = ["cargo", "build", "--release", "--locked", "--bin", "ledgerline", "--bench", "kafka", "--bench", "s3"]
     command += ["--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     found = {}
@@ -30,11 +31,28 @@ def build():
         message = json.loads(line)
         if message.get("executable"):
             found[message["target"]["name"]] = message["executable"]
-    return found["ledgerline"], found["kafka"]
+    return found
 
 
-def build_peers():
-    subprocess.run([ROOT / "bench/peers/kafka-streams/build"], check=True, stdout=subprocess.DEVNULL)
+def build_peer(name):
+    subprocess.run([ROOT / "bench/peers" / name / "build"], check=True, stdout=subprocess.DEVNULL)
+
+
+def stack_up(*services):
+    """Starts what else is needed; what tests/stack says of it comes into the environment."""
+    subprocess.run([ROOT / "tests/stack", "up", *services], check=True, stdout=subprocess.DEVNULL)
+    said = subprocess.run([ROOT / "tests/stack", "env"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    for word in shlex.split(said):
+        name, given, value = word.partition("=")
+        if given:
+            os.environ[name] = value
+
+
+def cpu_seconds(pid):
+    """User and system, of all threads."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+        fields = file.read().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
 
 class Process:
@@ -67,9 +85,7 @@ class Process:
             raise RuntimeError(f"{self.process.args[0]} ended: {self.log.read()[-2000:]}")
 
     def cpu_seconds(self):
-        with open(f"/proc/{self.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(") ", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+        return cpu_seconds(self.pid)
 
     def peak_mib(self):
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
@@ -123,7 +139,8 @@ class Bench:
     def __init__(self, brokers, work):
         self.brokers = brokers
         self.work = Path(work)
-        self.ledgerline, self.program = build()
+        built = build()
+        self.ledgerline, self.program, self.s3 = built["ledgerline"], built["kafka"], built["s3"]
         self.prefix = f"bench{os.getpid()}-"
         self.made = 0
 
@@ -146,10 +163,10 @@ class Bench:
     def delete(self, prefix="", keep=""):
         self.tool("delete", prefix=prefix or self.prefix, keep=keep)
 
-    def apply(self, prefix):
+    def apply(self, prefix, partitions=PARTITIONS):
         """Makes the topics of a ledger that are missing. One of a name that was just deleted may take a moment."""
         command = [self.ledgerline, "topics", "apply", f"--log={self.url(prefix)}"]
-        command += [f"--partitions={PARTITIONS}", "--replication=1"]
+        command += [f"--partitions={partitions}", "--replication=1"]
         for _ in range(20):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode == 0:
@@ -168,10 +185,11 @@ class Bench:
         line = [self.program, "load", "--brokers", self.brokers, "--input", source, "--first", str(first)]
         return Process([*line, "--rate", str(rate), "--tenants", str(tenants)], self.work)
 
-    def instance(self, prefix, store, *more, url="", environment=()):
-        """`store`: where its archive and keys lie."""
+    def instance(self, prefix, store, *more, url="", environment=(), archive=""):
+        """`store`: where its keys lie, and its archive where `archive` names no other."""
         at = self.work / store
-        line = ["env", *environment, self.ledgerline, "run", f"--log={self.url(prefix, url)}", f"--archive=file:{at}/archive"]
+        archive = archive or f"file:{at}/archive"
+        line = ["env", *environment, self.ledgerline, "run", f"--log={self.url(prefix, url)}", f"--archive={archive}"]
         return Instance([*line, f"--signer=file:{at}/keys", f"--log-name={LOG_NAME}", *more], self.work)
 
     def streams(self, source, target, events, warmup, commit_ms):

@@ -22,11 +22,11 @@ MALLOC = ("MALLOC_ARENA_MAX=2", "MALLOC_MMAP_THRESHOLD_=65536", "MALLOC_TRIM_THR
 class Input:
     """Topics of one ledger with a backlog in `audit.events`. The ledger's own topics are made anew for each run."""
 
-    def __init__(self, bench, events, tenants=TENANTS):
+    def __init__(self, bench, events, tenants=TENANTS, partitions=PARTITIONS):
         self.bench, self.events, self.tenants = bench, events, tenants
         self.prefix = bench.name("")
         self.topic = f"{self.prefix}audit.events"
-        bench.apply(self.prefix)
+        bench.apply(self.prefix, partitions)
         bench.tool("fill", input=self.topic, tenants=tenants, first=0, until=events)
 
     def __enter__(self):
@@ -40,8 +40,8 @@ class Input:
         self.bench.apply(self.prefix)
         shutil.rmtree(self.bench.work / self.prefix, ignore_errors=True)
 
-    def instance(self, *more, url="", environment=()):
-        return self.bench.instance(self.prefix, self.prefix, *more, url=url, environment=environment)
+    def instance(self, *more, url="", environment=(), archive=""):
+        return self.bench.instance(self.prefix, self.prefix, *more, url=url, environment=environment, archive=archive)
 
     def entries(self):
         return f"{self.prefix}ledger.entries"

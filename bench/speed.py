@@ -6,15 +6,22 @@ import tempfile
 import time
 from statistics import median
 
+import archive
+import archive_table
 import capture
+import costs
 import postgres
+import recovery
 import rounds
 import table
-from programs import ROOT, Bench, build_peers, say
+from bucket import Bucket
+from programs import ROOT, Bench, build_peer, say, stack_up
 
 LEDGER_PARTS = ("throughput", "latency", "memory", "owners")
 CAPTURE_PARTS = ("capture", "commits", "import")
-PARTS = LEDGER_PARTS + CAPTURE_PARTS
+ARCHIVE_PARTS = ("archive", "verify", "sink", "buffers", "restore", "loss")
+REQUEST_PARTS = ("requests",)
+PARTS = LEDGER_PARTS + CAPTURE_PARTS + ARCHIVE_PARTS + REQUEST_PARTS
 
 
 def main():
@@ -30,7 +37,9 @@ def main():
     begun, machine = time.monotonic(), table.machine()
     say(f"building; {machine}")
     if {"throughput", "latency"} & set(parts):
-        build_peers()
+        build_peer("kafka-streams")
+    if "sink" in parts:
+        build_peer("quix")
     with tempfile.TemporaryDirectory(prefix="ledgerline-bench-") as work:
         bench = Bench(os.environ["LEDGERLINE_TEST_KAFKA"], work)
         try:
@@ -41,7 +50,8 @@ def main():
     for block, text in texts.items():
         # What was left out of a table would be missing there.
         if not arguments.quick and set(block) <= set(parts):
-            table.write(ROOT / "docs/BENCH.md", block[0], text)
+            document = "docs/S3.md" if block == REQUEST_PARTS else "docs/BENCH.md"
+            table.write(ROOT / document, block[0], text)
 
 
 def measured(bench, parts, sizes, machine):
@@ -51,6 +61,10 @@ def measured(bench, parts, sizes, machine):
         texts[LEDGER_PARTS] = table.text(measure(bench, parts, sizes), machine, sizes)
     if set(CAPTURE_PARTS) & set(parts):
         texts[CAPTURE_PARTS] = table.capture_text(measure_capture(bench, parts, sizes), machine, sizes)
+    if set(ARCHIVE_PARTS) & set(parts):
+        texts[ARCHIVE_PARTS] = archive_table.text(measure_archive(bench, parts, sizes), machine, sizes)
+    if set(REQUEST_PARTS) & set(parts):
+        texts[REQUEST_PARTS] = archive_table.requests_text(measure_requests(bench, sizes), machine)
     return texts
 
 
@@ -67,6 +81,14 @@ class Sizes:
         self.rows_warmup = 20_000 if quick else 50_000
         self.commits_a_second = 200
         self.commit_seconds = 5 if quick else 30
+        self.archived = 100_000 if quick else 1_000_000
+        self.partitions = 12
+        # Of each of them some cuts.
+        self.buffered = 200_000 if quick else 700_000
+        self.lost_rate = 500 if quick else 2_000
+        self.lost_cut_ms = 2_000 if quick else 10_000
+        # Partitions, seconds between cuts, events a second, seconds.
+        self.counted = [(1, 1, 200, 5), (12, 2, 500, 6)] if quick else [(1, 2, 500, 120), (1, 10, 500, 120), (12, 2, 500, 120), (12, 10, 500, 120), (12, 60, 500, 120)]
 
 
 def measure(bench, parts, sizes):
@@ -94,7 +116,7 @@ def measure(bench, parts, sizes):
 
 
 def measure_capture(bench, parts, sizes):
-    postgres.stack_up()
+    stack_up("kafka", "postgres", "connect")
     seen = {"capture": [], "commits": [], "import": []}
     with postgres.Table(bench) as rows:
         rows.connect()
@@ -116,6 +138,45 @@ def measure_capture(bench, parts, sizes):
             say(f"import, round {n + 1} of {sizes.rounds}")
             seen["import"].append(capture.imports(bench, rows))
     return seen
+
+
+def measure_archive(bench, parts, sizes):
+    seen = {part: [] for part in ARCHIVE_PARTS}
+    with Bucket(bench) as bucket:
+        if {"archive", "verify", "sink", "restore"} & set(parts):
+            say(f"{sizes.archived:,} events, sealed and signed")
+            with archive.Sealed(bench, sizes.archived) as source:
+                measure_archived(bench, archive.Archived(bench, bucket, source), parts, sizes, seen)
+        if "buffers" in parts:
+            say(f"{sizes.buffered:,} events in {sizes.partitions} partitions, sealed and signed")
+            with archive.Sealed(bench, sizes.buffered, sizes.partitions) as source:
+                for n in range(sizes.rounds):
+                    say(f"the archiver's memory, round {n + 1} of {sizes.rounds}")
+                    seen["buffers"].append(archive.memory(bucket, source))
+        for n in range(sizes.rounds if "loss" in parts else 0):
+            say(f"the broker's disks lost, round {n + 1} of {sizes.rounds}")
+            seen["loss"].append(recovery.loss(bench, bucket, sizes.lost_cut_ms, sizes.lost_rate))
+    return seen
+
+
+def measure_archived(bench, archived, parts, sizes, seen):
+    line_bytes = archive.verify(bench, archived, archived.directory)["line_bytes"]
+    measures = {
+        "archive": lambda: archive.archiving(archived),
+        "verify": lambda: archive.verifying(bench, archived),
+        "sink": lambda: archive.sink(bench, archived, line_bytes),
+        "restore": lambda: recovery.restoring(bench, archived),
+    }
+    for part, measure_one in measures.items():
+        for n in range(sizes.rounds if part in parts else 0):
+            say(f"{part}, round {n + 1} of {sizes.rounds}")
+            seen[part].append(measure_one())
+
+
+def measure_requests(bench, sizes):
+    say("objects and requests, counted")
+    with Bucket(bench) as bucket:
+        return [costs.count(bench, bucket, *each) for each in sizes.counted]
 
 
 def quarter_rates(throughput):
