@@ -310,7 +310,7 @@ impl<'v> PartitionFold<'v> {
             Some(name) => {
                 let bad = FirstBad::new(Reason::UnknownObject, "no cut calls for it");
                 let size = self.tree.size();
-                // Tiles of a cut are stored before its segments.
+                // Archivers that are no more stored the tiles of a cut before its segments.
                 match CutSizes::end_of_tile(&name) {
                     Some(end) if end > size => bad.object(name).index(size),
                     Some(_) | None => bad.object(name),

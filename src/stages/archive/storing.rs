@@ -1,4 +1,4 @@
-//! Stores what a cut closes: keys first, then tiles, segments and their twins in any order, and the checkpoint last. Creates, never overwrites; what is
+//! Stores what a cut closes: keys first, then segments, then tiles and twins, and the checkpoint last. Creates, never overwrites; what is
 //! there already must be the same.
 
 use super::machine::{Finished, Segment};
@@ -31,11 +31,26 @@ pub(super) struct Storing {
     left: Vec<usize>,
 }
 
-/// An object of a cut that may be stored in any order with the others.
+/// An object of a cut.
 enum Object<'f> {
-    Tile(&'f str, &'f [u8]),
+    /// Of another class than the default one.
     Segment(&'f Segment),
+    /// Of the default class: it holds the cut itself.
+    Closing(&'f Segment),
+    Tile(&'f str, &'f [u8]),
     Twin(&'f Segment),
+}
+
+impl Object<'_> {
+    /// Objects of one step are stored in any order; those of a later one when all of the former are there. So where the segment of the default class is
+    /// there, all leaves of the cut are, and without it no tile: whatever becomes of the log, what was stored of a cut can be completed from the archive.
+    const fn step(&self) -> u8 {
+        match self {
+            Self::Segment(_) => 0,
+            Self::Closing(_) => 1,
+            Self::Tile(..) | Self::Twin(_) => 2,
+        }
+    }
 }
 
 impl Storage<'_> {
@@ -67,9 +82,7 @@ impl Storage<'_> {
         let objects = self.objects(finished);
         let mut progress = false;
         while !storing.left.is_empty() {
-            let now = storing
-                .left
-                .split_off(storing.left.len().saturating_sub(PUTS_AT_ONCE));
+            let now = next_of(&mut storing.left, &objects);
             let puts = now
                 .iter()
                 .filter_map(|at| objects.get(*at))
@@ -102,15 +115,23 @@ impl Storage<'_> {
         Ok(true)
     }
 
-    /// All of a cut but its keys, which come before, and its checkpoint, which comes after.
+    /// All of a cut but its keys, which come before, and its checkpoint, which comes after; in order of their steps.
     fn objects<'f>(&self, finished: &'f Finished) -> Vec<Object<'f>> {
+        let segment = |segment: &'f Segment| match segment.class.as_str() {
+            names::DEFAULT_CLASS => Object::Closing(segment),
+            _ => Object::Segment(segment),
+        };
         let tiles = finished.tiles.iter();
         let twinned: &[Segment] = if self.twins { &finished.segments } else { &[] };
-        tiles
-            .map(|(name, bytes)| Object::Tile(name, bytes))
-            .chain(finished.segments.iter().map(Object::Segment))
+        let mut objects: Vec<_> = finished
+            .segments
+            .iter()
+            .map(segment)
+            .chain(tiles.map(|(name, bytes)| Object::Tile(name, bytes)))
             .chain(twinned.iter().map(Object::Twin))
-            .collect()
+            .collect();
+        objects.sort_by_key(Object::step);
+        objects
     }
 
     async fn store_object(&self, finished: &Finished, object: &Object<'_>) -> Result<(), StageError> {
@@ -119,7 +140,9 @@ impl Storage<'_> {
                 self.put(name, bytes, keep(finished, None), |stored| stored == *bytes)
                     .await
             }
-            Object::Segment(segment) => self.store_segment(finished, segment).await,
+            Object::Segment(segment) | Object::Closing(segment) => {
+                self.store_segment(finished, segment).await
+            }
             Object::Twin(segment) => self.store_twin(finished, segment).await,
         }
     }
@@ -263,6 +286,19 @@ impl Storage<'_> {
             what,
         }
     }
+}
+
+/// Takes from `left` what may be stored now: of one step, not too many.
+fn next_of(left: &mut Vec<usize>, objects: &[Object<'_>]) -> Vec<usize> {
+    let step = |at: &usize| objects.get(*at).map(Object::step);
+    let first = left.last().and_then(step);
+    let now = left
+        .iter()
+        .rev()
+        .take(PUTS_AT_ONCE)
+        .take_while(|at| step(at) == first)
+        .count();
+    left.split_off(left.len() - now)
 }
 
 /// Puts what failed back into `left`. Answers the error that decides: one that another try does not mend, before one that it may.
