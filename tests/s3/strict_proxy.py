@@ -18,7 +18,7 @@ On demand, by PUT /-/faults with a JSON object; each is a share of the requests 
                (shortening one is), "locks" (no answer to HEAD shows them)
   seed         of the choice
 
-GET /-/counts: how many requests there were of each method and status, and how many of each fault.
+GET /-/counts: how many requests there were of each method and status, and how many of each fault; as "lost PUT 200" of what was done all the same.
 """
 
 import asyncio
@@ -155,6 +155,8 @@ class Proxy:
         status, answer = await self.forward(request)
         status, answer = be_lax(self.faults.told.get("lax", ()), request, status, answer)
         self.count(request, status)
+        if fault:
+            self.faults.counts[f"{fault} {request.method} {status}"] += 1
         if fault == "lost":
             return reset(writer)
         if fault == "stall":
