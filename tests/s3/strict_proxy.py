@@ -125,8 +125,11 @@ class Faults:
 class Proxy:
     def __init__(self, upstream):
         self.upstream, self.faults = upstream, Faults()
+        # Nothing else holds a task whose client has hung up: what it waits for from the server would go with it.
+        self.serving = set()
 
     async def serve(self, reader, writer):
+        self.serving.add(asyncio.current_task())
         try:
             while (request := await read_request(reader)) is not None:
                 if not await self.answer(request, writer):
@@ -134,6 +137,7 @@ class Proxy:
         except (ConnectionError, asyncio.IncompleteReadError, ValueError):
             pass
         finally:
+            self.serving.discard(asyncio.current_task())
             writer.close()
 
     async def answer(self, request, writer):

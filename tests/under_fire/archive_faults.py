@@ -29,9 +29,9 @@ HOUR_S = 3_600
 AWAY_S = 120
 
 LONG = {
-    "kill": Pace((20, 45)),
-    **{kind: Pace((40, 80)) for kind in STEPS},
-    "two": Pace((30, 60)),
+    "kill": Pace((30, 60)),
+    **{kind: Pace((60, 120)) for kind in STEPS},
+    "two": Pace((40, 80)),
     # Counted by the zombies, of which it is a part.
     "late put": Pace((0, 0)),
     "clock": Pace((60, 120)),
