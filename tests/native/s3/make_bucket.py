@@ -76,7 +76,7 @@ class Client:
         signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
         signed["authorization"] = f"AWS4-HMAC-SHA256 Credential={self.access}/{scope}, SignedHeaders={names}, Signature={signature}"
         url = f"{self.endpoint}{path}" + (f"?{query}" if query else "")
-        request = urllib.request.Request(url, data=body if method == "PUT" else None, method=method, headers=signed)
+        request = urllib.request.Request(url, data=body if method in ("PUT", "PATCH") else None, method=method, headers=signed)
         with urllib.request.urlopen(request, timeout=30) as answer:
             return answer.headers, answer.read()
 
