@@ -29,14 +29,14 @@ HOUR_S = 3_600
 AWAY_S = 120
 
 LONG = {
-    "kill": Pace((30, 60)),
-    **{kind: Pace((60, 120)) for kind in STEPS},
-    "two": Pace((40, 80)),
+    "kill": Pace((15, 40)),
+    **{kind: Pace((10, 50)) for kind in STEPS},
+    "two": Pace((10, 40)),
     # Counted by the zombies, of which it is a part.
     "late put": Pace((0, 0)),
-    "clock": Pace((60, 120)),
-    "throttled": Pace((60, 120)),
-    "disabled": Pace((90, 180)),
+    "clock": Pace((40, 90)),
+    "throttled": Pace((40, 90)),
+    "disabled": Pace((60, 120)),
 }
 SHORT = {
     "kill": Pace((2, 5), 2),
@@ -81,7 +81,7 @@ class ArchiveFaults(FaultThreads):
         victim = self.claimed(moments, lambda one: one.held > 0)
         if victim is None:
             return False
-        trap = Trap(kind, moments.randrange(1, 6), when)
+        trap = Trap(kind, moments.randrange(1, 4), when)
         try:
             if not self.trapped(victim, trap):
                 return False
@@ -121,18 +121,15 @@ class ArchiveFaults(FaultThreads):
             victim.claim.release()
 
     def set_clock(self, moments):
-        victim = self.claimed(moments, lambda one: one.held > 0 and one.skew_s is not None)
-        if victim is None:
-            return False
-        ahead_s, name = moments.choice((-1, 1)) * HOUR_S, victim.name
+        victim = self.running(moments)
+        ahead_s, refusals = moments.choice((-1, 1)) * HOUR_S, self.store.sent.refusals
         try:
-            refused = self.store.sent.refusals[name]
+            refused = refusals[victim.name]
             victim.clock.set(ahead_s)
-            seen = self.until(lambda: victim.is_ahead(ahead_s), 30)
-            return seen and self.until(lambda: self.store.sent.refusals[name] > refused, 30) and victim.alive()
+            # Killed meanwhile, it comes back with the same clock.
+            return self.until(lambda: victim.is_ahead(ahead_s), 30) and self.until(lambda: refusals[victim.name] > refused, 30)
         finally:
             victim.clock.set(0)
-            victim.claim.release()
 
     def throttle(self, moments):
         proxy = self.kms.proxy
