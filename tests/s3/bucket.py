@@ -86,12 +86,15 @@ class Bucket:
             yield from (found.findtext("Key") for found in page.iter("Contents"))
 
     def versions(self):
-        """All of them, delete markers too."""
-        marks = {"key-marker": "NextKeyMarker", "version-id-marker": "NextVersionIdMarker"}
+        """All of them, delete markers too. What two pages both show, as versitygw's do where they meet, is one."""
+        marks, known = {"key-marker": "NextKeyMarker", "version-id-marker": "NextVersionIdMarker"}, set()
         for page in self.pages({"versions": ""}, marks):
             for kind in ("Version", "DeleteMarker"):
                 for found in page.iter(kind):
-                    yield Version(found.findtext("Key"), found.findtext("VersionId"), found.findtext("IsLatest") == "true", kind != "Version")
+                    key, version = found.findtext("Key"), found.findtext("VersionId")
+                    if (key, version) not in known:
+                        known.add((key, version))
+                        yield Version(key, version, found.findtext("IsLatest") == "true", kind != "Version")
 
     def get(self, key):
         """(bytes, lock)."""
