@@ -90,7 +90,7 @@ class Trap:
         self.key, self.status, self.dropped = None, None, False
 
     def takes(self, request):
-        if self.key is not None or self.over.is_set() or not request.puts_an_object or self.word not in request.path:
+        if self.key is not None or self.over.is_set() or not request.puts_an_object or self.word not in key_of(request):
             return False
         self.left -= 1
         if self.left > 0:

@@ -117,7 +117,8 @@ class Judged(unittest.TestCase):
 
 class Traps(unittest.TestCase):
     def request(self, key, method="PUT"):
-        path = f"/bucket/{PREFIX}{key}"
+        # As the SDK spells it.
+        path = f"/bucket/{PREFIX}{key}".replace("=", "%3D") + "?x-id=PutObject"
         return SimpleNamespace(method=method, path=path, puts_an_object=method == "PUT", headers={}, body=b"")
 
     def test_a_trap_takes_the_nth_put_of_its_kind_and_no_other(self):
@@ -125,6 +126,9 @@ class Traps(unittest.TestCase):
         tile, other = self.request(f"{ORIGIN}/tile/0/000"), self.request(f"{ORIGIN}/checkpoints/1")
         self.assertEqual([trap.takes(one) for one in (other, tile, self.request("x/tile/0/000", "GET"), tile, tile)], [False, False, False, True, False])
         self.assertEqual(trap.key, f"{PREFIX}{ORIGIN}/tile/0/000")
+
+    def test_a_trap_knows_a_segment_by_its_name_as_it_is_sent(self):
+        self.assertTrue(Trap("segment", 1, "after").takes(self.request(f"{ORIGIN}/class=default/date=2026-11-28/1-2.ndjson.zst")))
 
     def test_a_trap_that_is_over_takes_nothing(self):
         trap = Trap("tile", 1, "before")
