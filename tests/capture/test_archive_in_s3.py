@@ -4,11 +4,13 @@ machine. The servers are those of tests/stack: versitygw behind a proxy that is 
 
 import base64
 import json
+import os
+import secrets
 import subprocess
 import sys
 import unittest
 
-from capture_case import LOG_NAME, PARTITIONS, ROOT, CaptureCase
+from capture_case import LOG_NAME, PARTITIONS, PROGRAM, ROOT, CaptureCase
 
 sys.path += [str(ROOT / "tests" / "s3"), str(ROOT / "tests" / "kms")]
 
@@ -129,6 +131,50 @@ class InS3(CaptureCase):
         self.assertEqual(self.outcomes(served), dict.fromkeys(CANNOT_BE, "accepted"))
         # Its probes are no part of the archive.
         self.command("verify", self.url, f"--jwks={self.jwks_of_kms()}")
+
+
+class WhatComposeMakes(unittest.TestCase):
+    """deploy/compose/make_archive.py, which docker-compose.yml has make bucket, user and key; here in the servers of the tests, without containers."""
+
+    def setUp(self):
+        word = secrets.token_hex(4)
+        self.names = {
+            "S3_ENDPOINT": bucket.server(),
+            "S3_ROOT": "root",
+            "LEDGERLINE_S3_SECRET": os.environ["LEDGERLINE_TEST_S3_ROOT_SECRET"],
+            "S3_BUCKET": f"compose-{word}",
+            "S3_USER": f"user-{word}",
+            "S3_USER_SECRET": "development-only",
+            "KMS_ENDPOINT": key.server(),
+            "KMS_ALIAS": f"alias/compose-{word}",
+        }
+
+    def make(self):
+        environment = os.environ | self.names | {"PYTHONPATH": str(ROOT / "tests" / "native" / "s3")}
+        command = [sys.executable, ROOT / "deploy" / "compose" / "make_archive.py"]
+        made = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        self.assertEqual(made.returncode, 0, made.stderr)
+        return made.stdout
+
+    def test_made_twice_it_is_the_same_and_a_lost_key_is_made_anew(self):
+        first = self.make()
+        self.assertEqual(self.make(), first)
+        key.Key.ask(None, "DeleteAlias", AliasName=self.names["KMS_ALIAS"])
+        self.assertNotEqual(self.make(), first)
+
+    def test_the_ledger_can_archive_there_and_sign(self):
+        self.make()
+        environment = os.environ | bucket.credentials(bucket.server()) | {
+            "AWS_ACCESS_KEY_ID": self.names["S3_USER"],
+            "AWS_SECRET_ACCESS_KEY": self.names["S3_USER_SECRET"],
+            "SIGNING_KEY_PROVIDER": "aws_kms",
+            "SIGNING_KEY_ID": self.names["KMS_ALIAS"],
+            "AWS_ENDPOINT_URL_KMS": self.names["KMS_ENDPOINT"],
+        }
+        place = [f"--archive=s3://{self.names['S3_BUCKET']}/audit", "--archive-lock=compliance", "--log=sqlite:none.db", f"--log-name={LOG_NAME}"]
+        accepted = [f"--accept={check}" for check in CANNOT_BE]
+        done = subprocess.run([PROGRAM, "doctor", "--strict", "--json", *place, *accepted], env=environment, capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
 if __name__ == "__main__":
