@@ -63,6 +63,11 @@ class ArchiveFaults(FaultThreads):
         }
         super().__init__(fleet, seed, paces, on_failure, work)
 
+    def done(self):
+        # A short run goes on until each fault of the weather has befallen a call too.
+        counts = self.store.counts()
+        return super().done() and all(counts[counted] for _, counted in BY_CALL.values())
+
     def is_enough(self, kind):
         # A late put is a part of a zombie: no other thread brings one about.
         return super().is_enough(kind) and (kind != "two" or self.hits["late put"] > 0)

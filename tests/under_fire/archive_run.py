@@ -31,8 +31,8 @@ sys.path += [str(ROOT / "tests" / "s3"), str(ROOT / "tests" / "kms")]
 import bucket  # noqa: E402
 import key  # noqa: E402
 
-# With this status a process ends that cannot reach what it needs.
-UNREACHABLE = 3
+# With these a process ends whose settings are wrong, and one that cannot reach what it needs.
+FAILED_STARTS = (2, 3)
 
 
 class Store:
@@ -65,13 +65,13 @@ class Kms:
 
 
 class Supervised(Instance):
-    """As a supervisor has it: one that ends before it listens, because KMS does not answer, is started again."""
+    """As a supervisor has it: one that ends before it listens, since KMS does not answer or its key is disabled, is started again."""
 
     failed_starts = 0
 
     def look(self):
-        ended = self.process is not None and self.process.poll() == UNREACHABLE
-        if ended and not self.expected_end and self.address is None:
+        ended = self.process is not None and self.process.poll() in FAILED_STARTS
+        if ended and not self.expected_end and self.address is None and "KMS" in self.log.read_text(errors="replace").splitlines()[-1]:
             self.failed_starts += 1
             self.start()
         else:
