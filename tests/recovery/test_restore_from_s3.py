@@ -120,8 +120,9 @@ class RestoreFromS3(unittest.TestCase):
         return [(leaf, found and json.loads(found)) for path in archive.segments(directory) for leaf, found in archive.lines(path)]
 
     def wait_entries(self, of, count):
-        end = time.monotonic() + PATIENCE_S
-        while sum(leaf["kind"] == "entry" for leaf, _ in self.leaves(of)) < count:
+        end, progress = time.monotonic() + PATIENCE_S, archive.Progress(self.mirror(of))
+        while progress.look() < count:
+            of.mirror(PREFIX, progress.directory, lambda name: name.endswith(".zst"))
             self.assertLess(time.monotonic(), end, f"not archived in time: {self.said()}")
             self.assertIsNone(self.program.poll(), self.said())
             time.sleep(0.3)

@@ -157,7 +157,7 @@ class Proxies:
     """All of them, served by one thread."""
 
     def __init__(self, proxies):
-        self.proxies, self.loop = proxies, asyncio.new_event_loop()
+        self.proxies, self.loop, self.servers = proxies, asyncio.new_event_loop(), []
         self.thread = threading.Thread(target=self.serve, name="archive proxies", daemon=True)
 
     def start(self):
@@ -168,11 +168,21 @@ class Proxies:
 
     async def listen(self, proxy):
         server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=strict_proxy.LINE_BYTES_MAX)
+        self.servers.append(server)
         return server.sockets[0].getsockname()[1]
 
     def serve(self):
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+        for server in self.servers:
+            server.close()
+        # Whoever is still connected is told nothing.
+        under_way = asyncio.all_tasks(self.loop)
+        for task in under_way:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.gather(*under_way, return_exceptions=True))
+        self.loop.close()
 
     def stop(self):
         self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(START_SECONDS_MAX)
