@@ -176,7 +176,8 @@ class Proxies:
         self.loop.run_forever()
         for server in self.servers:
             server.close()
-        # Whoever is still connected is told nothing.
+        # Whoever is still connected is told nothing, and nobody of them.
+        self.loop.set_exception_handler(lambda *_: None)
         under_way = asyncio.all_tasks(self.loop)
         for task in under_way:
             task.cancel()

@@ -31,6 +31,8 @@ sys.path += [str(ROOT / "tests" / "s3"), str(ROOT / "tests" / "kms")]
 import bucket  # noqa: E402
 import key  # noqa: E402
 
+# By what tests/stack says of one that is up.
+SERVICES = {"s3": "LEDGERLINE_TEST_S3", "kms": "LEDGERLINE_STACK_KMS_URL"}
 # With these a process ends whose settings are wrong, and one that cannot reach what it needs.
 FAILED_STARTS = (2, 3)
 
@@ -102,7 +104,7 @@ class ArchiveRun(Run):
     def __init__(self, options):
         super().__init__(options)
         self.archive.mkdir()
-        self.proxies = self.store = self.kms = None
+        self.proxies = self.store = self.kms = self.brought_up = None
         self.objects, self.attacked, self.stored = ArchiveJudge(self.PREFIX, Sent(), self.kept()), 0, 0
 
     def kept(self):
@@ -139,7 +141,9 @@ class ArchiveRun(Run):
 
     def prepare(self):
         self.broker = Broker()
-        subprocess.run([STACK, "up", "s3", "kms"], check=True, stdout=subprocess.DEVNULL)
+        found = environment_of_stack()
+        self.brought_up = [service for service, name in SERVICES.items() if name not in found]
+        subprocess.run([STACK, "up", *SERVICES], check=True, stdout=subprocess.DEVNULL)
         os.environ.update(environment_of_stack())
         self.bucket = bucket.Bucket(f"chaos-{self.options.name}")
         self.bucket.make()
@@ -221,6 +225,8 @@ class ArchiveRun(Run):
         super().end()
         if self.proxies:
             self.proxies.stop()
+        if self.brought_up:
+            subprocess.run([STACK, "down", *self.brought_up], check=False, stdout=subprocess.DEVNULL)
 
     def tidy(self):
         """Of a run that found nothing only the logs stay. A locked object goes with the files of its server, and by no call."""
