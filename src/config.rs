@@ -212,6 +212,10 @@ pub struct Settings {
     )]
     pub archive_class: Vec<String>,
 
+    /// Store a Parquet twin beside every segment, with typed columns and sorted by tenant, for DuckDB and its like; the segment stays the evidence.
+    #[arg(long, env = "LEDGERLINE_ARCHIVE_PARQUET", value_parser = clap::builder::BoolishValueParser::new())]
+    pub archive_parquet: bool,
+
     /// A stage that fails for this long ends the process [default: 120000].
     #[arg(
         long,
@@ -378,6 +382,8 @@ pub struct Config {
     pub notarize: NotarizeConfig,
     pub window_entries_max: usize,
     pub classes: Classes,
+    /// Whether segments get Parquet twins.
+    pub twins: bool,
     /// How long a stage may fail before the process ends, so that a supervisor and a person know.
     pub retry_for: Duration,
     /// What is logged: one of [`telemetry::is_log_level`].
@@ -421,6 +427,7 @@ impl Settings {
                 0..=10_000_000,
             ) as usize,
             classes: r.classes(),
+            twins: self.archive_parquet,
             retry_for: r.retry_for(),
             log_level: r.log_level(),
         };

@@ -30,4 +30,5 @@ pub mod service;
 pub mod signing;
 pub mod stages;
 pub mod telemetry;
+pub mod twin;
 pub mod vault;

@@ -1,14 +1,15 @@
-//! `ledgerline keys`: the keys of a local signer.
+//! `ledgerline keys`: the keys of a local signer, and public keys wherever their private halves are.
 
 use super::Failure;
 use super::arguments::Faults;
+use super::verify::trusted_keys;
 use crate::config::parse_url;
-use crate::ledger::key::Alg;
+use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::names::{is_kid, is_origin};
 use crate::signing::local::{LocalKeysError, LocalSigner, RsaBits};
 use crate::signing::{HeldKey, Signer as _};
 use clap::{Subcommand, ValueEnum};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// List, add and retire the keys of a local signer, or print them as C2SP verifier keys.
 ///
@@ -24,6 +25,9 @@ pub struct Args {
     /// The signer, `file:DIR`
     #[arg(long, value_name = "URL", global = true, env = "LEDGERLINE_SIGNER")]
     signer: Option<String>,
+    /// With list and vkey: the public keys of a JWKS instead, as `/v1/keys/jwks.json` answers it and the archive holds it: those in KMS too
+    #[arg(long, value_name = "FILE", global = true)]
+    jwks: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long, global = true)]
     json: bool,
@@ -101,10 +105,8 @@ fn check(args: &Args) -> Result<(PathBuf, RsaBits), Failure> {
                 ));
             }
         }
-        Command::Vkey { origin, .. } if !is_origin(origin) => faults.add(format!(
-            "--origin {origin:?} must be <log name>/<partition>, like ledger.example.com/audit/0"
-        )),
-        Command::Vkey { .. } | Command::List | Command::Retire { .. } => {}
+        Command::Vkey { origin, .. } => faults.take(check_origin(origin)),
+        Command::List | Command::Retire { .. } => {}
     }
     faults.done()?;
     Ok((dir, bits))
@@ -113,6 +115,9 @@ fn check(args: &Args) -> Result<(PathBuf, RsaBits), Failure> {
 /// # Errors
 /// Where the keys cannot be read or changed as asked.
 pub fn run(args: &Args) -> Result<(), Failure> {
+    if let Some(path) = &args.jwks {
+        return super::print(of_jwks(args, path)?.as_bytes());
+    }
     let (dir, rsa_bits) = check(args)?;
     let mut signer = LocalSigner::open(&dir).map_err(failure)?;
     let text = match &args.command {
@@ -133,6 +138,34 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Command::Vkey { origin, kid } => vkeys(&signer.keys(), origin, kid.as_deref(), args.json)?,
     };
     super::print(text.as_bytes())
+}
+
+/// Public keys alone: which of them are retired, the ledger's leaves say.
+fn of_jwks(args: &Args, path: &Path) -> Result<String, Failure> {
+    let declared = |key| HeldKey { key, retired: false };
+    match &args.command {
+        Command::List => {
+            let keys = trusted_keys(path)?;
+            Ok(table(keys.iter().map(|key| (key, "declared")), args.json))
+        }
+        Command::Vkey { origin, kid } => {
+            check_origin(origin)?;
+            let held: Vec<_> = trusted_keys(path)?.into_iter().map(declared).collect();
+            vkeys(&held, origin, kid.as_deref(), args.json)
+        }
+        Command::Add { .. } | Command::Retire { .. } => Err(Failure::usage(
+            "--jwks is for `keys list` and `keys vkey`: a JWKS holds public keys; keys in KMS are added and retired by settings of `run` (docs/KEYS.md)",
+        )),
+    }
+}
+
+fn check_origin(origin: &str) -> Result<(), Failure> {
+    if is_origin(origin) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--origin {origin:?} must be <log name>/<partition>, like ledger.example.com/audit/0"
+    )))
 }
 
 fn directory(args: &Args) -> Result<PathBuf, Failure> {
@@ -161,29 +194,32 @@ fn state(keys: &[HeldKey], at: usize) -> &'static str {
 }
 
 fn list(keys: &[HeldKey], json: bool) -> String {
+    let rows = keys
+        .iter()
+        .enumerate()
+        .map(|(at, held)| (&held.key, state(keys, at)));
+    table(rows, json)
+}
+
+/// Keys, each with its state.
+fn table<'k>(rows: impl Iterator<Item = (&'k PublicKey, &'static str)> + Clone, json: bool) -> String {
     if json {
-        let keys: Vec<_> = keys
-            .iter()
-            .enumerate()
-            .map(|(at, held)| {
-                let key = &held.key;
-                serde_json::json!({"alg": key.alg.as_str(), "kid": key.kid, "spki": key.spki_base64(), "state": state(keys, at)})
+        let keys: Vec<_> = rows
+            .map(|(key, state)| {
+                serde_json::json!({"alg": key.alg.as_str(), "kid": key.kid, "spki": key.spki_base64(), "state": state})
             })
             .collect();
         return format!("{}\n", serde_json::json!({ "keys": keys }));
     }
-    let width = keys
-        .iter()
-        .map(|held| held.key.kid.len())
+    let width = rows
+        .clone()
+        .map(|(key, _)| key.kid.len())
         .max()
         .unwrap_or(0)
         .max(3);
-    let rows = keys.iter().enumerate().map(|(at, held)| {
-        let (kid, alg) = (&held.key.kid, held.key.alg.as_str());
-        format!("{kid:width$}  {alg:7}  {}\n", state(keys, at))
-    });
+    let lines = rows.map(|(key, state)| format!("{:width$}  {:7}  {state}\n", key.kid, key.alg.as_str()));
     std::iter::once(format!("{:width$}  ALG      STATE\n", "KID"))
-        .chain(rows)
+        .chain(lines)
         .collect()
 }
 
@@ -227,7 +263,6 @@ fn failure(error: LocalKeysError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::key::PublicKey;
 
     #[test]
     fn the_newest_key_of_each_kind_that_is_not_retired_signs() {

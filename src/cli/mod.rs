@@ -11,6 +11,7 @@ pub mod hold;
 pub mod import;
 pub mod ingest;
 pub mod keys;
+pub mod parquet;
 mod postgres;
 pub mod proof;
 pub mod restore;
@@ -47,6 +48,7 @@ enum Command {
     Proof(proof::Args),
     VerifyProof(verify_proof::Args),
     Restore(restore::Args),
+    Parquet(parquet::Args),
     Canonical(canonical::Args),
     Keys(keys::Args),
     Topics(topics::Args),
@@ -207,6 +209,7 @@ pub fn main() -> ExitCode {
         Command::Proof(args) => proof::run(args),
         Command::VerifyProof(args) => verify_proof::run(args),
         Command::Restore(args) => restore::run(args),
+        Command::Parquet(args) => parquet::run(args),
         Command::Canonical(args) => canonical::run(args),
         Command::Keys(args) => keys::run(args),
         Command::Topics(args) => topics::run(args),

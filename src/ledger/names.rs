@@ -152,6 +152,12 @@ pub fn segment(origin: &str, class: &str, cut_at: UnixMicros, first: u64, last: 
     )
 }
 
+/// The Parquet twin of the segment of this name ([`segment`]).
+#[must_use]
+pub fn twin(segment: &str) -> String {
+    format!("{}.parquet", segment.trim_end_matches(".ndjson.zst"))
+}
+
 #[must_use]
 pub fn checkpoint(origin: &str, size: u64) -> String {
     format!("{origin}/checkpoints/{size:020}")

@@ -221,13 +221,10 @@ impl Work {
                 partition,
                 self.config.notarize.clone(),
             ))),
-            StageName::Archive => Runner::Archive(Box::new(Archiver::new(
-                log,
-                vault,
-                clock,
-                partition,
-                self.config.classes.clone(),
-            ))),
+            StageName::Archive => Runner::Archive(Box::new(
+                Archiver::new(log, vault, clock, partition, self.config.classes.clone())
+                    .with_twins(self.config.twins),
+            )),
             StageName::DeadLetters => Runner::DeadLetters(Box::new(LetterWriter::new(log, clock, partition))),
         }
     }

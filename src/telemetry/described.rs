@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 19] = [
+const COUNTERS: [Described; 20] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -54,6 +54,11 @@ const COUNTERS: [Described; 19] = [
         "ledgerline_archived_bytes_total",
         Unit::Bytes,
         "Bytes of objects created in the archive",
+    ),
+    (
+        "ledgerline_twin_failures_total",
+        Unit::Count,
+        "Segments that have no Parquet twin although --archive-parquet is set, by reason",
     ),
     (
         "ledgerline_s3_requests_total",

@@ -9,6 +9,7 @@ mod notes;
 mod public_keys;
 mod rings;
 
+use crate::process::{ledgerline, stderr};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use ledgerline::ledger::checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 use ledgerline::ledger::jwks;
@@ -128,4 +129,24 @@ fn read_all(bytes: &[u8]) {
         spki: bytes.to_vec(),
     };
     assert!(key.check_spki().is_err() || key.thumbprint().is_some());
+}
+
+/// As of keys in KMS, whose private halves are nowhere: what is served and archived is enough to verify notes with other tools.
+#[test]
+fn public_keys_of_a_jwks_are_listed_and_printed_as_verifier_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path().join("keys");
+    let public = public(&LocalSigner::open_or_create(&at, &LocalSignerOptions::default()).unwrap());
+    let keys = format!("--keys={}", at.display());
+    let path = dir.path().join("jwks.json");
+    fs::write(&path, jwks::write(&public)).unwrap();
+    let jwks = format!("--jwks={}", path.display());
+    let origin = "--origin=ledger.example.com/audit/0";
+    let vkeys = |of: &str| ledgerline(&["keys", "vkey", of, origin]).stdout;
+    assert_eq!(vkeys(&jwks), vkeys(&keys));
+    let listed = String::from_utf8(ledgerline(&["keys", "list", &jwks]).stdout).unwrap();
+    assert!(public.iter().all(|key| listed.contains(&key.kid)), "{listed}");
+    let added = ledgerline(&["keys", "add", &jwks]);
+    assert_eq!(added.status.code(), Some(2));
+    assert!(stderr(&added).contains("docs/KEYS.md"), "{}", stderr(&added));
 }

@@ -23,6 +23,7 @@ mod logs;
 mod mapping;
 mod merkle;
 mod model;
+mod parquet;
 mod process;
 mod proof;
 mod recovery;

@@ -86,6 +86,16 @@ fn archiving_survives_every_triple_of_faults_at_every_call() {
 }
 
 #[test]
+fn archiving_with_parquet_twins_survives_every_pair_of_faults_at_every_call() {
+    let mut scenario = Scenario::short(1, &["event", "invalid"]);
+    scenario.twins = true;
+    let sealed = finished(&scenario.clone().stages(true, false, false), &World::new(1));
+    let signed = finished(&scenario.clone().stages(false, true, false), &sealed);
+    let runs = Explored::new(&scenario.stages(false, false, true), &signed).all(2);
+    println!("archive with twins, 1 partition, 2 owners: {runs}");
+}
+
+#[test]
 fn dead_letters_survive_every_triple_of_faults_at_every_call() {
     let scenario = Scenario::short(1, &["event", "invalid"]);
     let sealed = finished(&scenario.clone().stages(true, false, false), &World::new(1));

@@ -62,6 +62,10 @@ pub fn describe(report: &Report, archive: &str, colour: Colour) -> String {
     for (name, value) in counts(report) {
         line(&mut text, &format!("  {name:<12}{value}"));
     }
+    if report.twins > 0 {
+        let what = "Parquet files beside segments, which are no evidence and were not read: `ledgerline parquet check`";
+        line(&mut text, &format!("  {:<12}{} {what}", "not read", report.twins));
+    }
     if !report.heads.is_empty() {
         heading(&mut text, "Heads", colour);
         describe_heads(&mut text, &report.heads);
@@ -209,6 +213,7 @@ pub fn to_json(report: &Report) -> Value {
         "objects": report.objects,
         "bytes": report.bytes,
         "line_bytes": report.line_bytes,
+        "twins": report.twins,
         "heads": heads,
         "first_bad": report.first_bad.as_ref().map(first_bad_json),
         "not_established": not_established,

@@ -23,6 +23,13 @@ pub enum Part<'a> {
         first: u64,
         last: u64,
     },
+    /// The Parquet twin of a segment: may be there, is no evidence, and is not read.
+    Twin {
+        class: &'a str,
+        day: UnixMicros,
+        first: u64,
+        last: u64,
+    },
     Tile(TileName),
     Checkpoint {
         size: u64,
@@ -47,14 +54,27 @@ fn parse_segment(name: &str) -> Option<(&str, Part<'_>)> {
     let (rest, file) = name.rsplit_once('/')?;
     let (rest, day) = rest.rsplit_once("/date=")?;
     let (origin, class) = rest.rsplit_once("/class=")?;
-    let (first, last) = file.strip_suffix(".ndjson.zst")?.split_once('-')?;
+    let (file, is_twin) = match file.strip_suffix(".ndjson.zst") {
+        Some(file) => (file, false),
+        None => (file.strip_suffix(".parquet")?, true),
+    };
+    let (first, last) = file.split_once('-')?;
     let (first, last) = (parse_20_digits(first)?, parse_20_digits(last)?);
     let day = parse_sealed_at(format!("{day}T00:00:00.000000Z").as_bytes())?;
-    let part = Part::Segment {
-        class,
-        day,
-        first,
-        last,
+    let part = if is_twin {
+        Part::Twin {
+            class,
+            day,
+            first,
+            last,
+        }
+    } else {
+        Part::Segment {
+            class,
+            day,
+            first,
+            last,
+        }
     };
     (names::is_class(class) && first <= last).then_some((origin, part))
 }

@@ -281,12 +281,15 @@ impl<'v> PartitionFold<'v> {
         Some(bad(Reason::NotBefore, detail).index(size.saturating_sub(1)))
     }
 
-    /// Every object that the cuts call for was read by now: where more were listed, one of them is too many.
+    /// Every object that the cuts call for was read by now: where more were listed, one of them is too many. A twin is too many where its segment is not
+    /// there.
     fn check_listing(&self, whole: &Whole<'v>) -> Result<(), Stop> {
-        if self.plan.listed == self.plan.expected() {
+        let as_many = self.plan.listed == self.plan.expected();
+        if as_many && self.plan.twins == 0 {
             return Ok(());
         }
         let bad = match self.plan.find_uncalled(whole.source)? {
+            None if as_many => return Ok(()),
             Some(name) => {
                 let bad = FirstBad::new(Reason::UnknownObject, "no cut calls for it");
                 let size = self.tree.size();

@@ -26,6 +26,8 @@ pub struct Census {
     /// The first name with a `/` behind it: what lies there cannot be an object.
     pub no_object: Option<String>,
     pub objects: u64,
+    /// Parquet twins of segments, which are not objects of the evidence.
+    pub twins: u64,
 }
 
 impl Census {
@@ -41,11 +43,20 @@ impl Census {
     }
 
     fn count(&mut self, name: &str) {
-        self.objects += 1;
         if name.ends_with('/') {
             keep_least(&mut self.no_object, name);
         }
-        match ObjectName::parse(name) {
+        let object = ObjectName::parse(name);
+        let is_twin = matches!(
+            object,
+            Some(ObjectName::Partition {
+                part: Part::Twin { .. },
+                ..
+            })
+        );
+        self.twins += u64::from(is_twin);
+        self.objects += u64::from(!is_twin);
+        match object {
             Some(ObjectName::Jwks { keys }) => self.jwks.push(keys),
             Some(ObjectName::Partition { origin, .. }) => match split_origin(origin) {
                 Some((log_name, partition)) => {
@@ -115,8 +126,10 @@ pub struct Plan {
     /// By cut; the default class last.
     segments: Vec<(Cut, Arc<str>)>,
     pub sizes: CutSizes,
-    /// Objects that were listed.
+    /// Objects that were listed, without twins.
     pub listed: u64,
+    /// Parquet twins that were listed: each segment may have one.
+    pub twins: u64,
     /// The size of the last checkpoint that was listed, 0 without one. The archiver stores a cut's checkpoint last.
     pub last_checkpoint: u64,
     /// What is wrong with the names behind the last segment of the plan.
@@ -132,13 +145,15 @@ impl Plan {
         let origin: Arc<str> = names::origin(log_name, partition).into();
         let mut classes: BTreeMap<String, Arc<str>> = BTreeMap::new();
         let mut segments = Vec::new();
-        let (mut listed, mut last_checkpoint) = (0, 0);
+        let (mut listed, mut twins, mut last_checkpoint) = (0, 0, 0);
         for name in source.list(&format!("{origin}/"))? {
             let name = name?;
             match ObjectName::parse(&name) {
                 // The census found one log name, so what lies under the prefix is of this partition.
                 Some(ObjectName::Partition { part, .. }) => {
-                    listed += 1;
+                    let is_twin = matches!(part, Part::Twin { .. });
+                    twins += u64::from(is_twin);
+                    listed += u64::from(!is_twin);
                     match part {
                         Part::Segment {
                             class,
@@ -150,7 +165,7 @@ impl Plan {
                             segments.push((Cut { first, last, day }, Arc::clone(class)));
                         }
                         Part::Checkpoint { size } => last_checkpoint = size.max(last_checkpoint),
-                        Part::Tile(_) => {}
+                        Part::Tile(_) | Part::Twin { .. } => {}
                     }
                 }
                 // Counted as a stranger by the census.
@@ -170,6 +185,7 @@ impl Plan {
             segments,
             sizes: CutSizes(Vec::new()),
             listed,
+            twins,
             last_checkpoint,
             broken: None,
         };
@@ -240,6 +256,16 @@ impl Plan {
         })
     }
 
+    /// Whether a segment of the plan is of that class and cut.
+    fn has_segment(&self, class: &str, cut: Cut) -> bool {
+        let place = |of: &Cut| (of.first, of.last, of.day);
+        let from = self.segments.partition_point(|(of, _)| place(of) < place(&cut));
+        self.segments[from..]
+            .iter()
+            .take_while(|(of, _)| *of == cut)
+            .any(|(_, of)| of.as_ref() == class)
+    }
+
     /// Objects that the cuts call for.
     pub fn expected(&self) -> u64 {
         self.segments.len() as u64 + self.sizes.objects()
@@ -256,6 +282,12 @@ impl Plan {
             let called_for = match ObjectName::parse(&name) {
                 Some(ObjectName::Partition { part, .. }) => match part {
                     Part::Segment { .. } => true,
+                    Part::Twin {
+                        class,
+                        day,
+                        first,
+                        last,
+                    } => self.has_segment(class, Cut { first, last, day }),
                     Part::Tile(tile) => self.sizes.calls_for_tile(&tile),
                     Part::Checkpoint { size } => self.sizes.calls_for_checkpoint(size),
                 },

@@ -159,6 +159,8 @@ pub struct Report {
     /// Bytes of segment lines, uncompressed.
     pub line_bytes: u64,
     pub checkpoints: u64,
+    /// Parquet twins beside segments. They are no evidence and were not read.
+    pub twins: u64,
     /// Declared keys.
     pub keys: u64,
     pub partitions: u64,
@@ -180,6 +182,7 @@ impl Report {
             bytes: 0,
             line_bytes: 0,
             checkpoints: 0,
+            twins: 0,
             keys: 0,
             partitions: 0,
             heads: Vec::new(),

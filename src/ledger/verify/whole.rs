@@ -195,6 +195,7 @@ impl<'v> Whole<'v> {
         }
         self.check_heads()?;
         self.report.keys = self.keys.len() as u64;
+        self.report.twins = self.census.twins;
         self.progress();
         Ok(())
     }

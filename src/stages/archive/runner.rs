@@ -13,7 +13,9 @@ use crate::log::{Committed, Log, LogError, Offset, Record, topic};
 use crate::stages::restore::{PartitionConfig, log_is_shorter, reader_error};
 use crate::stages::state::{LeafRecord, check_digests};
 use crate::stages::{StageError, Step};
+use crate::twin;
 use crate::vault::{Keep, Put, Vault, VaultError};
+use data_encoding::HEXLOWER;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -30,6 +32,8 @@ pub struct Archiver {
     clock: Arc<dyn Clock>,
     partition: PartitionConfig,
     classes: Classes,
+    /// Whether every segment gets a Parquet twin beside it.
+    twins: bool,
     run: Option<Run>,
 }
 
@@ -120,8 +124,16 @@ impl Archiver {
             clock,
             partition,
             classes,
+            twins: false,
             run: None,
         }
+    }
+
+    /// Stores the Parquet twin of every segment too ([`crate::twin`]), kept as long.
+    #[must_use]
+    pub fn with_twins(mut self, twins: bool) -> Self {
+        self.twins = twins;
+        self
     }
 
     /// The size up to which everything is in the archive, as far as this archiver knows.
@@ -409,7 +421,7 @@ impl Archiver {
         Ok(true)
     }
 
-    /// Stores the next object of a cut: tiles, segments, the checkpoint. `false` where there is none left.
+    /// Stores the next object of a cut: tiles, segments, their twins, the checkpoint. `false` where there is none left.
     async fn store_next(&self, finished: &Finished, storing: &Storing) -> Result<bool, StageError> {
         let mut at = storing.stored;
         let shared = keep(finished, None);
@@ -420,7 +432,12 @@ impl Archiver {
         if let Some(segment) = finished.segments.get(at) {
             return self.store_segment(finished, segment).await;
         }
-        if at > finished.segments.len() {
+        at -= finished.segments.len();
+        let twinned = if self.twins { &finished.segments[..] } else { &[] };
+        if let Some(segment) = twinned.get(at) {
+            return self.store_twin(finished, segment).await;
+        }
+        if at > twinned.len() {
             return Ok(false);
         }
         let name = names::checkpoint(&self.partition.origin, finished.size);
@@ -440,6 +457,43 @@ impl Archiver {
         self.put(name, &frame, keep(finished, Some(class)), same).await
     }
 
+    /// A twin is no evidence: one that cannot be made, or that somebody else put in its place, is told of and stops nothing.
+    async fn store_twin(&self, finished: &Finished, segment: &Segment) -> Result<bool, StageError> {
+        let name = names::twin(&segment.name);
+        let twin = match twin::write(&segment.lines) {
+            Ok(twin) => twin,
+            Err(error) => {
+                self.tell_no_twin(&name, "not_made", &error.to_string());
+                return Ok(true);
+            }
+        };
+        match self
+            .vault
+            .put_new(&name, &twin, keep(finished, Some(&segment.class)))
+            .await?
+        {
+            Put::Created => count_stored(twin.len()),
+            Put::Exists => {
+                let ours = HEXLOWER.encode(&segment::identity(&segment.lines));
+                let stored = self.get(&name).await?;
+                if twin::identity_of_twin(&stored).as_deref() != Some(ours.as_str()) {
+                    self.tell_no_twin(
+                        &name,
+                        "another",
+                        "an object that is not the twin of this segment is there",
+                    );
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn tell_no_twin(&self, object: &str, reason: &'static str, what: &str) {
+        let partition = self.partition.partition;
+        tracing::error!(partition, object, what, "a segment has no Parquet twin");
+        metrics::counter!("ledgerline_twin_failures_total", "reason" => reason).increment(1);
+    }
+
     /// Answers `true` once the object is there.
     async fn put(
         &self,
@@ -450,8 +504,7 @@ impl Archiver {
     ) -> Result<bool, StageError> {
         match self.vault.put_new(name, bytes, keep).await? {
             Put::Created => {
-                metrics::counter!("ledgerline_archived_objects_total").increment(1);
-                metrics::counter!("ledgerline_archived_bytes_total").increment(bytes.len() as u64);
+                count_stored(bytes.len());
                 Ok(true)
             }
             Put::Exists if same(&self.get(name).await?) => Ok(true),
@@ -619,6 +672,11 @@ impl Archiver {
             what,
         }
     }
+}
+
+fn count_stored(bytes: usize) {
+    metrics::counter!("ledgerline_archived_objects_total").increment(1);
+    metrics::counter!("ledgerline_archived_bytes_total").increment(bytes as u64);
 }
 
 /// What decides how long an object of this cut is kept.

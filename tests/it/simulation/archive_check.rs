@@ -9,6 +9,7 @@ use ledgerline::ledger::tile::TileName;
 use ledgerline::ledger::time::utc_day;
 use ledgerline::ledger::verify::{ArchiveSource, Names, ObjectReader, Options, SourceError, Verdict, verify};
 use ledgerline::ledger::{Digest, jwks, names, segment};
+use ledgerline::twin;
 use std::collections::BTreeMap;
 
 /// The archive as the product's verifier reads it.
@@ -52,15 +53,21 @@ enum Due {
     Bytes(Vec<u8>),
     /// A frame of these lines.
     Lines(Vec<u8>),
+    /// The twin of these lines.
+    Twin(Vec<u8>),
     /// A checkpoint of this partition, by its place among those that ended.
     Checkpoint(usize),
 }
 
 /// Every object is due and as it must be, and none is missing.
-pub fn check_archive(ended: &[Ended], objects: &BTreeMap<String, Vec<u8>>) -> Result<(), String> {
+pub fn check_archive(
+    ended: &[Ended],
+    objects: &BTreeMap<String, Vec<u8>>,
+    twins: bool,
+) -> Result<(), String> {
     let mut due = BTreeMap::new();
     for (place, one) in ended.iter().enumerate() {
-        due_of_partition(place, one, &mut due)?;
+        due_of_partition(place, one, twins, &mut due)?;
     }
     due_keys(ended, &mut due)?;
     if let Some(missing) = due.keys().find(|name| !objects.contains_key(*name)) {
@@ -79,6 +86,7 @@ fn check_object(ended: &[Ended], due: &Due, bytes: &[u8]) -> Result<(), String> 
     let same = match due {
         Due::Bytes(due) => due == bytes,
         Due::Lines(lines) => segment::identity_of_frame(bytes) == Some(segment::identity(lines)),
+        Due::Twin(lines) => twin::check(bytes.to_vec(), lines).is_ok_and(|difference| difference.is_none()),
         Due::Checkpoint(place) => {
             let one = &ended[*place];
             return check_checkpoint(bytes, &names::origin(LOG_NAME, one.partition), one).map(drop);
@@ -91,7 +99,12 @@ fn check_object(ended: &[Ended], due: &Due, bytes: &[u8]) -> Result<(), String> 
     }
 }
 
-fn due_of_partition(place: usize, ended: &Ended, due: &mut BTreeMap<String, Due>) -> Result<(), String> {
+fn due_of_partition(
+    place: usize,
+    ended: &Ended,
+    twins: bool,
+    due: &mut BTreeMap<String, Due>,
+) -> Result<(), String> {
     let origin = names::origin(LOG_NAME, ended.partition);
     let mut hashes = Vec::new();
     let mut lines: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
@@ -109,6 +122,9 @@ fn due_of_partition(place: usize, ended: &Ended, due: &mut BTreeMap<String, Due>
                 "{origin}/class={class}/date={day}/{from:020}-{:020}.ndjson.zst",
                 leaf.index
             );
+            if twins {
+                due.insert(name.replace(".ndjson.zst", ".parquet"), Due::Twin(lines.clone()));
+            }
             due.insert(name, Due::Lines(lines));
         }
         due.insert(

@@ -162,7 +162,7 @@ pub fn judge_downstream(
     }
     if scenario.archive {
         let objects = world.objects();
-        check_archive(ended, &objects)?;
+        check_archive(ended, &objects, scenario.twins)?;
         tally.objects = objects.len() as u64;
     }
     Ok(())

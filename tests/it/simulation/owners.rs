@@ -288,7 +288,8 @@ async fn archive(run: Rc<Run>, owner: usize, partition: u32) {
         Arc::new(run.world.clock()),
         run.scenario.partition(partition),
         Scenario::classes(),
-    );
+    )
+    .with_twins(run.scenario.twins);
     while run.final_size[partition as usize]
         .get()
         .is_none_or(|size| archiver.archived_size() < size)

@@ -33,6 +33,10 @@ pub enum What {
 
 /// Which stages run, and with how many visits of a second sealer.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one for each thing that may be left out"
+)]
 pub struct Scenario {
     pub partitions: u32,
     /// What each partition of `audit.events` is given, in order.
@@ -43,6 +47,8 @@ pub struct Scenario {
     pub seal: bool,
     pub notarize: bool,
     pub archive: bool,
+    /// Whether segments get Parquet twins.
+    pub twins: bool,
     /// Writers of dead letters at once, of each partition.
     pub letter_writers: usize,
     /// Steps that the second sealer of a partition makes before it leaves.
@@ -73,6 +79,7 @@ impl Scenario {
             seal: true,
             notarize: true,
             archive: true,
+            twins: false,
             letter_writers: 2,
             visitor_steps: 2,
             clock_step_micros: 1,
@@ -109,6 +116,7 @@ impl Scenario {
             inputs_at_once: 4,
             visitor_steps: 60,
             clock_step_micros: 400_000,
+            twins: seed % 4 > 1,
             segment_bytes_max: 4_000,
             snapshot_bytes: 6_000,
             checkpoint_interval_micros: 1_000_000,

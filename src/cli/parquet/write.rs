@@ -1,0 +1,84 @@
+//! `ledgerline parquet write`.
+
+use super::{SEGMENT, bar, lines, names, open};
+use crate::cli::Failure;
+use crate::config::archive::AccessSettings;
+use crate::ledger::names::twin;
+use crate::twin;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Make the twin of every segment of an archive
+///
+/// Twins that are there already are left as they are: begun again, it goes on where it was.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The archive: a directory, `file:DIR`, or `s3://BUCKET/PREFIX`
+    #[arg(value_name = "ARCHIVE")]
+    archive: String,
+    /// Where the twins go, under the names that they have in an archive; may be the archive's own directory
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    #[command(flatten)]
+    access: AccessSettings,
+    /// Print what was done as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Default)]
+struct Done {
+    written: u64,
+    were_there: u64,
+    bytes: u64,
+}
+
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let (archive, source) = open(&args.archive, &args.access)?;
+    let segments = names(source.as_ref(), SEGMENT)?;
+    if segments.is_empty() {
+        return Err(Failure::invalid(format!("the archive {archive} has no segment")));
+    }
+    let bar = bar(segments.len());
+    let mut done = Done::default();
+    for name in &segments {
+        let path = args.to.join(twin(name));
+        if path.is_file() {
+            done.were_there += 1;
+        } else {
+            let lines = lines(source.as_ref(), name)?;
+            let bytes = twin::write(&lines)
+                .map_err(|error| Failure::invalid(format!("{name}: {}", crate::cli::chain(&error))))?;
+            store(&path, &bytes)?;
+            done.written += 1;
+            done.bytes += bytes.len() as u64;
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    crate::cli::print(said(args, &done).as_bytes())
+}
+
+/// A crash before the rename leaves a file that ends in `.part`, which the next run writes again.
+fn store(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let part = path.with_extension("part");
+    let directory = path.parent().unwrap_or(path);
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(&part, bytes))
+        .and_then(|()| fs::rename(&part, path))
+        .map_err(|error| Failure::unreadable(format!("{} cannot be written: {error}", path.display())))
+}
+
+fn said(args: &Args, done: &Done) -> String {
+    if args.json {
+        let value = serde_json::json!({ "written": done.written, "were_there": done.were_there, "bytes": done.bytes });
+        return format!("{value:#}\n");
+    }
+    format!(
+        "{} twins written to {} ({} bytes), {} were there\n",
+        done.written,
+        args.to.display(),
+        done.bytes,
+        done.were_there
+    )
+}
