@@ -8,9 +8,11 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 import unittest
+from pathlib import Path
 
-from capture_case import LOG_NAME, PARTITIONS, PROGRAM, ROOT, CaptureCase
+from capture_case import LOG_NAME, PARTITIONS, PATIENCE_S, PROGRAM, ROOT, CaptureCase, wait
 
 sys.path += [str(ROOT / "tests" / "s3"), str(ROOT / "tests" / "kms")]
 
@@ -162,19 +164,49 @@ class WhatComposeMakes(unittest.TestCase):
         key.Key.ask(None, "DeleteAlias", AliasName=self.names["KMS_ALIAS"])
         self.assertNotEqual(self.make(), first)
 
-    def test_the_ledger_can_archive_there_and_sign(self):
-        self.make()
-        environment = os.environ | bucket.credentials(bucket.server()) | {
+    def environment(self):
+        """As docker-compose.yml gives it to the ledger."""
+        return os.environ | bucket.credentials(bucket.server()) | {
             "AWS_ACCESS_KEY_ID": self.names["S3_USER"],
             "AWS_SECRET_ACCESS_KEY": self.names["S3_USER_SECRET"],
             "SIGNING_KEY_PROVIDER": "aws_kms",
             "SIGNING_KEY_ID": self.names["KMS_ALIAS"],
             "AWS_ENDPOINT_URL_KMS": self.names["KMS_ENDPOINT"],
+            "LEDGERLINE_ARCHIVE": f"s3://{self.names['S3_BUCKET']}/audit",
+            "LEDGERLINE_ARCHIVE_LOCK": "compliance",
+            "LEDGERLINE_LOG_NAME": LOG_NAME,
         }
-        place = [f"--archive=s3://{self.names['S3_BUCKET']}/audit", "--archive-lock=compliance", "--log=sqlite:none.db", f"--log-name={LOG_NAME}"]
-        accepted = [f"--accept={check}" for check in CANNOT_BE]
-        done = subprocess.run([PROGRAM, "doctor", "--strict", "--json", *place, *accepted], env=environment, capture_output=True, text=True, timeout=60)
+
+    def command(self, *arguments, given=None):
+        done = subprocess.run([PROGRAM, *arguments], env=self.environment(), capture_output=True, text=True, timeout=PATIENCE_S, input=given)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        return done.stdout
+
+    def test_the_ledger_can_archive_there_and_sign(self):
+        self.make()
+        self.command("doctor", "--strict", "--log=sqlite:none.db", *(f"--accept={check}" for check in CANNOT_BE))
+
+    def test_a_ledger_whose_key_kms_lost_goes_on_with_the_one_that_is_made_then(self):
+        directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        place = (f"--log=sqlite:{directory / 'ledger.db'}",)
+        for entries in (1, 2):
+            self.make()
+            event = {"event_id": f"e-{entries}", "tenant_id": "t", "occurred_at": "2026-11-28T10:00:00Z", "action": "a", "actor": {"type": "u", "id": "i"}}
+            self.command("ingest", *place, "-", given=json.dumps(event) + "\n")
+            often = ("--listen=127.0.0.1:0", "--cut-interval-ms=200", "--checkpoint-interval-ms=5000")
+            signer = f"--signer=file:{directory / 'keys'}"
+            with open(directory / "run.log", "ab") as log:
+                program = subprocess.Popen([PROGRAM, "run", *place, signer, *often], env=self.environment(), stderr=log)
+            self.addCleanup(program.kill)
+            wait("it is archived", lambda: self.verified() == entries or self.assertIsNone(program.poll(), (directory / "run.log").read_text()))
+            program.terminate()
+            self.assertEqual(program.wait(PATIENCE_S), 0)
+            key.Key.ask(None, "DeleteAlias", AliasName=self.names["KMS_ALIAS"])
+
+    def verified(self):
+        """How many entries the archive has; None where it is not whole yet."""
+        done = subprocess.run([PROGRAM, "verify", "--json", self.environment()["LEDGERLINE_ARCHIVE"]], env=self.environment(), capture_output=True, timeout=PATIENCE_S)
+        return json.loads(done.stdout)["entries"] if done.returncode == 0 else None
 
 
 if __name__ == "__main__":
