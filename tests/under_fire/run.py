@@ -4,7 +4,6 @@ Exit status: 0 nothing was lost, doubled, reordered, altered or forked and every
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
