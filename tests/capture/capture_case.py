@@ -166,7 +166,7 @@ class CaptureCase(unittest.TestCase):
     # Ledgerline
 
     def command(self, *arguments, status=0):
-        ended = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
+        ended = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=PATIENCE_S, env=os.environ | self.environment())
         self.assertEqual(ended.returncode, status, f"{arguments}: {ended.stdout}{ended.stderr}")
         return ended.stdout
 
@@ -184,8 +184,7 @@ class CaptureCase(unittest.TestCase):
             PROGRAM,
             "run",
             f"--log={log or self.log}",
-            f"--archive=file:{self.archive}",
-            f"--signer=file:{self.directory / 'keys'}",
+            *self.places(),
             f"--log-name={LOG_NAME}",
             "--listen=127.0.0.1:0",
             "--cut-interval-ms=300",
@@ -193,9 +192,17 @@ class CaptureCase(unittest.TestCase):
             f"--capture={self.mapping}",
             *more,
         ]
-        program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        program = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=os.environ | self.environment())
         self.programs.append(program)
         return program
+
+    def places(self):
+        """Where `run` archives to, and by what it signs."""
+        return [f"--archive=file:{self.archive}", f"--signer=file:{self.directory / 'keys'}"]
+
+    def environment(self):
+        """What `run`, and whatever reads its archive, is given beside that of the tests."""
+        return {}
 
     @property
     def archive(self):

@@ -37,3 +37,7 @@ def postgres_major():
 
 def rust():
     return re.search(r'^channel = "([^"]+)"$', text("rust-toolchain.toml"), re.MULTILINE)[1]
+
+
+def s3_version():
+    return re.search(r"^s3_version=(\S+)$", text("tests/native/s3.sh"), re.MULTILINE)[1]

@@ -202,6 +202,57 @@ class TheSameAsTheNativeStack(unittest.TestCase):
         self.assertEqual(config["scrape_configs"][0]["static_configs"], [{"targets": [f"ledgerline:{port}"]}])
 
 
+class TheArchive(unittest.TestCase):
+    """What the ledger archives to and signs by: a store with Object Lock and a KMS, and who makes what it needs in them."""
+
+    ledger, maker = SERVICES["ledgerline"]["environment"], SERVICES["archive"]["environment"]
+
+    def test_version_of_the_store(self):
+        self.assertEqual(tag("s3"), native.s3_version())
+
+    def test_the_store_keeps_versions_and_identities_as_that_of_the_tests_does(self):
+        (command,) = SERVICES["s3"]["command"]
+        for word in ("--iam-dir ", "--health /health ", " posix --versioning-dir "):
+            self.assertIn(word, command)
+            self.assertIn(word, native.text("tests/native/s3.sh"))
+
+    def test_the_ledger_archives_there_under_object_lock(self):
+        self.assertEqual(self.ledger["LEDGERLINE_ARCHIVE"].split("/")[:3], ["s3:", "", self.maker["S3_BUCKET"]])
+        self.assertEqual(self.ledger["LEDGERLINE_ARCHIVE_ENDPOINT"], self.maker["S3_ENDPOINT"])
+        self.assertEqual((self.ledger["LEDGERLINE_ARCHIVE_LOCK"], self.ledger["LEDGERLINE_ARCHIVE_PATH_STYLE"]), ("compliance", "true"))
+
+    def test_the_ledger_is_not_the_root_of_the_store(self):
+        self.assertEqual((self.ledger["AWS_ACCESS_KEY_ID"], self.ledger["AWS_SECRET_ACCESS_KEY"]), (self.maker["S3_USER"], self.maker["S3_USER_SECRET"]))
+        self.assertEqual((self.maker["S3_ROOT"], self.maker["LEDGERLINE_S3_SECRET"]), tuple(SERVICES["s3"]["environment"].values()))
+        self.assertNotEqual(self.ledger["AWS_SECRET_ACCESS_KEY"], self.maker["LEDGERLINE_S3_SECRET"])
+
+    def test_the_ledger_signs_by_the_key_that_is_made(self):
+        self.assertEqual((self.ledger["SIGNING_KEY_PROVIDER"], self.ledger["SIGNING_KEY_ID"]), ("aws_kms", self.maker["KMS_ALIAS"]))
+        self.assertEqual(self.ledger["AWS_ENDPOINT_URL_KMS"], self.maker["KMS_ENDPOINT"])
+        self.assertIn("kms", SERVICES["kms"]["environment"]["SERVICES"].split(","))
+
+    def test_where_they_are(self):
+        for variable, service in (("S3_ENDPOINT", "s3"), ("KMS_ENDPOINT", "kms")):
+            (port,) = SERVICES[service]["ports"]
+            self.assertEqual(self.maker[variable], f"http://{service}:{port.rpartition(':')[2]}")
+
+    def test_both_are_made_before_the_ledger_begins(self):
+        self.assertIn("archive", SERVICES["ledgerline"]["depends_on"])
+        self.assertEqual(set(SERVICES["archive"]["depends_on"]), {"s3", "kms"})
+        self.assertFalse([name for name, service in SERVICES.items() if "profiles" in service], "nothing of it is optional")
+
+    def test_the_maker_is_given_its_programs_side_by_side(self):
+        given = {os.path.basename(target): source for target, source in mounts("archive").items()}
+        self.assertEqual(given, {"make_archive.py": "./deploy/compose/make_archive.py", "make_bucket.py": "./tests/native/s3/make_bucket.py"})
+        self.assertEqual({os.path.dirname(target) for target in mounts("archive")}, {os.path.dirname(SERVICES["archive"]["command"][-1])})
+        told = set(re.findall(r"""(?:told|environ)\[["']([A-Z0-9_]+)["']\]""", native.text("deploy/compose/make_archive.py")))
+        self.assertLessEqual(told, set(self.maker))
+
+    def test_what_is_verified_is_what_is_archived(self):
+        said = re.search(r"ledgerline verify (\S+)", native.text("docker-compose.yml"))[1]
+        self.assertEqual(said, self.ledger["LEDGERLINE_ARCHIVE"])
+
+
 class Connectors(unittest.TestCase):
     def test_the_worker_is_given_each_that_is_here(self):
         self.assertEqual(mounts("connectors"), {"/connectors": "./connectors"})

@@ -18,7 +18,7 @@ On demand, by PUT /-/faults with a JSON object; each is a share of the requests 
                (shortening one is), "locks" (no answer to HEAD shows them)
   seed         of the choice
 
-GET /-/counts: how many requests there were of each method and status, and how many of each fault.
+GET /-/counts: how many requests there were of each method and status, and how many of each fault; as "lost PUT 200" of what was done all the same.
 """
 
 import asyncio
@@ -125,8 +125,11 @@ class Faults:
 class Proxy:
     def __init__(self, upstream):
         self.upstream, self.faults = upstream, Faults()
+        # Nothing else holds a task whose client has hung up: what it waits for from the server would go with it.
+        self.serving = set()
 
     async def serve(self, reader, writer):
+        self.serving.add(asyncio.current_task())
         try:
             while (request := await read_request(reader)) is not None:
                 if not await self.answer(request, writer):
@@ -134,6 +137,7 @@ class Proxy:
         except (ConnectionError, asyncio.IncompleteReadError, ValueError):
             pass
         finally:
+            self.serving.discard(asyncio.current_task())
             writer.close()
 
     async def answer(self, request, writer):
@@ -155,6 +159,8 @@ class Proxy:
         status, answer = await self.forward(request)
         status, answer = be_lax(self.faults.told.get("lax", ()), request, status, answer)
         self.count(request, status)
+        if fault:
+            self.faults.counts[f"{fault} {request.method} {status}"] += 1
         if fault == "lost":
             return reset(writer)
         if fault == "stall":

@@ -11,6 +11,13 @@ STACK = ROOT / "tests" / "stack"
 UP_SECONDS_MAX = 240
 
 
+def environment_of_stack():
+    """What `tests/stack env` says of all that is up."""
+    said = subprocess.run([STACK, "env"], capture_output=True, text=True, check=False)
+    exports = (line.removeprefix("export ").split("=", 1) for line in said.stdout.splitlines())
+    return {name: "".join(shlex.split(value)) for name, value in exports}
+
+
 class Broker:
     def __init__(self):
         self.was_up = bool(self.environment())
@@ -21,9 +28,7 @@ class Broker:
         self.proxy_port = port_of(environment["LEDGERLINE_TEST_KAFKA_PROXY"])
 
     def environment(self):
-        said = subprocess.run([STACK, "env"], capture_output=True, text=True, check=False)
-        exports = (line.removeprefix("export ").split("=", 1) for line in said.stdout.splitlines())
-        found = {name: "".join(shlex.split(value)) for name, value in exports}
+        found = environment_of_stack()
         return found if "LEDGERLINE_TEST_KAFKA" in found else {}
 
     def pid(self):

@@ -1,9 +1,6 @@
 """The faults, one thread each, at moments and on victims that the seed chooses. Each is counted by what was seen of it, not by what was tried."""
 
-import random
-import threading
-import time
-from collections import Counter
+from fault_threads import FaultThreads, Pace
 
 KINDS = {
     "kill": "instance killed (SIGKILL) while it held partitions",
@@ -17,14 +14,6 @@ KINDS = {
     "clock": "clock of a running instance set, and seen in what it logs",
 }
 CLOCK_AHEAD_S_MAX = 6 * 3600
-PATIENCE_S = 60
-
-
-class Pace:
-    """How long a fault waits before the next, in seconds from and to; how many are enough, 0 for no end."""
-
-    def __init__(self, waits, enough=0):
-        self.waits, self.enough = waits, enough
 
 
 LONG = {
@@ -52,13 +41,9 @@ SHORT = {
 }
 
 
-class Faults:
+class Faults(FaultThreads):
     def __init__(self, fleet, proxy, broker, seed, paces, on_failure):
-        self.fleet, self.proxy, self.broker = fleet, proxy, broker
-        self.paces, self.on_failure = paces, on_failure
-        self.random = {kind: random.Random(f"{seed}/{kind}") for kind in KINDS}
-        self.hits, self.tries = Counter(dict.fromkeys(KINDS, 0)), Counter(dict.fromkeys(KINDS, 0))
-        self.ending = threading.Event()
+        self.proxy, self.broker = proxy, broker
         work = {
             "kill": self.kill,
             "zombie": self.zombie,
@@ -69,69 +54,11 @@ class Faults:
             "lost answer": self.lose_answer,
             "clock": self.set_clock,
         }
-        self.threads = [threading.Thread(target=self.run, args=of, name=of[0], daemon=True) for of in work.items()]
-
-    def start(self):
-        for thread in self.threads:
-            thread.start()
-
-    def done(self):
-        return not any(thread.is_alive() for thread in self.threads)
-
-    def finish(self):
-        """Each ends what it has begun: nothing stays frozen, delayed or down."""
-        self.ending.set()
-        for thread in self.threads:
-            thread.join()
-
-    def run(self, kind, once):
-        pace, moments = self.paces[kind], self.random[kind]
-        try:
-            while not self.ending.wait(moments.uniform(*pace.waits)):
-                self.tries[kind] += 1
-                self.hits[kind] += bool(once(moments))
-                if self.is_enough(kind):
-                    return
-        except Exception as error:
-            self.on_failure(f"the fault {kind}: {error!r}")
+        super().__init__(fleet, seed, paces, on_failure, work)
 
     def is_enough(self, kind):
-        enough = self.paces[kind].enough
         # A late request is a part of a zombie: no other thread brings one about.
-        return enough > 0 and self.hits[kind] >= enough and (kind != "zombie" or self.hits["late request"] > 0)
-
-    def until(self, seen, patience_s=PATIENCE_S):
-        """Whether it was seen before patience, or the run, ended."""
-        end = time.monotonic() + patience_s
-        while not (was_seen := bool(seen())) and time.monotonic() < end and not self.ending.wait(0.1):
-            pass
-        return was_seen
-
-    def claimed(self, moments, fits):
-        """An instance that fits and that no other fault is at work on; None where none comes up. The caller gives it back."""
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
-            for instance in moments.sample(self.fleet.steady, len(self.fleet.steady)):
-                if instance.claim.acquire(blocking=False):
-                    if fits(instance):
-                        return instance
-                    instance.claim.release()
-            if self.ending.wait(0.1):
-                return None
-        return None
-
-    def kill(self, moments):
-        victim = self.claimed(moments, lambda one: one.held > 0)
-        if victim is None:
-            return False
-        try:
-            killed = victim.kill()
-            if killed:
-                self.ending.wait(moments.uniform(0, 1))
-                victim.start()
-            return killed
-        finally:
-            victim.claim.release()
+        return super().is_enough(kind) and (kind != "zombie" or self.hits["late request"] > 0)
 
     def zombie(self, moments):
         victim = self.claimed(moments, lambda one: one.assigned)
@@ -189,11 +116,6 @@ class Faults:
         fleet = self.fleet
         fenced = all(fleet.sessions(partition, but=fleet.visitor) > count for partition, count in before.items())
         return fenced and fleet.assigned(but=fleet.visitor) == frozenset(range(fleet.partitions))
-
-    def running(self, moments):
-        """One that is not dead or frozen just now; it may be a moment later."""
-        fits = [one for one in self.fleet.steady if one.alive() and not one.frozen and one.address]
-        return moments.choice(fits or self.fleet.steady)
 
     def delay(self, moments):
         client = self.running(moments).name

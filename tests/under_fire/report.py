@@ -63,8 +63,8 @@ def bound_of(run, harm, events):
     return f"below {bound(events)} an event, {bound(run.faults.hits['kill'])} a kill (95 %)"
 
 
-def table(run):
-    rows = list(lines(run))
+def table(rows):
+    rows = list(rows)
     width = max(len(what) for what, _, _ in rows)
     return "\n".join(f"  {what:<{width}}  {value}  {limit}".rstrip() for what, value, limit in rows)
 

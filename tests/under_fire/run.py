@@ -4,7 +4,6 @@ Exit status: 0 nothing was lost, doubled, reordered, altered or forked and every
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +11,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
@@ -29,8 +27,6 @@ from options import ROOT, Options
 from oracle import Events, Oracle
 from proxy import Proxy
 
-NOTHING_NEW_S = 120
-PAUSE_SECONDS_MAX = 180
 FAILURES_MAX = 20
 # By which a reader passes over what an owner wrote that was fenced before.
 STALE = ("stale_epoch", "stale_session", "stale_fence_epoch")
@@ -38,6 +34,8 @@ STALE = ("stale_epoch", "stale_session", "stale_fence_epoch")
 
 class Run:
     PARTITIONS, TENANTS = 6, 1_000
+    NOTHING_NEW_S, PAUSE_SECONDS_MAX = 120, 180
+    report = report
     LOG_NAME = "under-fire.ledgerline.example/audit"
 
     def __init__(self, options):
@@ -52,7 +50,7 @@ class Run:
         self.forked, self.repeated, self.verdict, self.seconds = 0, 0, "not run", 0
         self.began_at = time.time()
         self.fleet = self.proxy = self.faults = None
-        self.pauses, self.quiet_seconds = Pauses(self.PARTITIONS, PAUSE_SECONDS_MAX, self.fail), 0
+        self.pauses, self.quiet_seconds = Pauses(self.PARTITIONS, self.PAUSE_SECONDS_MAX, self.fail), 0
 
     def fail(self, what):
         if len(self.failures) < FAILURES_MAX:
@@ -118,7 +116,7 @@ class Run:
 
     def under_fire(self):
         self.load = Load(self.broker.address, f"{self.prefix}audit.events", self.oracle, self.events, self.options.per_second)
-        self.faults = Faults(self.fleet, self.proxy, self.broker, self.options.seed, SHORT if self.options.short else LONG, self.fail)
+        self.faults = self.make_faults()
         began, told = time.monotonic(), 0
         self.load.start()
         self.faults.start()
@@ -136,21 +134,27 @@ class Run:
         for failure in self.load.failures[:1]:
             self.fail(failure)
 
+    def make_faults(self):
+        return Faults(self.fleet, self.proxy, self.broker, self.options.seed, SHORT if self.options.short else LONG, self.fail)
+
     def tell(self):
         hits = ", ".join(f"{kind} {count}/{self.faults.tries[kind]}" for kind, count in self.faults.hits.items())
         print(f"{self.seconds:6.0f} s  {self.oracle.count:>9,} events, {self.fleet.held()} partitions held; {hits}", flush=True)
 
+    def progress(self):
+        return archive.Progress(self.archive)
+
     def quiet(self):
         """No faults any more: everything is sealed and archived, then the instances end in order."""
-        began, progress, entries = time.monotonic(), archive.Progress(self.archive), -1
+        began, progress, entries = time.monotonic(), self.progress(), -1
         since = began
         # A second with nothing new, so that one that is sealed too often shows.
         while entries < self.oracle.count or time.monotonic() - since < 3:
             if (now := progress.look()) != entries:
                 entries, since = now, time.monotonic()
-            elif time.monotonic() - since > NOTHING_NEW_S:
+            elif time.monotonic() - since > self.NOTHING_NEW_S:
                 self.fail(
-                    f"sealing stalled: {entries:,} of {self.oracle.count:,} events are archived, and for {NOTHING_NEW_S} s no other came; "
+                    f"sealing stalled: {entries:,} of {self.oracle.count:,} events are archived, and for {self.NOTHING_NEW_S} s no other came; "
                     f"what is not archived counts as lost"
                 )
                 break
@@ -222,8 +226,8 @@ class Run:
             done.result(60)
 
 
-def main():
-    run = Run(Options())
+def drive(run):
+    """From its beginning to its end, and out of this process."""
     print(f"{run.options.command_line()}\nlogs: {run.directory}", flush=True)
     # Also where whoever started this has them ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -235,9 +239,9 @@ def main():
         run.quiet()
         run.fleet.ending.set()
         run.judge()
-        print(report.table(run))
+        print(report.table(run.report.lines(run)))
         if run.options.report:
-            run.options.report.write_text(report.markdown(run))
+            run.options.report.write_text(run.report.markdown(run))
         if not run.failures and not run.options.keep:
             run.tidy()
     except KeyboardInterrupt:
@@ -251,4 +255,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    drive(Run(Options()))

@@ -56,6 +56,10 @@ class Client:
         self.endpoint, self.access, self.secret = endpoint, access, secret
 
     def call(self, method, path, query="", body=b"", headers=()):
+        return self.ask(method, path, query, body, headers)[1]
+
+    def ask(self, method, path, query="", body=b"", headers=()):
+        """(headers, body) of the answer. `path` and `query` are encoded as they are signed: the query's names in order."""
         now = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
         digest = hashlib.sha256(body).hexdigest()
         host = urllib.parse.urlsplit(self.endpoint).netloc
@@ -72,9 +76,9 @@ class Client:
         signature = hmac.digest(key, to_sign.encode(), "sha256").hex()
         signed["authorization"] = f"AWS4-HMAC-SHA256 Credential={self.access}/{scope}, SignedHeaders={names}, Signature={signature}"
         url = f"{self.endpoint}{path}" + (f"?{query}" if query else "")
-        request = urllib.request.Request(url, data=body if method == "PUT" else None, method=method, headers=signed)
+        request = urllib.request.Request(url, data=body if method in ("PUT", "PATCH") else None, method=method, headers=signed)
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return answer.read()
+            return answer.headers, answer.read()
 
 
 def main(endpoint, access, bucket, user):
