@@ -84,6 +84,12 @@ impl Capturer {
         self.captured
     }
 
+    /// Bytes of the batches that are ready in memory, of all sources.
+    #[must_use]
+    pub fn ready_bytes(&self) -> usize {
+        self.ready.values().map(|ready| ready.bytes).sum()
+    }
+
     /// Why some of what is configured is not captured. A topic that is not there yet is no fault: its connector makes it with its first change.
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
@@ -313,7 +319,6 @@ impl Capturer {
             count,
             ..
         } = ready;
-        let held: usize = self.ready.values().map(|ready| ready.bytes).sum();
         let prepared = async {
             if held < READY_BYTES_MAX {
                 preparing.ready(source, next).await
