@@ -185,7 +185,7 @@ class Connectors(CaptureCase):
             # The other file is not applied either.
             told = self.ask("apply", self.file, self.directory / name, status=WRONG)[1]
             self.assertIn(name, told)
-            self.assertIn({"list.json": "another value", "number.json": "value of tasks.max", "cut.json": "line 1 column 11", "a b.json": "its name"}[name], told)
+            self.assertIn({"list.json": "another value", "number.json": "value of tasks.max", "cut.json": "line 1 column 9", "a b.json": "its name"}[name], told)
         self.assertIsNone(self.config())
         self.assertIn("--timeout-s", self.ask("apply", self.file, "--timeout-s", "soon", status=WRONG)[1])
         self.assertIn("http://HOST:PORT", self.ask("status", status=WRONG, worker="127.0.0.1:8083")[1])

@@ -163,11 +163,11 @@ class Runs(ImportCase):
         self.sql.execute(f"GRANT USAGE ON SCHEMA {self.name} TO {role}")
         url, info = self.import_address(), self.sql.info
         os.environ["PGPASSWORD"] = "reader"
-        said = self.refused(3, *self.arguments()[:1], url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
+        said = self.refused(3, "import", url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
         self.assertRegex(said, r"ERROR: permission denied for table audit_logs \(SQLSTATE 42501\).*GRANT SELECT")
         self.assertNotRegex(said, r"at line|\.c\b")
         os.environ["PGPASSWORD"] = "wrong"
-        said = self.refused(3, *self.arguments()[:1], url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
+        said = self.refused(3, "import", url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
         self.assertRegex(said, r"FATAL: password authentication failed.*PGPASSWORD")
 
     def arguments_behind_the_address(self):
