@@ -91,7 +91,8 @@ ALTER ROLE ledgerline_connect LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATER
 -- Sent as it is: with log_statement = ddl or all the server's log has it. Then set it with psql's \password instead, and take this line out.
 ALTER ROLE ledgerline_connect PASSWORD :'password';
 
--- It reads the tables once, for the snapshot, and afterwards only the log. It writes nothing: there is no table of heartbeats.
+-- It reads the tables once, for the snapshot, and afterwards only the log. It writes to no table: its heartbeat is a message in the log, by pg_logical_emit_message,
+-- which every role may call unless that was taken from PUBLIC.
 -- Where a table has row security, the snapshot sees only rows that its policies show this role.
 SELECT format('GRANT CONNECT ON DATABASE %I TO ledgerline_connect', current_database()) \gexec
 GRANT USAGE ON SCHEMA public TO ledgerline_connect;

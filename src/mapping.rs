@@ -20,12 +20,14 @@
 //! the event is sealed. The whole record is kept in `data`, spelled as it was sent, unless `data` points elsewhere.
 
 pub(crate) mod json;
+mod lacking;
 pub(crate) mod parse;
 mod pointer;
 
 use crate::ledger::canonical::{Limits, Refusal, canonicalize, span, text};
 use crate::ledger::leaf::RejectCode;
 use json::ObjectWriter;
+pub use lacking::Lacking;
 use pointer::Pointer;
 use std::borrow::Cow;
 use std::cell::RefCell;

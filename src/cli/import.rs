@@ -1,6 +1,7 @@
 //! `ledgerline import`: rows of a Postgres table into `audit.captured`.
 
 mod bounds;
+mod fit;
 mod summary;
 
 use super::arguments::Faults;
@@ -136,6 +137,7 @@ async fn import(
     log: &dyn Log,
     bar: &ProgressBar,
 ) -> Result<Imported, Failure> {
+    let topics = &mapping.topics;
     let Some(mapping) = mapping.of(Op::Read) else {
         return Err(Failure::usage(
             "--mapping: is one of an outbox, whose events are not rows",
@@ -143,6 +145,9 @@ async fn import(
     };
     let mut connection = postgres::connect(&options, STATEMENT_MAX).await?;
     let table = table(args, &mut connection).await?;
+    for warning in fit::check(&table, mapping, topics, &args.mapping)? {
+        eprintln!("ledgerline: {warning}");
+    }
     bar.set_length(table.rows_estimate);
     let bounds = bounds::bounds(args, &mut connection, &table, mapping, rows_max).await?;
     let options = ImportOptions {
@@ -183,7 +188,11 @@ async fn table(args: &Args, connection: &mut PgConnection) -> Result<Table, Fail
 fn failed(error: ImportError) -> Failure {
     match error {
         ImportError::Place(error) => Failure::usage(format!("--table: {error}")),
-        error => Failure::unreadable(format!(
+        ImportError::Sql(error) | ImportError::Table(TableError::Sql(error)) => Failure::unreadable(format!(
+            "the database: {}. Run it again then: it goes on where it was",
+            postgres::told(&error)
+        )),
+        error @ (ImportError::Table(_) | ImportError::Log(_)) => Failure::unreadable(format!(
             "{}; run it again: it goes on where it was",
             super::chain(&error)
         )),

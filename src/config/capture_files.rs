@@ -14,12 +14,18 @@ const TOPICS_MAX: usize = 64;
 /// Reads the files, whose names are separated by commas.
 ///
 /// # Errors
-/// The first fault, with the file's name.
+/// All faults of all files, each with the file's name; then what is wrong with them together.
 pub(crate) fn read(names: &str) -> Result<Vec<CaptureMapping>, String> {
-    let mappings: Vec<CaptureMapping> = names
-        .split(',')
-        .map(|name| read_one(Path::new(name.trim())))
-        .collect::<Result<_, _>>()?;
+    let (mut mappings, mut faults) = (Vec::new(), Vec::new());
+    for name in names.split(',') {
+        match read_one(Path::new(name.trim())) {
+            Ok(mapping) => mappings.push(mapping),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults.join("\n  "));
+    }
     let mut topics = BTreeSet::new();
     for name in mappings.iter().flat_map(|mapping| &mapping.topics) {
         if topic::ALL.contains(&name.as_str()) {
@@ -81,7 +87,10 @@ mod tests {
                 .unwrap_err()
                 .contains("of the ledger's own")
         );
-        assert!(read_all(&["a b"]).unwrap_err().contains("topics: must be"));
-        assert!(read("/nowhere/x.toml").unwrap_err().contains("cannot be read"));
+        assert!(read_all(&["a b"]).unwrap_err().contains("is no name of a topic"));
+        let both = read("/nowhere/x.toml,/nowhere/y.toml").unwrap_err();
+        for file in ["/nowhere/x.toml cannot be read", "/nowhere/y.toml cannot be read"] {
+            assert!(both.contains(file), "{both}");
+        }
     }
 }

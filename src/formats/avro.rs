@@ -116,6 +116,44 @@ impl Schema {
         self.fits(self.root(), Due::Event)
     }
 
+    /// The first thing by which it cannot, told by the event's members.
+    pub(super) fn misfit(&self) -> Option<String> {
+        self.misfit_at(self.root(), Due::Event, "the schema")
+    }
+
+    fn misfit_at(&self, id: NodeId, due: Due, shown: &str) -> Option<String> {
+        if self.fits(id, due) {
+            return None;
+        }
+        match (self.node(id), due.record()) {
+            (Node::Record { name, fields }, Some((wanted, members))) if name == wanted => {
+                self.field_misfit(fields, members)
+            }
+            (Node::Record { .. }, Some((wanted, _))) => Some(format!(
+                "{shown} is a record of another name: it must be called {wanted}, in any namespace, since Avro resolves records by their names"
+            )),
+            (Node::Union(branches), _) => {
+                let telling = |branch: &&NodeId| !matches!(self.node(**branch), Node::Null);
+                let branch = branches.iter().find(telling)?;
+                self.misfit_at(*branch, due, shown)
+            }
+            (_, Some((wanted, _))) => Some(format!("{shown} is no record {wanted}")),
+            (_, None) => Some(format!(
+                "{shown} is of another type than in schemas/audit_event.avsc"
+            )),
+        }
+    }
+
+    fn field_misfit(&self, fields: &[(String, NodeId)], members: &[Member]) -> Option<String> {
+        members.iter().find_map(
+            |member| match fields.iter().find(|(name, _)| name == member.name) {
+                Some((_, field)) => self.misfit_at(*field, member.due, member.shown),
+                None if member.is_required => Some(format!("it has no field {}", member.shown)),
+                None => None,
+            },
+        )
+    }
+
     fn fits(&self, id: NodeId, due: Due) -> bool {
         match self.node(id) {
             Node::Union(branches) => branches.iter().any(|branch| self.fits(*branch, due)),

@@ -60,6 +60,9 @@ pub struct Imported {
     pub refused_shown: Vec<String>,
     /// Rows that were not read, since they have no time to go by.
     pub timeless: u64,
+    /// Of an import by time: up to which one rows were read, and how many are not older. They are left for a later run.
+    pub read_before: Option<String>,
+    pub younger: u64,
     /// Events by partition of the ledger.
     pub by_partition: BTreeMap<u32, u64>,
     pub partitions: u32,
@@ -149,6 +152,7 @@ impl<'a> Importer<'a> {
             store(self.log, &self.group, &place).await?;
         }
         imported.timeless = self.timeless(connection).await?;
+        imported.younger = self.younger(connection, &mut imported.read_before).await?;
         Ok(imported)
     }
 
@@ -251,9 +255,28 @@ impl<'a> Importer<'a> {
         let Some(sql) = column.and_then(|column| page::timeless(self.judge.table, column)) else {
             return Ok(0);
         };
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(connection).await?;
-        Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
+        count(&sqlx::query(AssertSqlSafe(sql)).fetch_one(connection).await?)
     }
+
+    /// Rows at and behind the time where an import by time ends.
+    async fn younger(
+        &self,
+        connection: &mut PgConnection,
+        read_before: &mut Option<String>,
+    ) -> Result<u64, sqlx::Error> {
+        let (Order::Time(_), Some((column, before))) =
+            (&self.options.bounds.order, &self.options.bounds.before)
+        else {
+            return Ok(0);
+        };
+        *read_before = Some(before.clone());
+        let query = sqlx::query(AssertSqlSafe(page::younger(self.judge.table, column))).bind(before.clone());
+        count(&query.fetch_one(connection).await?)
+    }
+}
+
+fn count(row: &PgRow) -> Result<u64, sqlx::Error> {
+    Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
 }
 
 fn size(row: &PgRow) -> Result<usize, sqlx::Error> {

@@ -109,6 +109,19 @@ pub fn timeless(table: &Table, column: &str) -> Option<String> {
     })
 }
 
+/// How many rows are not before a time, its parameter.
+#[must_use]
+pub fn younger(table: &Table, column: &str) -> String {
+    let sql_type = table
+        .column(column)
+        .map_or("text", |column| column.sql_type.as_str());
+    format!(
+        "SELECT count(*) FROM {} AS t WHERE {} >= $1::text::{sql_type}",
+        table.quoted_name(),
+        own(column)
+    )
+}
+
 /// How many rows to ask for next: about as many as fill a page, going by the last one.
 #[must_use]
 pub fn rows_next(rows: usize, bytes: usize, bytes_max: usize, rows_max: u32) -> u32 {

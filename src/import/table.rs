@@ -31,6 +31,8 @@ pub struct Column {
     pub sql_type: String,
     pub expression: Expression,
     pub nullable: bool,
+    /// `timestamp`, `timestamptz` or `date`, or a domain of one: rows can be chosen by it.
+    pub is_time: bool,
 }
 
 /// Why a table cannot be imported.
@@ -46,8 +48,14 @@ pub enum TableError {
         "{table} has columns of types that are not read as Debezium writes them ({columns}): leave them out of both with --exclude and the connector's column.exclude.list"
     )]
     Types { table: String, columns: String },
-    #[error("--exclude names {0}, which is part of the primary key or no column of the table")]
-    Exclude(String),
+    #[error("--exclude names {0}, of the primary key, which is in every event id: it cannot be left out")]
+    ExcludesKey(String),
+    #[error("--exclude names {names}: {table} has no such column. It has {columns}")]
+    ExcludesNothing {
+        names: String,
+        table: String,
+        columns: String,
+    },
 }
 
 const COLUMNS: &str = "
@@ -108,11 +116,11 @@ impl Table {
             .bind(oid)
             .fetch_all(&mut *connection)
             .await?;
-        let (mut columns, mut unread, mut excluded) = (Vec::new(), Vec::new(), 0);
+        let (mut columns, mut unread, mut names) = (Vec::new(), Vec::new(), Vec::new());
         for row in rows.iter().take(COLUMNS_MAX) {
             let column: String = row.try_get("name")?;
-            if exclude.contains(&column) && !key.contains(&column) {
-                excluded += 1;
+            names.push(column.clone());
+            if exclude.contains(&column) {
                 continue;
             }
             let sql_type: String = row.try_get("sql_type")?;
@@ -133,13 +141,12 @@ impl Table {
                     sql_type,
                     expression,
                     nullable: row.try_get("nullable")?,
+                    is_time: matches!(type_name.as_str(), "timestamp" | "timestamptz" | "date"),
                 }),
                 None => unread.push(format!("{column} {sql_type}")),
             }
         }
-        if excluded < exclude.len() {
-            return Err(TableError::Exclude(exclude.join(", ")));
-        }
+        may_be_left_out(exclude, name, &names, &key)?;
         if !unread.is_empty() {
             return Err(TableError::Types {
                 table: name.to_owned(),
@@ -157,6 +164,11 @@ impl Table {
             key,
             rows_estimate: u64::try_from(found.try_get::<i64, _>("rows")?).unwrap_or(0),
         })
+    }
+
+    #[must_use]
+    pub fn has(&self, column: &str) -> bool {
+        self.column(column).is_some()
     }
 
     #[must_use]
@@ -188,6 +200,37 @@ impl Table {
     }
 }
 
+/// Whether `exclude` names columns, and none of the key.
+fn may_be_left_out(
+    exclude: &[String],
+    table: &str,
+    columns: &[String],
+    key: &[String],
+) -> Result<(), TableError> {
+    let of = |is: &dyn Fn(&String) -> bool| {
+        let found: Vec<&str> = exclude
+            .iter()
+            .filter(|name| is(name))
+            .map(String::as_str)
+            .collect();
+        found.join(", ")
+    };
+    let unknown = of(&|name| !columns.contains(name));
+    let of_key = of(&|name| key.contains(name));
+    if !unknown.is_empty() {
+        return Err(TableError::ExcludesNothing {
+            names: unknown,
+            table: table.to_owned(),
+            columns: columns.join(", "),
+        });
+    }
+    if of_key.is_empty() {
+        Ok(())
+    } else {
+        Err(TableError::ExcludesKey(of_key))
+    }
+}
+
 async fn server(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
     let asked = sqlx::query(SERVER).fetch_one(&mut *connection).await;
     let row = match asked {
@@ -206,7 +249,7 @@ fn is_forbidden(error: &sqlx::Error) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// `id bigint`, `at timestamptz`
@@ -216,6 +259,7 @@ pub(super) mod tests {
             sql_type: sql_type.to_owned(),
             expression: Expression::text(format!("{}::text", column::quoted(name))),
             nullable: false,
+            is_time: sql_type.starts_with("timestamp"),
         };
         Table {
             server: "1".to_owned(),
@@ -228,6 +272,26 @@ pub(super) mod tests {
             key: vec!["id".to_owned()],
             rows_estimate: 0,
         }
+    }
+
+    #[test]
+    fn what_may_not_be_left_out_is_named_alone() {
+        let names = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let told = |exclude: &str| {
+            may_be_left_out(&names(exclude), "t", &names("id at who"), &names("id"))
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(told("at who"), Ok(()));
+        let of_key = told("id at who").unwrap_err();
+        assert!(
+            of_key.starts_with("--exclude names id, of the primary key"),
+            "{of_key}"
+        );
+        let unknown = told("id nothing").unwrap_err();
+        assert!(
+            unknown.starts_with("--exclude names nothing: t has no such column. It has id, at, who"),
+            "{unknown}"
+        );
     }
 
     #[test]

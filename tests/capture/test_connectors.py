@@ -146,9 +146,14 @@ class Connectors(CaptureCase):
         # Without names: all of the worker.
         everything = json.loads(self.ask("status", "--json", status=INVALID)[0])["connectors"]
         self.assertIn(self.name, [status["connector"] for status in everything])
-        # Nothing differs, and still it does not run.
-        _, error = self.ask("apply", self.file, "--timeout-s", "1", status=INVALID)
-        self.assertRegex(error, rf"{self.name} does not run within 1 s: .*Publication")
+        # Nothing differs, and it does not get better by waiting: an hour would be longer than this test waits for any command.
+        _, error = self.ask("apply", self.file, "--timeout-s", "3600", status=INVALID)
+        self.assertRegex(error, rf"{self.name} has failed: .*Publication autocreation is disabled.*/connectors/{self.name}/restart")
+        # With another configuration it is not told by what it was before.
+        self.sql.execute(f"CREATE PUBLICATION {self.name} FOR TABLE {self.table}")
+        self.write_file(**{"max.batch.size": "1024"})
+        (altered,) = self.apply()
+        self.assertEqual((altered["action"], self.connect.is_running(self.name)), ("alter", True))
 
     def test_lag_tells_how_much_log_a_slot_keeps(self):
         self.write_file()
@@ -178,7 +183,9 @@ class Connectors(CaptureCase):
         for name, text in (("list.json", "[]"), ("number.json", '{"tasks.max": 1}'), ("cut.json", '{"a": "b"'), ("a b.json", "{}")):
             (self.directory / name).write_text(text)
             # The other file is not applied either.
-            self.assertIn(name, self.ask("apply", self.file, self.directory / name, status=WRONG)[1])
+            told = self.ask("apply", self.file, self.directory / name, status=WRONG)[1]
+            self.assertIn(name, told)
+            self.assertIn({"list.json": "another value", "number.json": "value of tasks.max", "cut.json": "line 1 column 9", "a b.json": "its name"}[name], told)
         self.assertIsNone(self.config())
         self.assertIn("--timeout-s", self.ask("apply", self.file, "--timeout-s", "soon", status=WRONG)[1])
         self.assertIn("http://HOST:PORT", self.ask("status", status=WRONG, worker="127.0.0.1:8083")[1])

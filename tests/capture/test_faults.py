@@ -3,6 +3,7 @@
 tests/run makes each of these once; `tests/chaos capture N` kills and restarts N times under one load (LEDGERLINE_CAPTURE_ROUNDS=N).
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -11,8 +12,8 @@ import time
 import unittest
 
 import psycopg
-from capture_case import ROOT, CaptureCase, kinds, stack, wait
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from capture_case import ROOT, CaptureCase, database, kinds, stack, wait
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 ROUNDS = int(os.environ.get("LEDGERLINE_CAPTURE_ROUNDS", "1"))
@@ -233,6 +234,43 @@ class Faults(CaptureCase):
         self.stop_program(program)
         self.verify()
         self.assert_each_row_once(self.leaves())
+
+    def send(self, first, count):
+        """Changes as Debezium writes them, of rows that are in no table."""
+        producer = Producer({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
+        for id in range(first, first + count):
+            row = {"id": id, "tenant_id": "acme", "occurred_at": "2026-11-22T01:25:13Z", "actor_id": "a", "action": f"row.{id}"}
+            source = {"db": database(), "schema": self.name, "table": "audit_logs", "lsn": id}
+            producer.produce(self.topic, json.dumps({"before": None, "after": row, "op": "c", "source": source}), json.dumps({"id": id}), partition=0)
+        self.assertEqual(producer.flush(30), 0)
+
+    def test_a_topic_that_was_made_anew_and_has_outgrown_the_one_before_stops_under_a_running_instance(self):
+        admin = AdminClient({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
+        admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(30)
+        program = self.start_program()
+        self.send(1, 5)
+        self.wait_leaves("all is archived", lambda leaves: len(self.row_entries(leaves)) == 5)
+        log = self.directory / "run-0.log"
+        admin.delete_topics([self.topic])[self.topic].result(30)
+        wait("it is missed", lambda: b"a captured topic is not there any more" in log.read_bytes())
+
+        def made():
+            try:
+                return admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(30) is None
+            except KafkaException:
+                return False
+
+        wait("the topic is made anew", made)
+        self.send(101, 50)
+        wait("it says why it stopped", lambda: b"was made anew" in log.read_bytes())
+        self.assertEqual(len(self.row_entries(self.leaves())), 5)
+        self.stop_program(program)
+        self.command("sources", "adopt", f"{self.topic}/0", "--from", "start", "--force", f"--log={self.log}")
+        program = self.start_program()
+        leaves = self.wait_leaves("what the new one holds is archived", lambda leaves: len(self.row_entries(leaves)) == 55)
+        self.stop_program(program)
+        self.verify()
+        self.assertEqual(set(self.row_entries(leaves).values()), {1})
 
     def test_a_topic_that_was_made_anew_stops_until_it_is_adopted(self):
         program = self.start_program()

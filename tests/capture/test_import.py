@@ -129,6 +129,64 @@ class Runs(ImportCase):
             ended = subprocess.run([PROGRAM, *words, f"--log={self.log}"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
             self.assertEqual((ended.returncode, ended.stdout.split(":")[0]), (0, "1 rows"), f"{example}: {ended.stdout}{ended.stderr}")
 
+    def test_by_time_the_summary_says_where_it_ended_and_what_it_left(self):
+        self.write("now() - interval '1 hour'")
+        self.write()
+        self.write()
+        summary = self.imported("--by-time", "--dry-run")
+        self.assertEqual((summary["rows"], summary["younger"]), (1, 2))
+        bound = self.sql.execute("SELECT %s::timestamptz <= now() - interval '5 minutes'", [summary["read_before"]])
+        self.assertEqual(bound.fetchone(), (True,))
+        self.assertRegex(self.command(*self.arguments("--by-time")), r"\nRead are the rows before 20\d\d-.*: 2 are younger")
+        self.assertIsNone(self.imported("--dry-run")["read_before"])
+
+    def test_a_mapping_of_another_table_is_refused_before_anything_is_read(self):
+        self.insert(3)
+        self.sql.execute(f"ALTER TABLE {self.table} RENAME COLUMN tenant_id TO customer")
+        self.sql.execute(f"ALTER TABLE {self.table} RENAME COLUMN actor_type TO kind")
+        said = self.refused(2, *self.arguments())
+        self.assertIn(f"--mapping {self.mapping}: {self.table} does not have what no event is without: tenant_id (for tenant_id).", said)
+        self.assertNotIn("actor_type", said)
+        self.sql.execute(f"ALTER TABLE {self.table} RENAME COLUMN customer TO tenant_id")
+        self.mapping.write_text(self.mapping.read_text().replace(self.topic, "app.public.orders"))
+        ended = subprocess.run([PROGRAM, *self.arguments()], capture_output=True, text=True, timeout=PATIENCE_S)
+        self.assertEqual((ended.returncode, ended.stdout.split(":")[0]), (0, "3 rows"), ended.stderr)
+        self.assertIn("app.public.orders: none of these topics", ended.stderr)
+        self.assertIn("actor_type (for actor.type)", ended.stderr)
+        self.assertEqual(self.appended(), 3)
+
+    def test_what_postgres_says_is_told_with_what_to_do_and_nothing_of_its_source(self):
+        self.insert(1)
+        role = f"{self.name}_reader"
+        self.sql.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'")
+        self.addCleanup(lambda: self.open_sql().execute(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+        self.sql.execute(f"GRANT USAGE ON SCHEMA {self.name} TO {role}")
+        url, info = self.import_address(), self.sql.info
+        os.environ["PGPASSWORD"] = "reader"
+        said = self.refused(3, "import", url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
+        self.assertRegex(said, r"ERROR: permission denied for table audit_logs \(SQLSTATE 42501\).*GRANT SELECT")
+        self.assertNotRegex(said, r"at line|\.c\b")
+        os.environ["PGPASSWORD"] = "wrong"
+        said = self.refused(3, "import", url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
+        self.assertRegex(said, r"FATAL: password authentication failed.*PGPASSWORD")
+
+    def arguments_behind_the_address(self):
+        return [f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--dry-run"]
+
+    def test_an_address_of_another_kind_is_an_argument_that_is_wrong(self):
+        for address in ("mysql://u@127.0.0.1/d", "127.0.0.1:5432"):
+            said = self.refused(2, "import", address, *self.arguments_behind_the_address())
+            self.assertIn("LEDGERLINE_IMPORT_URL", said)
+
+    def test_a_time_column_that_is_no_time_is_an_argument_that_is_wrong(self):
+        self.insert(1)
+        for bound in ("--before=2026-01-01", "--by-time"):
+            said = self.refused(2, *self.arguments(bound, "--time-column=action"))
+            self.assertIn("--time-column: action", said)
+            self.assertIn("is of type text", said)
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN occurred_at DROP DEFAULT, ALTER COLUMN occurred_at TYPE text")
+        self.assertIn("--mapping (its occurred_at): occurred_at", self.refused(2, *self.arguments("--by-time")))
+
     def test_a_bound_that_is_no_time_is_an_argument_that_is_wrong(self):
         self.assertIn("--before", self.refused(2, *self.arguments("--before=nonsense")))
         self.assertIn("--before", self.refused(2, *self.arguments("--before=nonsense", "--by-time")))
@@ -174,8 +232,10 @@ class Rows(ImportCase):
         leaves = self.sealed("both are archived", lambda leaves: kinds(leaves).get("entry", 0) == 2)
         columns = [sorted(event["data"]) for leaf, event in leaves if leaf["kind"] == "entry"]
         self.assertEqual(columns, [["action", "actor_id", "id", "occurred_at", "tenant_id"]] * 2)
-        self.assertIn("--exclude", self.refused(2, *self.arguments("--exclude=id")))
-        self.assertIn("--exclude", self.refused(2, *self.arguments("--exclude=missing")))
+        self.assertIn("--exclude names id, of the primary key", self.refused(2, *self.arguments("--exclude=id,details")))
+        self.assertIn("--exclude names missing: ", self.refused(2, *self.arguments("--exclude=missing,details")))
+        everything = "--exclude=tenant_id,occurred_at,actor_type,actor_id,action,details"
+        self.assertIn("does --exclude leave a column out?", self.refused(2, *self.arguments(everything)))
 
 
 class RandomKeys(ImportCase):

@@ -6,6 +6,7 @@ Run all tests with: python3 -m unittest discover -s tests/compose
 import json
 import os
 import re
+import subprocess
 import sys
 import unittest
 
@@ -48,6 +49,12 @@ DECISIVE_FOR_THE_BROKER = {
     "transaction.state.log.min.isr",
 }
 DECISIVE_FOR_POSTGRES = {"wal_level", "max_replication_slots", "max_wal_senders", "max_slot_wal_keep_size", "password_encryption"}
+# Of these the image and the native program have versions that cannot be held equal, and why. All else is.
+OTHERWISE_PACKAGED = {
+    "postgres": "the image and Debian give out minor versions on days of their own: the major version is compared",
+    "prometheus": "Debian has the version of its release, whichever that is, and builds it anew (2.42.0+ds): the major version is compared, by which rules and configuration are read",
+    "kms": "LocalStack's image has a number of its own (4.x) and its package one by the year (2026.x): that both start KMS is all that is compared",
+}
 
 
 def dockerfile(service):
@@ -139,6 +146,25 @@ class TheSameAsTheNativeStack(unittest.TestCase):
 
     def test_version_of_postgres(self):
         self.assertEqual(tag("postgres").partition(".")[0], native.postgres_major())
+
+    def test_version_of_the_store_of_objects(self):
+        self.assertIn(f"s3_version={tag('s3')}\n", native.text("tests/native/s3.sh"))
+
+    def test_version_of_prometheus(self):
+        promtool = subprocess.run([native.ROOT / "tests" / "stack", "promtool"], check=True, capture_output=True, text=True, timeout=300).stdout.strip()
+        told = subprocess.run([promtool, "--version"], check=True, capture_output=True, text=True, timeout=60)
+        major = re.search(r"version (\d+)\.", told.stdout + told.stderr)[1]
+        self.assertEqual(tag("prometheus").split(".")[0], f"v{major}")
+
+    def test_the_service_of_keys(self):
+        self.assertIn("localstack-core", native.text("tests/native/kms/requirements.txt"))
+        self.assertRegex(SERVICES["kms"]["image"], r"^localstack/localstack:\d")
+        self.assertIn("kms", SERVICES["kms"]["environment"]["SERVICES"].split(","))
+
+    def test_each_server_of_the_native_stack_is_compared_or_said_not_to_be(self):
+        servers = {path.stem for path in (native.ROOT / "tests" / "native").glob("*.sh")} - {"packages", "process"}
+        self.assertEqual({"kafka", "connect", "registry", "s3"} | OTHERWISE_PACKAGED.keys(), servers)
+        self.assertLessEqual(servers, SERVICES.keys())
 
     def test_version_of_rust(self):
         self.assertEqual(bases("Dockerfile")[0], f"rust:{native.rust()}-bookworm")

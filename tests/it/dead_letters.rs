@@ -304,7 +304,16 @@ fn a_corrected_form_is_sealed_and_what_is_still_wrong_is_rejected_with_a_new_lea
     let from = format!("--from={}", corrected.display());
     let by_origin = format!("--index={ORIGIN_OF_0}/2");
     stdout(&command(dir.path(), &["replay", &by_origin, &from]));
-    let again = stdout(&command(dir.path(), &["replay", "--index=0/2", "--index=0/4"]));
+    let both = ["replay", "--index=0/2", "--index=0/4"];
+    let refused = command(dir.path(), &both);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = stderr(&refused);
+    assert!(
+        told.contains("of 2 letters") && told.contains(": 1 invalid_json. Nothing was sent"),
+        "{told}"
+    );
+    assert_eq!(records(dir.path(), topic::AUDIT_EVENTS).len(), 4);
+    let again = stdout(&command(dir.path(), &[both.as_slice(), &["--force"]].concat()));
     assert!(
         again.contains("2 letters sent") && again.contains("(invalid_json)") && again.contains("(conflict)"),
         "{again}"

@@ -1,11 +1,11 @@
 //! `connectors apply`.
 
-use super::rest::Connect;
+use super::rest::{Connect, ConnectorStatus};
 use super::{Apply, Told};
 use crate::cli::arguments::{Faults, read_limited};
 use crate::cli::{Exit, Failure};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,10 +36,14 @@ pub(super) async fn apply(args: &Apply, json: bool) -> Result<Told, Failure> {
         .collect();
     faults.done()?;
     let connect = args.worker.open()?;
-    let mut rows = Vec::new();
+    let (mut rows, mut failed_before) = (Vec::new(), BTreeSet::new());
     for wanted in &wanted {
         let change = difference(wanted, connect.config(&wanted.name).await?.as_ref());
         if !args.dry_run && !matches!(change, Change::Keep) {
+            // While it is given another configuration, what it was before is told for a while.
+            if matches!(change, Change::Alter(_)) {
+                failed_before.extend(failed(&connect, &wanted.name).await);
+            }
             connect.set_config(&wanted.name, &wanted.config).await?;
         }
         rows.push((wanted.name.as_str(), change));
@@ -47,7 +51,7 @@ pub(super) async fn apply(args: &Apply, json: bool) -> Result<Told, Failure> {
     let outcome = if args.dry_run {
         Ok(())
     } else {
-        wait_until_running(&connect, &wanted, Duration::from_secs(timeout_s)).await
+        wait_until_running(&connect, &wanted, Duration::from_secs(timeout_s), failed_before).await
     };
     Ok((describe(&rows, args.dry_run, json), outcome))
 }
@@ -55,14 +59,11 @@ pub(super) async fn apply(args: &Apply, json: bool) -> Result<Told, Failure> {
 fn read(file: &Path) -> Result<Wanted, Failure> {
     let shown = file.display();
     let bytes = read_limited(file, CONFIG_BYTES_MAX)?;
-    let config = match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(config)) if config.values().all(Value::is_string) => config,
-        Ok(_) | Err(_) => {
-            return Err(Failure::usage(format!(
-                "{shown}: must be a JSON object whose values are strings, as connectors/audit-logs.json is"
-            )));
-        }
-    };
+    let config = config(&bytes).map_err(|what| {
+        Failure::usage(format!(
+            "{shown}: must be a JSON object whose values are strings, as connectors/audit-logs.json is: {what}"
+        ))
+    })?;
     let name = file
         .file_stem()
         .and_then(|name| name.to_str())
@@ -77,6 +78,26 @@ fn read(file: &Path) -> Result<Wanted, Failure> {
         name: name.to_owned(),
         config,
     })
+}
+
+/// The settings, or what is wrong with them and where. Of values nothing is told: one may be a secret.
+fn config(bytes: &[u8]) -> Result<Map<String, Value>, String> {
+    let config: Map<String, Value> = match serde_json::from_slice(bytes) {
+        Ok(Value::Object(config)) => config,
+        Ok(_) => return Err("it is another value".to_owned()),
+        // Its own words give the line and the column, and nothing of the text.
+        Err(error) => return Err(error.to_string()),
+    };
+    let others: Vec<&str> = config
+        .iter()
+        .filter(|(_, value)| !value.is_string())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if others.is_empty() {
+        Ok(config)
+    } else {
+        Err(format!("no string is the value of {}", others.join(", ")))
+    }
 }
 
 fn difference(wanted: &Wanted, found: Option<&BTreeMap<String, String>>) -> Change {
@@ -100,8 +121,20 @@ fn difference(wanted: &Wanted, found: Option<&BTreeMap<String, String>>) -> Chan
     }
 }
 
-/// A connector that was just given a configuration has no tasks for a moment, and may have failed ones of the configuration before.
-async fn wait_until_running(connect: &Connect, wanted: &[Wanted], timeout: Duration) -> Result<(), Failure> {
+/// The name, where the worker says that it has failed.
+async fn failed(connect: &Connect, name: &str) -> Option<String> {
+    let asked = connect.status(name).await;
+    matches!(&asked, Ok(Some(status)) if status.has_failed()).then(|| name.to_owned())
+}
+
+/// A connector that was just given a configuration has no tasks for a moment, and may have failed ones of the configuration before. Otherwise one that has failed
+/// does not get better by waiting.
+async fn wait_until_running(
+    connect: &Connect,
+    wanted: &[Wanted],
+    timeout: Duration,
+    mut failed_before: BTreeSet<String>,
+) -> Result<(), Failure> {
     let end = Instant::now() + timeout;
     let bar = crate::cli::progress_bar(None, "{spinner} {msg} {elapsed}");
     for Wanted { name, .. } in wanted {
@@ -110,6 +143,13 @@ async fn wait_until_running(connect: &Connect, wanted: &[Wanted], timeout: Durat
             let asked = connect.status(name).await;
             if matches!(&asked, Ok(Some(status)) if status.runs()) {
                 break;
+            }
+            if let Ok(Some(status)) = &asked {
+                if !status.has_failed() {
+                    failed_before.remove(name);
+                } else if !failed_before.contains(name) {
+                    return Err(has_failed(name, status));
+                }
             }
             // A new connector has the workers share them all out again: they answer 409 then, or 5xx, or not at all.
             if matches!(&asked, Err(failure) if failure.exit != Exit::Unreadable) || Instant::now() >= end {
@@ -127,6 +167,16 @@ async fn wait_until_running(connect: &Connect, wanted: &[Wanted], timeout: Durat
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+fn has_failed(name: &str, status: &ConnectorStatus) -> Failure {
+    Failure::invalid(format!(
+        "{name} has failed: {}. When the cause is removed: POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true, or apply a configuration that differs",
+        status
+            .cause()
+            .as_deref()
+            .unwrap_or("the worker does not say why; see its log")
+    ))
 }
 
 fn describe(rows: &[(&str, Change)], dry_run: bool, json: bool) -> String {
@@ -176,6 +226,19 @@ fn settings(change: &Change) -> &[String] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_no_configuration_is_told_by_its_line_or_by_the_settings() {
+        assert_eq!(config(b"{\"a\":\"1\"}").map(|config| config.len()), Ok(1));
+        assert_eq!(config(b"[]"), Err("it is another value".to_owned()));
+        let cut = config(b"{\n  \"a\": \"secret\"\n  \"b\": \"2\"\n}").unwrap_err();
+        assert!(
+            cut.contains("line 3 column 3") && !cut.contains("secret"),
+            "{cut}"
+        );
+        let number = config(b"{\"a\":1,\"b\":\"2\",\"c\":null}").unwrap_err();
+        assert_eq!(number, "no string is the value of a, c");
+    }
 
     #[test]
     fn what_differs_is_named_and_the_name_itself_does_not_count() {

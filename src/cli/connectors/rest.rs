@@ -57,6 +57,12 @@ impl ConnectorStatus {
             && self.tasks.iter().all(|task| task.state == "RUNNING")
     }
 
+    pub fn has_failed(&self) -> bool {
+        std::iter::once(&self.connector)
+            .chain(&self.tasks)
+            .any(|part| part.state == "FAILED")
+    }
+
     pub fn cause(&self) -> Option<String> {
         std::iter::once(&self.connector)
             .chain(&self.tasks)
@@ -195,8 +201,9 @@ mod tests {
             tasks: Vec::new(),
         };
         assert!(!status.runs(), "a connector without a task does nothing");
+        assert!(!status.has_failed(), "its tasks may come yet");
         status.tasks.push(part);
-        assert!(!status.runs());
+        assert!(!status.runs() && status.has_failed());
         assert_eq!(status.cause().as_deref(), Some("org.Z: the cause"));
     }
 

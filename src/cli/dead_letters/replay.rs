@@ -28,7 +28,7 @@ const NAMED_MAX: usize = 1_000;
 #[command(
     after_help = "Examples:\n  ledgerline dead-letters replay --index 3/17 --dry-run\n  ledgerline dead-letters replay --index ledger.example.com/audit/3/17 --from \
                   corrected.json\n  ledgerline dead-letters replay --reason too_large --yes      # after `run` was started with a larger --event-bytes-max\n\nThe rejection stays \
-                  in the ledger for ever; what is sent again gets a leaf of its own. What can still not be sealed is rejected again, with a new leaf and a new letter. An \
+                  in the ledger for ever; what is sent again gets a leaf of its own. What is sure to be rejected again is sent with --force alone. An \
                   event that is sent twice is sealed once: the second time it is a `duplicate`. A `conflict` is rejected again for as long as the entry that it conflicts with is \
                   among those remembered (--dedupe-entries-max of `run`): give it another event_id with --from. Sent again with it goes the header ledgerline-replay-of: \
                   ORIGIN/INDEX."
@@ -48,6 +48,9 @@ pub(super) struct Args {
     /// Largest canonical event in bytes, as `run` has it, to tell what will be rejected again [default: 1048576]
     #[arg(long, value_name = "BYTES", env = "LEDGERLINE_EVENT_BYTES_MAX")]
     event_bytes_max: Option<String>,
+    /// Send also what is sure to be rejected again, for the reason that it was rejected for
+    #[arg(long)]
+    force: bool,
     /// Say what would be sent and what would become of it, and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -131,6 +134,7 @@ async fn replay(
     let letters = Letters::open(log, selection).await?;
     let summary = plan(args, selection, &letters, &mut sender).await?;
     if !args.dry_run {
+        summary.allows(args)?;
         send_all(selection, &letters, &mut sender, summary.letters).await?;
     }
     Ok(summary)
@@ -307,6 +311,29 @@ impl Summary {
         if let Some(code) = refused {
             *self.refused.entry(code.as_str()).or_default() += 1;
         }
+    }
+
+    /// Whether all may be sent. A conflict may: whether its id is still taken, only the owner's memory says.
+    ///
+    /// # Errors
+    /// `Invalid` where some are sure to be rejected again: that would add leaves and letters, and nothing else.
+    fn allows(&self, args: &Args) -> Result<(), Failure> {
+        let conflict = RejectCode::Conflict.as_str();
+        let sure: Vec<String> = self
+            .refused
+            .iter()
+            .filter(|(code, _)| **code != conflict)
+            .map(|(code, count)| format!("{count} {code}"))
+            .collect();
+        if sure.is_empty() || args.force {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!(
+            "of {} letters these are sure to be rejected again, each with a new leaf: {}. Nothing was sent. --dry-run names them; send a corrected form with --from, the others \
+             by --index, or all the same with --force",
+            self.letters,
+            sure.join(", ")
+        )))
     }
 
     fn describe(&self, args: &Args) -> String {

@@ -63,13 +63,25 @@ fn time_column(args: &Args, table: &Table, mapping: &Mapping) -> Result<Option<S
             ));
         }
     };
-    if table.column(&column).is_none() {
-        let table = table.full_name();
-        return Err(Failure::usage(format!(
-            "--time-column: {table} has no column {column}"
-        )));
+    let (flag, name) = (time_flag(args), table.full_name());
+    match table.column(&column) {
+        Some(found) if found.is_time => Ok(Some(column)),
+        Some(found) => Err(Failure::usage(format!(
+            "{flag}: {column} of {name} is of type {}: --before and --by-time go by a timestamp, a timestamptz or a date. Name one with --time-column",
+            found.sql_type
+        ))),
+        None => Err(Failure::usage(format!(
+            "{flag}: {name} has no column {column}, or --exclude leaves it out. Name the column that --before and --by-time go by with --time-column"
+        ))),
     }
-    Ok(Some(column))
+}
+
+/// Where the column's name comes from.
+fn time_flag(args: &Args) -> &'static str {
+    match &args.time_column {
+        Some(_) => "--time-column",
+        None => "--mapping (its occurred_at)",
+    }
 }
 
 async fn wanted(

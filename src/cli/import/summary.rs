@@ -28,6 +28,7 @@ pub(super) fn describe(imported: &Imported, args: &Args) -> String {
     if refused > 0 && !args.dry_run {
         lines.push("What was refused is sealed as rejected, and becomes a dead letter.\n".to_owned());
     }
+    lines.extend(younger(imported).map(|line| format!("{line}\n")));
     lines.extend(warnings(imported).iter().map(|warning| format!("{warning}\n")));
     lines.concat()
 }
@@ -35,9 +36,23 @@ pub(super) fn describe(imported: &Imported, args: &Args) -> String {
 fn json(imported: &Imported, args: &Args) -> String {
     let value = serde_json::json!({
         "rows_before": imported.rows_before, "rows": imported.rows, "events": imported.events, "refused": imported.refused.values().sum::<u64>(),
-        "codes": imported.refused, "without_time": imported.timeless, "warnings": warnings(imported), "dry_run": args.dry_run,
+        "codes": imported.refused, "without_time": imported.timeless, "read_before": imported.read_before, "younger": imported.younger, "warnings": warnings(imported), "dry_run": args.dry_run,
     });
     format!("{value}\n")
+}
+
+/// Where an import by time ends, and what it leaves.
+fn younger(imported: &Imported) -> Option<String> {
+    let before = imported.read_before.as_ref()?;
+    let left = match imported.younger {
+        0 => "none is younger".to_owned(),
+        rows => format!(
+            "{rows} are younger and left for a later run, since rows with earlier times than theirs could yet be committed"
+        ),
+    };
+    Some(format!(
+        "Read are the rows before {before} (five minutes ago, or --before, or the beginning of the oldest transaction that still runs): {left}."
+    ))
 }
 
 fn warnings(imported: &Imported) -> Vec<String> {
@@ -74,6 +89,20 @@ mod tests {
         assert_eq!(warnings(&imported(0, 100_000)), Vec::<String>::new());
         assert!(warnings(&imported(0, 100_001))[0].contains("--dedupe-entries-max"));
         assert!(warnings(&imported(300_000, 1))[0].contains("100005 events"));
+    }
+
+    #[test]
+    fn an_import_by_time_says_where_it_ends_and_what_it_leaves() {
+        let mut imported = Imported::default();
+        assert_eq!(younger(&imported), None);
+        imported.read_before = Some("2026-01-02 03:04:05+00".to_owned());
+        assert!(younger(&imported).unwrap().contains("none is younger"));
+        imported.younger = 3;
+        let told = younger(&imported).unwrap();
+        assert!(
+            told.contains("before 2026-01-02 03:04:05+00") && told.contains("3 are younger"),
+            "{told}"
+        );
     }
 
     #[test]

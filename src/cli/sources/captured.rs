@@ -74,10 +74,18 @@ fn next_place(found: &Captured, from: From, forced: bool) -> Result<Place, Failu
         )));
     };
     let is_whole = judge(found.start, found.end, Some(place.next)) != Bounds::EndsBefore;
+    let is_declared = place.incarnation > 1 && place.last.is_none();
+    if is_whole && is_declared && !forced {
+        return Err(Failure::invalid(format!(
+            "incarnation {} of {source} is declared already, from offset {}, and nothing of it was captured yet: there is nothing more to do. Where that offset was the wrong one, \
+             end the instances and say --force, which declares another incarnation",
+            place.incarnation, place.next
+        )));
+    }
     if is_whole && !forced {
         return Err(Failure::invalid(format!(
-            "{source} reaches to offset {}, and was captured up to {}: nothing is wrong with it. Where the topic was made anew and has grown since, or a record has to be \
-             passed over, end the instances and say --force",
+            "{source} reaches to offset {}, and was captured up to {}: nothing seems wrong with it, and nothing was declared. If an instance says that the topic was made anew all the same (it has grown since), or a \
+             record has to be passed over: end all instances that capture it, so that none stores a place of the one before, and say this again with --force",
             found.end, place.next
         )));
     }

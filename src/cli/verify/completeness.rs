@@ -9,6 +9,9 @@ use std::ops::Range;
 /// Records of a source that are looked at at once, and about how many bytes of them.
 const READ_RECORDS: usize = 1_000;
 const READ_BYTES: usize = 4 << 20;
+/// What this cannot tell: a leaf names where its input lay in `audit.captured`, and not where that was captured.
+const CAPTURED: &str = "audit.captured holds what was captured of other topics and what was imported. How far those topics were captured is in the log and not in the archive: \
+                        `ledgerline sources list --capture FILES` shows it.";
 /// Ranges that are printed of a source; JSON has all.
 const RANGES_PRINTED: usize = 20;
 
@@ -188,6 +191,12 @@ pub fn describe(reports: &[SourceReport<'_>]) -> String {
     if reports.iter().any(|report| report.reread.is_none()) {
         let open = "What no leaf names are markers of transactions, records of aborted ones, or drops: give --log to have the topics read again.";
         lines.push(format!("  {open}"));
+    }
+    let of_capture = |report: &SourceReport<'_>| {
+        parse_source(report.source).is_some_and(|source| source.topic == topic::AUDIT_CAPTURED)
+    };
+    if reports.iter().any(of_capture) {
+        lines.push(format!("  {CAPTURED}"));
     }
     lines.push(String::new());
     lines.join("\n")

@@ -50,9 +50,13 @@ impl WriterSchema for Schema {
         match Self::parse(document) {
             Err(fault) => Err(format!("its document is no Avro schema: {fault}")),
             Ok(schema) if schema.resolves() => Ok(schema),
-            Ok(_) => {
-                Err("it does not resolve to ledgerline.AuditEvent (schemas/audit_event.avsc)".to_owned())
-            }
+            Ok(schema) => Err(format!(
+                "it does not resolve to ledgerline.AuditEvent (schemas/audit_event.avsc): {}",
+                schema
+                    .misfit()
+                    .as_deref()
+                    .unwrap_or("it lacks what an event needs")
+            )),
         }
     }
 

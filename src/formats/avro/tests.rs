@@ -270,6 +270,34 @@ fn a_writer_without_what_an_event_needs_does_not_resolve() {
         let resolves = Schema::parse(&changed).unwrap().resolves();
         assert_eq!(resolves, from.starts_with('[') || from.starts_with('{'), "{to}");
     }
+    for (from, to, told) in [
+        (
+            "\"name\": \"AuditEvent\"",
+            "\"name\": \"Order\"",
+            "must be called AuditEvent",
+        ),
+        (
+            "\"name\": \"Actor\"",
+            "\"name\": \"Person\"",
+            "actor is a record of another name: it must be called Actor",
+        ),
+        (
+            "\"name\": \"tenant_id\"",
+            "\"name\": \"tenant\"",
+            "it has no field tenant_id",
+        ),
+        (
+            "\"name\": \"event_id\",\n      \"type\": \"string\"",
+            "\"name\": \"event_id\", \"type\": [\"null\", \"long\"]",
+            "event_id is of another type",
+        ),
+    ] {
+        let changed = AUDIT_EVENT_SCHEMA.replacen(from, to, 1);
+        assert_ne!(changed, AUDIT_EVENT_SCHEMA, "{from}");
+        let misfit = Schema::parse(&changed).unwrap().misfit().unwrap();
+        assert!(misfit.contains(told), "{misfit}");
+    }
+    assert_eq!(base.misfit(), None);
     for document in [
         r#""string""#,
         "[]",

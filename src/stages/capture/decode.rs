@@ -55,12 +55,13 @@ fn decode<'r>(
     if record.value.is_empty() {
         return Ok(Ok((Cow::Borrowed(&record.key), Cow::Borrowed(&record.value))));
     }
-    let key = part(&record.key, answers, has_registry)?;
-    let value = part(&record.value, answers, has_registry)?;
+    let key = part("key", &record.key, answers, has_registry)?;
+    let value = part("value", &record.value, answers, has_registry)?;
     Ok(key.and_then(|key| Ok((key, value?))))
 }
 
 fn part<'r>(
+    what: &str,
     bytes: &'r [u8],
     answers: &BTreeMap<u32, Answer<ValueSchema>>,
     has_registry: bool,
@@ -69,12 +70,14 @@ fn part<'r>(
         return Ok(Ok(Cow::Borrowed(bytes)));
     };
     Ok(match answers.get(&id) {
-        Some(Answer::Schema(schema)) => schema
-            .json(datum)
-            .map(Cow::Owned)
-            .map_err(|error| Refusal::new(RejectCode::InvalidAvro, error.to_string())),
+        Some(Answer::Schema(schema)) => schema.json(datum).map(Cow::Owned).map_err(|error| {
+            Refusal::new(
+                RejectCode::InvalidAvro,
+                format!("the {what} (schema {id}): {error}"),
+            )
+        }),
         Some(Answer::Refused(why)) => {
-            let detail = format!("the record's schema {id}: {why}");
+            let detail = format!("the schema {id} of the record's {what}: {why}");
             Err(Refusal::new(RejectCode::UnknownSchema, detail))
         }
         Some(Answer::Waits(what)) => return Err(HeldUp::Waits { what: what.clone() }),

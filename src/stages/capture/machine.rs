@@ -87,7 +87,7 @@ impl CaptureMachine<'_> {
                     refused: None,
                 }
             }
-            Err(refusal) => self.refused(record, refusal),
+            Err(refusal) => self.refused(record, of_deleted(op, refusal)),
         }
     }
 
@@ -157,6 +157,20 @@ impl CaptureMachine<'_> {
         change::write_headers(record, &mut event);
         event.close();
         Ok(Told::Change(json, Op::Insert))
+    }
+}
+
+/// What is missing in a deleted row is mostly so because its table does not have all of it sent.
+fn of_deleted(op: Op, refusal: Refusal) -> Refusal {
+    match (op, refusal.code) {
+        (Op::Delete, RejectCode::MissingMember) => Refusal {
+            detail: format!(
+                "{}. Of a deleted row Debezium knows the key alone, unless the table has REPLICA IDENTITY FULL and the mapping says replica_identity = \"full\"",
+                refusal.detail
+            ),
+            ..refusal
+        },
+        (Op::Insert | Op::Update | Op::Delete | Op::Read | Op::Truncate, _) => refusal,
     }
 }
 
@@ -296,6 +310,18 @@ context = { traceparent = "/headers/traceparent" }
             assert_eq!(record.value, input.value);
             assert!(!refused.unwrap().detail.contains("carol"));
         }
+    }
+
+    #[test]
+    fn a_deleted_row_of_which_the_key_alone_is_known_is_rejected_with_what_to_do() {
+        let value = r#"{"before":{"id":1,"tenant":"","action":""},"after":null,"op":"d","source":{"db":"app","schema":"public","table":"t","lsn":5}}"#;
+        let Captured::Record { refused, .. } =
+            take(TABLE, "app.public.t", &record(r#"{"id":1}"#, value, &[]))
+        else {
+            panic!()
+        };
+        let detail = refused.unwrap().detail;
+        assert!(detail.contains("REPLICA IDENTITY FULL"), "{detail}");
     }
 
     #[test]

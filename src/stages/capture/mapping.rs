@@ -145,14 +145,24 @@ fn topics(value: Option<&Value>, faults: &mut Faults) -> Option<Vec<String>> {
         Some(Value::Array(list)) => list.iter().map(Value::as_str).collect::<Option<Vec<&str>>>(),
         Some(_) | None => None,
     };
-    let names = names.filter(|names| (1..=TOPICS_MAX).contains(&names.len()));
-    let good = names.filter(|names| names.iter().all(|name| is_topic(name)));
-    if good.is_none() {
+    let Some(names) = names.filter(|names| (1..=TOPICS_MAX).contains(&names.len())) else {
         faults.add(format!(
             "topics: must be a list of 1 to {TOPICS_MAX} names of Debezium's topics, such as [\"app.public.audit_logs\"]"
         ));
+        return None;
+    };
+    let before = names.len();
+    let good: Vec<String> = names
+        .iter()
+        .filter(|name| is_topic(name))
+        .map(|name| (*name).to_owned())
+        .collect();
+    for name in names.iter().filter(|name| !is_topic(name)) {
+        faults.add(format!(
+            "topics: {name:?} is no name of a topic: that has 1 to 200 of the characters a-z, A-Z, 0-9, '.', '_' and '-'. Debezium writes _ for any other in a table's name"
+        ));
     }
-    good.map(|names| names.into_iter().map(str::to_owned).collect())
+    (good.len() == before).then_some(good)
 }
 
 /// One of some words; the first where the file has none.
@@ -233,7 +243,7 @@ action = { constant = "audit_log.deleted" }
         let file = "topics = [\"a b\"]\nrecord = \"csv\"\nreplica_identity = 7\n[update]\nnosuch = \"/x\"\n";
         let error = CaptureMapping::from_toml(file).unwrap_err().to_string();
         for part in [
-            "topics: must be",
+            "topics: \"a b\" is no name of a topic",
             "record: must be debezium or outbox",
             "replica_identity: must be key or full",
         ] {

@@ -21,4 +21,4 @@ pub use change::ReplicaIdentity;
 pub use envelope::{NoChange, Op};
 pub use machine::{CaptureMachine, Captured, REFUSED, home};
 pub use mapping::{CaptureMapping, Kind};
-pub use runner::Capturer;
+pub use runner::{Capturer, READY_BYTES_MAX};

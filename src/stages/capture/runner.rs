@@ -26,7 +26,7 @@ const FIND_MISSING_INTERVAL_MICROS: i64 = 5_000_000;
 const FIND_INTERVAL_MICROS: i64 = 60_000_000;
 const COMMIT_INTERVAL_MICROS: i64 = 1_000_000;
 /// Of batches that are ready, of all sources: where there are more, a source makes its next one when its turn has come. Less than one batch may come on top.
-const READY_BYTES_MAX: usize = 16 << 20;
+pub const READY_BYTES_MAX: usize = 16 << 20;
 
 pub struct Capturer {
     log: Arc<dyn Log>,
@@ -82,6 +82,12 @@ impl Capturer {
     #[must_use]
     pub fn captured(&self) -> u64 {
         self.captured
+    }
+
+    /// Bytes of the batches that are ready in memory, of all sources.
+    #[must_use]
+    pub fn ready_bytes(&self) -> usize {
+        bytes_of(&self.ready)
     }
 
     /// Why some of what is configured is not captured. A topic that is not there yet is no fault: its connector makes it with its first change.
@@ -313,7 +319,7 @@ impl Capturer {
             count,
             ..
         } = ready;
-        let held: usize = self.ready.values().map(|ready| ready.bytes).sum();
+        let held = bytes_of(&self.ready);
         let prepared = async {
             if held < READY_BYTES_MAX {
                 preparing.ready(source, next).await
@@ -348,6 +354,10 @@ impl Capturer {
         }
         Ok(())
     }
+}
+
+fn bytes_of(ready: &HashMap<usize, Ready>) -> usize {
+    ready.values().map(|ready| ready.bytes).sum()
 }
 
 /// What is worth another try is the source's own trouble, until it has gone well.

@@ -62,8 +62,8 @@ pub enum Refused {
     )]
     NeverSealed { source_partition: String },
     #[error(
-        "nothing seems wrong with {source_partition}: it was sealed up to {sealed_to} and ends at offset {end}. If its topic was made anew all the same and has grown since, \
-         give --force"
+        "nothing seems wrong with {source_partition}: it was sealed up to {sealed_to} and ends at offset {end}, and nothing was declared. Where it was declared a moment ago, there is nothing \
+         more to do. If its topic was made anew all the same and has grown since, say this again with --force"
     )]
     IsWhole {
         source_partition: String,

@@ -5,7 +5,7 @@ use crate::sim::World;
 use ledgerline::formats::registry::{Registry, RegistryConfig};
 use ledgerline::log::{NewRecord, topic};
 use ledgerline::stages::Step;
-use ledgerline::stages::capture::{CaptureMapping, Capturer};
+use ledgerline::stages::capture::{CaptureMapping, Capturer, READY_BYTES_MAX};
 use std::sync::Arc;
 
 const ID: u32 = 7;
@@ -69,4 +69,37 @@ async fn while_the_registry_is_away_its_source_waits_without_end_and_the_others_
     assert_eq!(capturer.step().await.unwrap(), Step::Progress);
     assert!(!capturer.is_waiting() && capturer.waits_for().is_none());
     assert_eq!(world.records(topic::AUDIT_CAPTURED, 0).len(), STEPS + 1);
+}
+
+/// Topics whose next batches together are more than what may be ready, and a batch of each.
+const TOPICS: usize = 8;
+const BATCH_BYTES: usize = 4 << 20;
+
+#[tokio::test]
+async fn batches_of_many_sources_are_made_ready_beforehand_only_as_far_as_memory_is_set_aside_for_them() {
+    let names: Vec<String> = (0..TOPICS).map(|at| format!("app.public.t{at}")).collect();
+    let world = names
+        .iter()
+        .fold(World::new(1), |world, name| world.with_topic(name, 1));
+    // Two batches and a half of each: no envelopes, which go on as they came.
+    let large = vec![b'x'; BATCH_BYTES / 4];
+    for name in &names {
+        world.put_records(name, 0, vec![record(large.clone()); 10]);
+    }
+    let topics = format!("topics = {names:?}");
+    let mapping = MAPPING.replace("topics = [\"app.public.t\", \"app.public.u\"]", &topics);
+    let mut capturer = Capturer::new(
+        Arc::new(world.log(0)),
+        Arc::new(world.clock()),
+        Arc::from([CaptureMapping::from_toml(&mapping).unwrap()]),
+        None,
+        0,
+    );
+    let mut most = 0;
+    while capturer.step().await.unwrap() == Step::Progress {
+        most = most.max(capturer.ready_bytes());
+    }
+    assert!(most > READY_BYTES_MAX / 2, "batches are made ready beforehand: {most}");
+    assert!(most < READY_BYTES_MAX + BATCH_BYTES, "{most}");
+    assert_eq!(world.records(topic::AUDIT_CAPTURED, 0).len(), TOPICS * 10);
 }

@@ -129,7 +129,7 @@ async fn what_is_rejected_is_a_letter_once_over_restarts_and_kills_and_is_replay
     );
     assert!(sent.contains("1 letter sent"), "{sent}");
     // As it was it is rejected again, with a letter of its own.
-    command(&ledger, &["replay", &index]);
+    command(&ledger, &["replay", &index, "--force"]);
     wait_for_kind(&service, "entry", 1);
     wait_for_letters(&service, 2);
     stop(service);
