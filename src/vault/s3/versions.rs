@@ -1,0 +1,213 @@
+//! What lies under a name besides what a reader is shown: every version, the markers that hide them, and the lock of each. Reads only.
+
+use super::client::{Tries, connect};
+use super::config::{Access, LockMode};
+use super::count;
+use super::refusal::{Kind, Refusal};
+use crate::vault::VaultError;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
+
+/// How often a call is made before it counts as failed.
+const TRIES: u32 = 3;
+
+/// A version of an object, or a marker that says that the object is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectVersion {
+    pub name: String,
+    pub id: String,
+    pub is_marker: bool,
+    /// Seconds since 1970.
+    pub modified: i64,
+}
+
+/// Versions in order of their names; of a name, the newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VersionPage {
+    pub versions: Vec<ObjectVersion>,
+    /// More follow, perhaps also of the last name.
+    pub is_cut: bool,
+}
+
+/// How a version is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VersionLock {
+    pub mode: Option<LockMode>,
+    /// Seconds since 1970; 0 for none.
+    pub until: i64,
+    pub hold: bool,
+}
+
+/// A bucket whose versions are looked at.
+#[derive(Debug, Clone)]
+pub struct S3Versions {
+    client: Client,
+    access: Access,
+}
+
+impl S3Versions {
+    /// Asks nobody.
+    pub async fn open(access: Access) -> Self {
+        let client = connect(&access, Tries::Several(TRIES), None).await;
+        Self { client, access }
+    }
+
+    #[must_use]
+    pub fn new(client: Client, access: Access) -> Self {
+        Self { client, access }
+    }
+
+    #[must_use]
+    pub fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Versions of names that begin with `prefix` and come after `after`, at most `versions_max`.
+    ///
+    /// # Errors
+    /// `Retry`, or `Fatal` with the permission that is missing.
+    pub async fn page(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        versions_max: i32,
+    ) -> Result<VersionPage, VaultError> {
+        let bucket = &self.access.bucket;
+        // At the end of the prefix nothing else begins alike: audit/archive/ is not audit/archive-2/.
+        let ask = self
+            .client
+            .list_object_versions()
+            .bucket(&bucket.bucket)
+            .prefix(bucket.key(prefix))
+            .set_key_marker(after.map(|after| bucket.key(after)))
+            .max_keys(versions_max);
+        let page = count("ListObjectVersions", Box::pin(ask.send()).await).map_err(|refusal| {
+            refusal.into_error(&format!(
+                "listing the versions of {} (s3:ListBucketVersions)",
+                self.url(prefix)
+            ))
+        })?;
+        let objects = page.versions().iter().map(|version| {
+            (
+                version.key(),
+                version.version_id(),
+                false,
+                version.last_modified(),
+            )
+        });
+        let markers = page
+            .delete_markers()
+            .iter()
+            .map(|marker| (marker.key(), marker.version_id(), true, marker.last_modified()));
+        let found = objects.chain(markers).filter_map(|(key, id, is_marker, modified)| {
+            Some(ObjectVersion {
+                name: bucket.name(key?)?.to_owned(),
+                id: id.unwrap_or("null").to_owned(),
+                is_marker,
+                modified: modified.map_or(0, aws_sdk_s3::primitives::DateTime::secs),
+            })
+        });
+        let mut versions: Vec<_> = found.collect();
+        // The answer has two lists, each in order.
+        versions.sort_by(|a, b| (&a.name, -a.modified).cmp(&(&b.name, -b.modified)));
+        Ok(VersionPage {
+            versions,
+            is_cut: page.is_truncated == Some(true),
+        })
+    }
+
+    /// How a version is locked; `None` where it is gone. Where an answer says nothing of locks, it is asked whether that is for want of permission.
+    ///
+    /// # Errors
+    /// As [`Self::page`].
+    pub async fn lock(
+        &self,
+        version: &ObjectVersion,
+        is_to_be_held: bool,
+    ) -> Result<Option<VersionLock>, VaultError> {
+        let head = self
+            .client
+            .head_object()
+            .bucket(&self.access.bucket.bucket)
+            .key(self.access.bucket.key(&version.name))
+            .version_id(&version.id);
+        let head = match count("HeadObject", Box::pin(head.send()).await) {
+            Ok(head) => head,
+            Err(refusal) if refusal.kind == Kind::Absent => return Ok(None),
+            Err(refusal) => return Err(self.failed("looking at", "s3:GetObjectVersion", version, refusal)),
+        };
+        let mut lock = VersionLock {
+            mode: head
+                .object_lock_mode
+                .as_ref()
+                .and_then(|mode| LockMode::parse(mode.as_str())),
+            until: head.object_lock_retain_until_date.map_or(0, |date| date.secs()),
+            hold: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
+        };
+        if lock.mode.is_none() {
+            (lock.mode, lock.until) = self.retention(version).await?;
+        }
+        if is_to_be_held && !lock.hold {
+            lock.hold = self.hold(version).await?;
+        }
+        Ok(Some(lock))
+    }
+
+    async fn retention(&self, version: &ObjectVersion) -> Result<(Option<LockMode>, i64), VaultError> {
+        let ask = self
+            .client
+            .get_object_retention()
+            .bucket(&self.access.bucket.bucket)
+            .key(self.access.bucket.key(&version.name))
+            .version_id(&version.id);
+        let retention = match count("GetObjectRetention", Box::pin(ask.send()).await) {
+            Ok(answer) => answer.retention,
+            Err(refusal) if refusal.kind == Kind::Absent => None,
+            Err(refusal) => {
+                return Err(self.failed("asking the retention of", "s3:GetObjectRetention", version, refusal));
+            }
+        };
+        Ok(retention.map_or((None, 0), |retention| {
+            let mode = retention
+                .mode
+                .as_ref()
+                .and_then(|mode| LockMode::parse(mode.as_str()));
+            (mode, retention.retain_until_date.map_or(0, |date| date.secs()))
+        }))
+    }
+
+    async fn hold(&self, version: &ObjectVersion) -> Result<bool, VaultError> {
+        let ask = self
+            .client
+            .get_object_legal_hold()
+            .bucket(&self.access.bucket.bucket)
+            .key(self.access.bucket.key(&version.name))
+            .version_id(&version.id);
+        match count("GetObjectLegalHold", Box::pin(ask.send()).await) {
+            Ok(answer) => Ok(answer.legal_hold.and_then(|hold| hold.status)
+                == Some(ObjectLockLegalHoldStatus::On)),
+            Err(refusal) if refusal.kind == Kind::Absent => Ok(false),
+            Err(refusal) => Err(self.failed("asking the hold of", "s3:GetObjectLegalHold", version, refusal)),
+        }
+    }
+
+    fn failed(
+        &self,
+        doing: &str,
+        permission: &str,
+        version: &ObjectVersion,
+        refusal: Refusal,
+    ) -> VaultError {
+        refusal.into_error(&format!(
+            "{doing} {} version {} ({permission})",
+            self.url(&version.name),
+            version.id
+        ))
+    }
+
+    /// What a message calls an object.
+    fn url(&self, name: &str) -> String {
+        let bucket = &self.access.bucket;
+        format!("s3://{}/{}", bucket.bucket, bucket.key(name))
+    }
+}
