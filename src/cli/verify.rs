@@ -3,8 +3,8 @@
 mod completeness;
 mod print;
 
-pub(super) use print::time;
 pub use print::{Colour, describe, to_json};
+pub(super) use print::{bytes, printable, time};
 
 use super::archive::Archive;
 use super::arguments::{Faults, read_limited};

@@ -147,7 +147,10 @@ pub fn judge_lock(
             || "a class that needs it".to_owned(),
             |class| format!("class {class}"),
         );
-        findings.push(find(Kind::HoldMissing, format!("no legal hold, and {class} is held")));
+        findings.push(find(
+            Kind::HoldMissing,
+            format!("no legal hold, and {class} is held"),
+        ));
     }
     findings
 }
@@ -266,17 +269,37 @@ mod tests {
         for (name, lock, mode, expected) in [
             (&segment, lock(strong, 10), LockMode::Compliance, vec![]),
             (&segment, lock(strong, 10), LockMode::Governance, vec![]),
-            (&segment, lock(strong, 9), LockMode::Compliance, vec![Kind::ShortRetention]),
-            (&segment, lock(weak, 10), LockMode::Compliance, vec![Kind::WeakMode]),
+            (
+                &segment,
+                lock(strong, 9),
+                LockMode::Compliance,
+                vec![Kind::ShortRetention],
+            ),
+            (
+                &segment,
+                lock(weak, 10),
+                LockMode::Compliance,
+                vec![Kind::WeakMode],
+            ),
             (
                 &segment,
                 lock(weak, 9),
                 LockMode::Compliance,
                 vec![Kind::ShortRetention, Kind::WeakMode],
             ),
-            (&segment, lock(None, 10), LockMode::Governance, vec![Kind::NotLocked]),
+            (
+                &segment,
+                lock(None, 10),
+                LockMode::Governance,
+                vec![Kind::NotLocked],
+            ),
             // What every class needs is kept for the longest time.
-            (&checkpoint, lock(strong, 19), LockMode::Compliance, vec![Kind::ShortRetention]),
+            (
+                &checkpoint,
+                lock(strong, 19),
+                LockMode::Compliance,
+                vec![Kind::ShortRetention],
+            ),
             (&checkpoint, lock(strong, 20), LockMode::Compliance, vec![]),
         ] {
             assert_eq!(found(name, lock, mode, NOW), expected, "{name} {lock:?}");
@@ -322,10 +345,23 @@ mod tests {
                 until: 200 * DAY,
                 hold,
             };
-            judge_lock(&known(), &version, &lock, &retention(LockMode::Compliance), is_held, NOW).len()
+            judge_lock(
+                &known(),
+                &version,
+                &lock,
+                &retention(LockMode::Compliance),
+                is_held,
+                NOW,
+            )
+            .len()
         };
         assert_eq!(
-            [judged(true, true), judged(false, true), judged(false, false), judged(true, false)],
+            [
+                judged(true, true),
+                judged(false, true),
+                judged(false, false),
+                judged(true, false)
+            ],
             [0, 1, 0, 0]
         );
     }

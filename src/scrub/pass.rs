@@ -179,9 +179,7 @@ impl Pass {
         store: &S3Versions,
         after: Option<&str>,
     ) -> Result<(Vec<Finding>, At, u64), ScrubError> {
-        let page = store
-            .page(&self.scope.prefix(), after, VERSIONS_AT_ONCE)
-            .await?;
+        let page = store.page(&self.scope.prefix(), after, VERSIONS_AT_ONCE).await?;
         let mut names: Vec<&[ObjectVersion]> = page.versions.chunk_by(|a, b| a.name == b.name).collect();
         // Of the last name more may follow: it is looked at with the next page, unless it fills this one.
         if page.is_cut && names.len() > 1 {
@@ -226,12 +224,7 @@ impl Pass {
         let of_archive = |version: &&ObjectVersion| {
             !version.is_marker && matches!(known.place(&version.name), Place::Of { .. })
         };
-        let locked: Vec<&ObjectVersion> = names
-            .iter()
-            .copied()
-            .flatten()
-            .filter(of_archive)
-            .collect();
+        let locked: Vec<&ObjectVersion> = names.iter().copied().flatten().filter(of_archive).collect();
         let before = self.holds(known).await?;
         let mut locks: Vec<Option<VersionLock>> = Vec::with_capacity(locked.len());
         for some in locked.chunks(self.demands.at_once.max(1)) {

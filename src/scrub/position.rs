@@ -148,9 +148,10 @@ impl Position {
             };
             json!({ "began": running.began, "content": content, "after": after, "counts": running.counts.to_json() })
         });
-        let completed = self.completed.as_ref().map(|pass| {
-            json!({ "began": pass.began, "ended": pass.ended, "counts": pass.counts.to_json() })
-        });
+        let completed = self
+            .completed
+            .as_ref()
+            .map(|pass| json!({ "began": pass.began, "ended": pass.ended, "counts": pass.counts.to_json() }));
         json!({ "v": 1, "since": self.since, "running": running, "completed": completed }).to_string()
     }
 
@@ -232,7 +233,12 @@ mod tests {
         }
         let new = Position::new(9);
         assert_eq!(Position::parse(&new.write()), Some(new));
-        for wrong in ["", "{}", "7 {}", r#"{"v":2,"since":1,"running":null,"completed":null}"#] {
+        for wrong in [
+            "",
+            "{}",
+            "7 {}",
+            r#"{"v":2,"since":1,"running":null,"completed":null}"#,
+        ] {
             assert_eq!(Position::parse(wrong), None, "{wrong}");
         }
     }
@@ -240,9 +246,15 @@ mod tests {
     #[test]
     fn what_was_found_stays_until_a_whole_pass_does_not_find_it() {
         let mut position = position();
-        assert_eq!((position.found(Kind::NotLocked), position.found(Kind::Content)), (7, 1));
+        assert_eq!(
+            (position.found(Kind::NotLocked), position.found(Kind::Content)),
+            (7, 1)
+        );
         position.complete(300);
-        assert_eq!((position.found(Kind::NotLocked), position.found(Kind::Content)), (2, 1));
+        assert_eq!(
+            (position.found(Kind::NotLocked), position.found(Kind::Content)),
+            (2, 1)
+        );
         position.running = Some(Running::begin(400));
         assert_eq!(position.found(Kind::Content), 1);
         position.complete(500);

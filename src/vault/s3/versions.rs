@@ -99,14 +99,16 @@ impl S3Versions {
             .delete_markers()
             .iter()
             .map(|marker| (marker.key(), marker.version_id(), true, marker.last_modified()));
-        let found = objects.chain(markers).filter_map(|(key, id, is_marker, modified)| {
-            Some(ObjectVersion {
-                name: bucket.name(key?)?.to_owned(),
-                id: id.unwrap_or("null").to_owned(),
-                is_marker,
-                modified: modified.map_or(0, aws_sdk_s3::primitives::DateTime::secs),
-            })
-        });
+        let found = objects
+            .chain(markers)
+            .filter_map(|(key, id, is_marker, modified)| {
+                Some(ObjectVersion {
+                    name: bucket.name(key?)?.to_owned(),
+                    id: id.unwrap_or("null").to_owned(),
+                    is_marker,
+                    modified: modified.map_or(0, aws_sdk_s3::primitives::DateTime::secs),
+                })
+            });
         let mut versions: Vec<_> = found.collect();
         // The answer has two lists, each in order.
         versions.sort_by(|a, b| (&a.name, -a.modified).cmp(&(&b.name, -b.modified)));
@@ -164,7 +166,12 @@ impl S3Versions {
             Ok(answer) => answer.retention,
             Err(refusal) if refusal.kind == Kind::Absent => None,
             Err(refusal) => {
-                return Err(self.failed("asking the retention of", "s3:GetObjectRetention", version, refusal));
+                return Err(self.failed(
+                    "asking the retention of",
+                    "s3:GetObjectRetention",
+                    version,
+                    refusal,
+                ));
             }
         };
         Ok(retention.map_or((None, 0), |retention| {
@@ -184,20 +191,15 @@ impl S3Versions {
             .key(self.access.bucket.key(&version.name))
             .version_id(&version.id);
         match count("GetObjectLegalHold", Box::pin(ask.send()).await) {
-            Ok(answer) => Ok(answer.legal_hold.and_then(|hold| hold.status)
-                == Some(ObjectLockLegalHoldStatus::On)),
+            Ok(answer) => {
+                Ok(answer.legal_hold.and_then(|hold| hold.status) == Some(ObjectLockLegalHoldStatus::On))
+            }
             Err(refusal) if refusal.kind == Kind::Absent => Ok(false),
             Err(refusal) => Err(self.failed("asking the hold of", "s3:GetObjectLegalHold", version, refusal)),
         }
     }
 
-    fn failed(
-        &self,
-        doing: &str,
-        permission: &str,
-        version: &ObjectVersion,
-        refusal: Refusal,
-    ) -> VaultError {
+    fn failed(&self, doing: &str, permission: &str, version: &ObjectVersion, refusal: Refusal) -> VaultError {
         refusal.into_error(&format!(
             "{doing} {} version {} ({permission})",
             self.url(&version.name),
