@@ -10,7 +10,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::LogConfig;
 use crate::config::archive::{ArchiveConfig, S3Settings, check};
 use crate::pause::jittered;
-use crate::scrub::{At, Demands, Finding, OnProgress, Pass, Running, Scope, ScrubError, Store};
+use crate::scrub::{
+    At, Demands, Finding, OnProgress, Pass, Running, Scope, ScrubError, Store, VERSIONS_AT_ONCE,
+};
 use crate::service;
 use crate::vault::s3::S3Versions;
 use indicatif::ProgressBar;
@@ -138,6 +140,7 @@ fn check_args(args: &Args) -> Result<(ArchiveConfig, Option<LogConfig>, Demands)
         log: None,
         trusted: faults.take(args.jwks.as_deref().map(trusted_keys).transpose()),
         calls_per_second: rate,
+        versions_at_once: VERSIONS_AT_ONCE,
         at_once: if rate.is_some() { 1 } else { default_threads() },
     };
     faults.done()?;
@@ -168,7 +171,7 @@ async fn scrub(
     };
     let store = match archive {
         ArchiveConfig::Directory(path) => Store::Directory(path.clone()),
-        ArchiveConfig::S3(config) => Store::S3(S3Versions::open(config.access.clone()).await),
+        ArchiveConfig::S3(config) => Store::S3(S3Versions::open(config.access.clone(), None).await),
     };
     let mut pass = Pass::new(store, Scope::Whole, demands, Arc::clone(&clock), on_progress);
     let (mut running, mut findings) = place

@@ -14,6 +14,6 @@ pub mod position;
 pub mod scope;
 
 pub use finding::{Finding, Kind};
-pub use pass::{Demands, OnProgress, Pass, ScrubError, Stepped, Store};
+pub use pass::{Demands, OnProgress, Pass, ScrubError, Stepped, Store, VERSIONS_AT_ONCE};
 pub use position::{At, Completed, Counts, Position, Running};
 pub use scope::Scope;

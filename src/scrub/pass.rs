@@ -12,7 +12,7 @@ use crate::ledger::verify::{ArchiveSource, FirstBad, Options, Progress, Reason, 
 use crate::log::{BoxError, Log, LogError};
 use crate::stages::archive::hold_progress;
 use crate::vault::VaultError;
-use crate::vault::s3::{ObjectVersion, Retention, S3Source, S3Versions, VersionLock};
+use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock};
 use crate::vault::source::DirectorySource;
 use futures_util::future::try_join_all;
 use std::io;
@@ -23,7 +23,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use tokio::time::Instant;
 
 /// Versions of a step: what a stop looks at twice, at most.
-const VERSIONS_AT_ONCE: i32 = 200;
+pub const VERSIONS_AT_ONCE: i32 = 200;
 
 /// What went wrong, by what the caller must do. What is wrong with the archive is no error but a finding.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub enum Store {
 }
 
 /// What the archive is held against.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Demands {
     /// Of a bucket.
     pub retention: Option<Retention>,
@@ -64,6 +64,8 @@ pub struct Demands {
     pub calls_per_second: Option<u32>,
     /// Calls at once, and threads that verify.
     pub at_once: usize,
+    /// [`VERSIONS_AT_ONCE`], and S3 gives 1,000 at most.
+    pub versions_at_once: i32,
 }
 
 /// Told of how the verification goes.
@@ -336,9 +338,8 @@ impl Pass {
                     work(&source, &stop)
                 }
                 Store::S3(versions) => {
-                    let access = versions.access().clone();
-                    let name = access.bucket.to_string();
-                    let source = S3Source::open(access).map_err(|error| unreadable(&name, error))?;
+                    let name = versions.access().bucket.to_string();
+                    let source = versions.source().map_err(|error| unreadable(&name, error))?;
                     work(&source, &stop)
                 }
             }

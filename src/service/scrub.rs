@@ -8,7 +8,9 @@ use crate::config::ScrubConfig;
 use crate::config::archive::ArchiveConfig;
 use crate::log::{Committed, Log, LogError, topic};
 use crate::pause::jittered;
-use crate::scrub::{Demands, Finding, Kind, Pass, Position, Running, Scope, ScrubError, Store};
+use crate::scrub::{
+    Demands, Finding, Kind, Pass, Position, Running, Scope, ScrubError, Store, VERSIONS_AT_ONCE,
+};
 use crate::vault::s3::S3Versions;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -137,7 +139,7 @@ impl Scrubber {
         let (store, retention) = match archive {
             ArchiveConfig::Directory(path) => (Store::Directory(path), None),
             ArchiveConfig::S3(s3) => (
-                Store::S3(S3Versions::open(s3.access.clone()).await),
+                Store::S3(S3Versions::open(s3.access.clone(), None).await),
                 Some(s3.retention),
             ),
         };
@@ -153,6 +155,7 @@ impl Scrubber {
             trusted: None,
             calls_per_second: Some(config.calls_per_second),
             at_once: 1,
+            versions_at_once: VERSIONS_AT_ONCE,
         };
         Ok(Pass::new(store, scope, demands, clock, Arc::new(|_| {})))
     }

@@ -4,9 +4,12 @@ use super::client::{Tries, connect};
 use super::config::{Access, LockMode};
 use super::count;
 use super::refusal::{Kind, Refusal};
+use super::source::S3Source;
 use crate::vault::VaultError;
+use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
+use std::io;
 
 /// How often a call is made before it counts as failed.
 const TRIES: u32 = 3;
@@ -43,23 +46,31 @@ pub struct VersionLock {
 pub struct S3Versions {
     client: Client,
     access: Access,
+    credentials: Option<Credentials>,
 }
 
 impl S3Versions {
-    /// Asks nobody.
-    pub async fn open(access: Access) -> Self {
-        let client = connect(&access, Tries::Several(TRIES), None).await;
-        Self { client, access }
-    }
-
-    #[must_use]
-    pub fn new(client: Client, access: Access) -> Self {
-        Self { client, access }
+    /// Asks nobody. `credentials`: instead of those that the environment has.
+    pub async fn open(access: Access, credentials: Option<Credentials>) -> Self {
+        let client = connect(&access, Tries::Several(TRIES), credentials.clone()).await;
+        Self {
+            client,
+            access,
+            credentials,
+        }
     }
 
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The same bucket as a verifier reads it.
+    ///
+    /// # Errors
+    /// Where it cannot be listed.
+    pub fn source(&self) -> io::Result<S3Source> {
+        S3Source::open_as(self.access.clone(), self.credentials.clone())
     }
 
     /// Versions of names that begin with `prefix` and come after `after`, at most `versions_max`.
