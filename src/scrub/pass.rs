@@ -12,7 +12,7 @@ use crate::ledger::verify::{ArchiveSource, FirstBad, Options, Progress, Reason, 
 use crate::log::{BoxError, Log, LogError};
 use crate::stages::archive::hold_progress;
 use crate::vault::VaultError;
-use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock};
+use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock, VersionPage};
 use crate::vault::source::DirectorySource;
 use futures_util::future::try_join_all;
 use std::io;
@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 /// Versions of a step: what a stop looks at twice, at most.
 pub const VERSIONS_AT_ONCE: i32 = 200;
+/// What S3 gives at once, at most.
+const VERSIONS_MAX: i32 = 1_000;
 
 /// What went wrong, by what the caller must do. What is wrong with the archive is no error but a finding.
 #[derive(Debug, thiserror::Error)]
@@ -181,9 +183,9 @@ impl Pass {
         store: &S3Versions,
         after: Option<&str>,
     ) -> Result<(Vec<Finding>, At, u64), ScrubError> {
-        let page = store.page(&self.scope.prefix(), after, VERSIONS_AT_ONCE).await?;
+        let page = next_page(store, &self.scope.prefix(), after, self.demands.versions_at_once).await?;
         let mut names: Vec<&[ObjectVersion]> = page.versions.chunk_by(|a, b| a.name == b.name).collect();
-        // Of the last name more may follow: it is looked at with the next page, unless it fills this one.
+        // Of the last name more may follow: it is looked at with the next page, unless it fills the largest one.
         if page.is_cut && names.len() > 1 {
             names.pop();
         }
@@ -355,6 +357,21 @@ impl Pass {
     }
 }
 
+/// The next versions. Where one name fills the page, the largest page that there is: which of its versions is the oldest is known then.
+async fn next_page(
+    store: &S3Versions,
+    prefix: &str,
+    after: Option<&str>,
+    versions_max: i32,
+) -> Result<VersionPage, VaultError> {
+    let page = store.page(prefix, after, versions_max).await?;
+    let is_of_one = page.versions.chunk_by(|a, b| a.name == b.name).count() < 2;
+    if page.is_cut && is_of_one && versions_max < VERSIONS_MAX {
+        return store.page(prefix, after, VERSIONS_MAX).await;
+    }
+    Ok(page)
+}
+
 struct StopWhenDropped(Arc<AtomicBool>);
 
 impl Drop for StopWhenDropped {
@@ -409,7 +426,11 @@ fn unreadable(what: &str, error: io::Error) -> ScrubError {
     let refused = error
         .get_ref()
         .and_then(|cause| cause.downcast_ref::<VaultError>())
-        .is_some_and(|cause| matches!(cause, VaultError::Fatal { .. }));
+        .is_some_and(|cause| matches!(cause, VaultError::Fatal { .. }))
+        || matches!(
+            error.kind(),
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
+        );
     let what = format!("{what} cannot be read: {error}");
     let source: Option<BoxError> = Some(error.into());
     if refused {
