@@ -27,6 +27,8 @@ pub struct Known {
     partitions: BTreeMap<String, Cuts>,
     /// Checkpoints of no cut.
     strays: Vec<String>,
+    /// The one origin that there may be.
+    only: Option<String>,
 }
 
 /// What a name stands for.
@@ -47,6 +49,15 @@ pub enum Place<'n> {
 }
 
 impl Known {
+    /// Of one partition: objects of others have no place.
+    #[must_use]
+    pub fn only(origin: Option<String>) -> Self {
+        Self {
+            only: origin,
+            ..Self::default()
+        }
+    }
+
     /// Takes a name of the listing; [`Self::settle`] once all were taken.
     pub fn note(&mut self, name: &str) {
         let Some(ObjectName::Partition { origin, part }) = ObjectName::parse(name) else {
@@ -101,6 +112,9 @@ impl Known {
             Some(ObjectName::Jwks { .. }) => return self.of_all(),
             Some(ObjectName::Partition { origin, part }) => (origin, part),
         };
+        if self.only.as_ref().is_some_and(|only| only != origin) {
+            return Place::Nowhere;
+        }
         let Some(cuts) = self.partitions.get(origin) else {
             return Place::Behind;
         };
@@ -219,6 +233,16 @@ mod tests {
         ] {
             assert_eq!(day(&known, &name), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn an_object_of_another_log_has_no_place_where_there_is_one_partition() {
+        let mut known = Known::only(Some(ORIGIN.to_owned()));
+        known.note(&names::segment(ORIGIN, "default", DAY, 0, 9));
+        known.note(&names::checkpoint(ORIGIN, 10));
+        known.settle();
+        assert_eq!(day(&known, &names::checkpoint(ORIGIN, 10)), 1);
+        assert_eq!(day(&known, &names::checkpoint("other.example/audit/0", 10)), -1);
     }
 
     #[test]

@@ -160,8 +160,9 @@ impl Pass {
     /// What the names say of cuts.
     async fn list(&self) -> Result<Known, ScrubError> {
         let prefixes = self.scope.content_prefixes();
+        let only = self.scope.origin();
         self.blocking(move |source, stop| {
-            let mut known = Known::default();
+            let mut known = Known::only(only);
             for prefix in &prefixes {
                 for name in source.list(prefix)? {
                     if stop.load(Ordering::Acquire) {

@@ -82,6 +82,17 @@ impl Scope {
         }
     }
 
+    /// The one origin whose objects there may be.
+    #[must_use]
+    pub fn origin(&self) -> Option<String> {
+        match self {
+            Self::Whole => None,
+            Self::Partition {
+                log_name, partition, ..
+            } => Some(names::origin(log_name, *partition)),
+        }
+    }
+
     /// The partition to verify; `None` for all.
     #[must_use]
     pub fn partition(&self) -> Option<u32> {
