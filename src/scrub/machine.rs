@@ -203,10 +203,9 @@ mod tests {
     }
 
     fn kinds(findings: &[Finding]) -> Vec<(Kind, &str)> {
-        let pair = |finding: &'_ Finding| finding.kind;
         findings
             .iter()
-            .map(|finding| (pair(finding), finding.version.as_deref().unwrap_or("")))
+            .map(|finding| (finding.kind, finding.version.as_deref().unwrap_or("")))
             .collect()
     }
 

@@ -170,6 +170,10 @@ impl Position {
     }
 }
 
+#[expect(
+    clippy::option_option,
+    reason = "whether it can be read, and whether it is there"
+)]
 fn maybe<T>(value: &Value, parse: impl Fn(&Value) -> Option<T>) -> Option<Option<T>> {
     if value.is_null() {
         return Some(None);

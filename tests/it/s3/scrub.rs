@@ -363,6 +363,12 @@ fn told(finding: &Finding) -> String {
     )
 }
 
+async fn hold(bucket: &TestBucket, key: &str, status: ObjectLockLegalHoldStatus) {
+    let hold = ObjectLockLegalHold::builder().status(status).build();
+    let put = bucket.root.put_object_legal_hold().bucket(&bucket.name);
+    put.key(key).legal_hold(hold).send().await.unwrap();
+}
+
 fn start(ledger: &end_to_end::Ledger, interval_ms: u64) -> Service {
     let arguments = [
         ledger.log(),
@@ -434,11 +440,7 @@ async fn run_scrubs_what_it_archives_says_what_is_wrong_and_goes_on() {
         .unwrap()
         .to_owned();
     retain(bucket, &checkpoint, now() + DAY).await;
-    let off = ObjectLockLegalHold::builder()
-        .status(ObjectLockLegalHoldStatus::Off)
-        .build();
-    let hold = bucket.root.put_object_legal_hold().bucket(&bucket.name);
-    hold.key(&checkpoint).legal_hold(off).send().await.unwrap();
+    hold(bucket, &checkpoint, ObjectLockLegalHoldStatus::Off).await;
     let is_found =
         |metrics: &str| findings(metrics, "short-retention") > 0.5 && findings(metrics, "hold-missing") > 0.5;
     service.wait_for("/metrics", is_found);
@@ -457,11 +459,7 @@ async fn run_scrubs_what_it_archives_says_what_is_wrong_and_goes_on() {
 
     // Mended, and scrubbed again: nothing is found any more.
     retain(bucket, &checkpoint, now() + 2_600 * DAY).await;
-    let on = ObjectLockLegalHold::builder()
-        .status(ObjectLockLegalHoldStatus::On)
-        .build();
-    let hold = bucket.root.put_object_legal_hold().bucket(&bucket.name);
-    hold.key(&checkpoint).legal_hold(on).send().await.unwrap();
+    hold(bucket, &checkpoint, ObjectLockLegalHoldStatus::On).await;
     let service = start(&ledger, 200);
     let is_mended = |metrics: &str| {
         let later = values(metrics, COMPLETED)
@@ -472,7 +470,11 @@ async fn run_scrubs_what_it_archives_says_what_is_wrong_and_goes_on() {
     service.wait_for("/metrics", is_mended);
     stop(service);
 
-    // The command, by the log's holds.
+    the_command_asks_the_log_what_is_held(&ledger, &checkpoint).await;
+}
+
+async fn the_command_asks_the_log_what_is_held(ledger: &end_to_end::Ledger, checkpoint: &str) {
+    let bucket = &ledger.bucket;
     let scrub = |more: &[&str]| {
         let mut program = with_credentials();
         program
@@ -488,11 +490,7 @@ async fn run_scrubs_what_it_archives_says_what_is_wrong_and_goes_on() {
         program.output().expect("the program starts")
     };
     assert_eq!(found(&scrub(&[&ledger.log()])), pairs(&[]));
-    let off = ObjectLockLegalHold::builder()
-        .status(ObjectLockLegalHoldStatus::Off)
-        .build();
-    let hold = bucket.root.put_object_legal_hold().bucket(&bucket.name);
-    hold.key(&checkpoint).legal_hold(off).send().await.unwrap();
+    hold(bucket, checkpoint, ObjectLockLegalHoldStatus::Off).await;
     let name = checkpoint.strip_prefix("audit/archive/").unwrap();
     assert_eq!(found(&scrub(&[&ledger.log()])), pairs(&[("hold-missing", name)]));
     assert_eq!(found(&scrub(&[])), pairs(&[]));
