@@ -8,6 +8,8 @@ use super::source::S3Source;
 use crate::vault::VaultError;
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
 use std::io;
 
@@ -83,22 +85,48 @@ impl S3Versions {
         after: Option<&str>,
         versions_max: i32,
     ) -> Result<VersionPage, VaultError> {
+        let mut marks = (after.map(|after| self.access.bucket.key(after)), None);
+        loop {
+            let answer = self.ask(prefix, &marks, versions_max).await?;
+            let mut versions = self.versions_of(&answer);
+            // On S3 what comes after a key begins behind it; versitygw begins with it.
+            versions.retain(|version| after.is_none_or(|after| *version.name > *after));
+            let is_cut = answer.is_truncated == Some(true);
+            if !versions.is_empty() || !is_cut || answer.next_key_marker.is_none() {
+                return Ok(VersionPage { versions, is_cut });
+            }
+            marks = (answer.next_key_marker, answer.next_version_id_marker);
+        }
+    }
+
+    /// Behind a key and a version of it.
+    async fn ask(
+        &self,
+        prefix: &str,
+        (key, id): &(Option<String>, Option<String>),
+        versions_max: i32,
+    ) -> Result<ListObjectVersionsOutput, VaultError> {
         let bucket = &self.access.bucket;
-        // At the end of the prefix nothing else begins alike: audit/archive/ is not audit/archive-2/.
+        // At the end of the prefix is a slash: audit/archive/ is not audit/archive-2/.
         let ask = self
             .client
             .list_object_versions()
             .bucket(&bucket.bucket)
             .prefix(bucket.key(prefix))
-            .set_key_marker(after.map(|after| bucket.key(after)))
+            .set_key_marker(key.clone())
+            .set_version_id_marker(id.clone())
             .max_keys(versions_max);
-        let page = count("ListObjectVersions", Box::pin(ask.send()).await).map_err(|refusal| {
+        count("ListObjectVersions", Box::pin(ask.send()).await).map_err(|refusal| {
             refusal.into_error(&format!(
                 "listing the versions of {} (s3:ListBucketVersions)",
                 self.url(prefix)
             ))
-        })?;
-        let objects = page.versions().iter().map(|version| {
+        })
+    }
+
+    /// In order of names, of a name the newest first; the answer has two lists.
+    fn versions_of(&self, answer: &ListObjectVersionsOutput) -> Vec<ObjectVersion> {
+        let objects = answer.versions().iter().map(|version| {
             (
                 version.key(),
                 version.version_id(),
@@ -106,7 +134,7 @@ impl S3Versions {
                 version.last_modified(),
             )
         });
-        let markers = page
+        let markers = answer
             .delete_markers()
             .iter()
             .map(|marker| (marker.key(), marker.version_id(), true, marker.last_modified()));
@@ -114,19 +142,15 @@ impl S3Versions {
             .chain(markers)
             .filter_map(|(key, id, is_marker, modified)| {
                 Some(ObjectVersion {
-                    name: bucket.name(key?)?.to_owned(),
+                    name: self.access.bucket.name(key?)?.to_owned(),
                     id: id.unwrap_or("null").to_owned(),
                     is_marker,
-                    modified: modified.map_or(0, aws_sdk_s3::primitives::DateTime::secs),
+                    modified: modified.map_or(0, DateTime::secs),
                 })
             });
         let mut versions: Vec<_> = found.collect();
-        // The answer has two lists, each in order.
         versions.sort_by(|a, b| (&a.name, -a.modified).cmp(&(&b.name, -b.modified)));
-        Ok(VersionPage {
-            versions,
-            is_cut: page.is_truncated == Some(true),
-        })
+        versions
     }
 
     /// How a version is locked; `None` where it is gone. Where an answer says nothing of locks, it is asked whether that is for want of permission.
