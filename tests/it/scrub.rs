@@ -78,14 +78,14 @@ fn every_foreign_file_is_named_and_changed_content_is_found() {
     }
     assert_eq!(found(dir.path()), []);
 
-    let tile = archive.join("acme/audit/0/tile/0/000.p/6");
+    let tile = archive.join("acme/audit/0/tile/0/000.p/7");
     let mut bytes = fs::read(&tile).unwrap();
     bytes[0] ^= 1;
     fs::remove_file(&tile).unwrap();
     fs::write(&tile, bytes).unwrap();
     assert_eq!(
         found(dir.path()),
-        [("content".to_owned(), "acme/audit/0/tile/0/000.p/6".to_owned())]
+        [("content".to_owned(), "acme/audit/0/tile/0/000.p/7".to_owned())]
     );
 }
 

@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DAY: i64 = 86_400;
 /// A partial tile of the first cut of partition 0: nothing else that is looked at depends on it.
-const TILE: &str = "acme/audit/0/tile/0/000.p/6";
+const TILE: &str = "acme/audit/0/tile/0/000.p/7";
 
 fn now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
@@ -59,12 +59,17 @@ fn retention() -> Retention {
 
 /// Through the proxy, as the application.
 fn scrub(bucket: &TestBucket, more: &[&str]) -> Output {
+    scrub_as(bucket, "governance", 200, more)
+}
+
+/// By other settings.
+fn scrub_as(bucket: &TestBucket, lock: &str, days_of_long: u32, more: &[&str]) -> Output {
     with_credentials()
         .args(["scrub", "--json", "--archive-path-style"])
         .arg(format!("--archive=s3://{}/audit/archive", bucket.name))
         .arg(format!("--archive-endpoint={}", bucket.proxy.endpoint))
-        .args(["--archive-lock=governance", "--archive-retention-days=100"])
-        .arg("--archive-class-retention-days=long=200")
+        .args(["--archive-retention-days=100", "--archive-lock", lock])
+        .arg(format!("--archive-class-retention-days=long={days_of_long}"))
         .args(more)
         .output()
         .expect("the program starts")
@@ -208,11 +213,11 @@ fn stdout(output: &Output) -> String {
 async fn what_is_configured_is_demanded_of_every_object_by_its_class() {
     let bucket = archive().await;
     let objects = archive_fixture::Ledger::small().write().objects;
-    let weak = found(&scrub(&bucket, &["--archive-lock=compliance"]));
+    let weak = found(&scrub_as(&bucket, "compliance", 200, &[]));
     assert_eq!(weak.len(), objects.len());
     assert!(weak.iter().all(|(kind, _)| kind == "weak-mode"));
     // A longer time for a class is one for what every class needs, and not for other classes.
-    let short = found(&scrub(&bucket, &["--archive-class-retention-days=long=300"]));
+    let short = found(&scrub_as(&bucket, "governance", 300, &[]));
     let of_default = |name: &str| name.contains("/class=default/");
     let due: Vec<_> = objects
         .keys()
