@@ -15,7 +15,7 @@ const STRAYS_MAX: usize = 100;
 #[derive(Debug, Default)]
 struct Cuts {
     /// Size of the tree and day of each cut, in order.
-    cuts: Vec<(u64, UnixMicros)>,
+    sealed: Vec<(u64, UnixMicros)>,
     checkpoints: Vec<u64>,
     /// The size of the last cut that is there with its checkpoint, which is stored last.
     covered: u64,
@@ -73,7 +73,7 @@ impl Known {
                 day,
                 last,
                 ..
-            } => cuts.cuts.push((last + 1, day)),
+            } => cuts.sealed.push((last + 1, day)),
             Part::Checkpoint { size } => cuts.checkpoints.push(size),
             Part::Segment { .. } | Part::Tile(_) => {}
         }
@@ -81,10 +81,10 @@ impl Known {
 
     pub fn settle(&mut self) {
         for (origin, cuts) in &mut self.partitions {
-            cuts.cuts.sort_unstable();
+            cuts.sealed.sort_unstable();
             cuts.checkpoints.sort_unstable();
             for size in cuts.checkpoints.drain(..) {
-                if cuts.cuts.binary_search_by_key(&size, |(size, _)| *size).is_ok() {
+                if cuts.sealed.binary_search_by_key(&size, |(size, _)| *size).is_ok() {
                     cuts.covered = size;
                 } else if self.strays.len() < STRAYS_MAX {
                     self.strays.push(crate::ledger::names::checkpoint(origin, size));
@@ -143,7 +143,7 @@ impl Known {
 
     /// Key sets are kept by whichever partition comes first, and longer by others.
     fn of_all(&self) -> Place<'static> {
-        let first = |cuts: &Cuts| cuts.cuts.first().map(|(_, day)| *day);
+        let first = |cuts: &Cuts| cuts.sealed.first().map(|(_, day)| *day);
         match self.partitions.values().filter_map(first).min() {
             Some(sealed_at) => Place::Of {
                 class: None,
@@ -172,11 +172,11 @@ impl Known {
 impl Cuts {
     /// The day of the last cut of `first` to `last` leaves; where there is none, of the first behind it; where there is none either, of the last before.
     fn day(&self, first: u64, last: u64) -> UnixMicros {
-        let at = self.cuts.partition_point(|(size, _)| *size <= last);
-        let before = at.checked_sub(1).and_then(|at| self.cuts.get(at));
+        let at = self.sealed.partition_point(|(size, _)| *size <= last);
+        let before = at.checked_sub(1).and_then(|at| self.sealed.get(at));
         let day = match before {
             Some((size, day)) if *size >= first => Some(*day),
-            Some(_) | None => self.cuts.get(at).or(before).map(|(_, day)| *day),
+            Some(_) | None => self.sealed.get(at).or(before).map(|(_, day)| *day),
         };
         day.unwrap_or(0)
     }
