@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub(crate) mod capture_files;
+mod scrub;
 mod signer;
 
 use archive::{ArchiveConfig, S3Settings};
@@ -19,6 +20,7 @@ use crate::stages::notarize::NotarizeConfig;
 use crate::stages::seal::SealConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
 use crate::telemetry;
+pub use scrub::{ScrubConfig, ScrubSettings};
 pub use signer::KmsConfig;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -40,6 +42,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub s3: S3Settings,
+
+    #[command(flatten)]
+    pub scrub: ScrubSettings,
 
     /// Where the signing keys lie: `file:DIR`; they are made there on first use. Or set `SIGNING_KEY_PROVIDER=local` and `SIGNING_KEY_PATH`.
     #[arg(long, env = "LEDGERLINE_SIGNER", value_name = "URL")]
@@ -384,6 +389,8 @@ pub struct Config {
     pub classes: Classes,
     /// Whether segments get Parquet twins.
     pub twins: bool,
+    /// `None`: the archive is not scrubbed.
+    pub scrub: Option<ScrubConfig>,
     /// How long a stage may fail before the process ends, so that a supervisor and a person know.
     pub retry_for: Duration,
     /// What is logged: one of [`telemetry::is_log_level`].
@@ -428,6 +435,7 @@ impl Settings {
             ) as usize,
             classes: r.classes(),
             twins: self.archive_parquet,
+            scrub: scrub::check(&self.scrub, &mut r.faults),
             retry_for: r.retry_for(),
             log_level: r.log_level(),
         };

@@ -26,6 +26,7 @@ pub mod log;
 pub mod mapping;
 pub mod pause;
 pub mod recovery;
+pub mod scrub;
 pub mod service;
 pub mod signing;
 pub mod stages;

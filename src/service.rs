@@ -5,6 +5,7 @@
 //! the step under way; one that is lost is dropped at once. Neither matters to what is sealed: the next owner fences this one.
 
 mod keys;
+pub mod scrub;
 mod status;
 mod task;
 mod work;

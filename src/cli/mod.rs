@@ -16,6 +16,7 @@ mod postgres;
 pub mod proof;
 pub mod restore;
 pub mod run;
+pub mod scrub;
 pub mod sources;
 pub mod topics;
 pub mod verify;
@@ -45,6 +46,7 @@ enum Command {
     Run(Box<run::Args>),
     Doctor(Box<doctor::Args>),
     Verify(verify::Args),
+    Scrub(Box<scrub::Args>),
     Proof(proof::Args),
     VerifyProof(verify_proof::Args),
     Restore(restore::Args),
@@ -206,6 +208,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Scrub(args) => scrub::run(args),
         Command::Proof(args) => proof::run(args),
         Command::VerifyProof(args) => verify_proof::run(args),
         Command::Restore(args) => restore::run(args),

@@ -3,8 +3,8 @@
 mod completeness;
 mod print;
 
-pub(super) use print::time;
 pub use print::{Colour, describe, to_json};
+pub(super) use print::{bytes, printable, time};
 
 use super::archive::Archive;
 use super::arguments::{Faults, read_limited};
@@ -200,6 +200,7 @@ fn check(args: &Args) -> Result<(Archive, Options), Failure> {
             .collect(),
         not_before: faults.take(args.not_before.as_deref().map(not_before).transpose()),
         tenant: args.tenant.clone(),
+        partition: None,
         completeness: args.completeness,
         threads: usize::try_from(threads).unwrap_or(THREADS_MAX),
     };

@@ -108,7 +108,7 @@ const STORAGE_CLASSES: [&str; 5] = [
 ];
 
 /// The archive's settings; what is wrong with them is added to `faults`.
-pub(super) fn check(url: Option<&str>, settings: &S3Settings, faults: &mut Vec<Fault>) -> ArchiveConfig {
+pub fn check(url: Option<&str>, settings: &S3Settings, faults: &mut Vec<Fault>) -> ArchiveConfig {
     match parse_location(url) {
         Ok(Location::S3(bucket)) => ArchiveConfig::S3(Box::new(check_s3(bucket, settings, faults))),
         Ok(Location::Directory(path)) => {

@@ -1,5 +1,6 @@
 //! The stages of the partitions that this process holds.
 
+use super::scrub::{self, Scrubber, Scrubbing};
 use super::status::{Doing, Status};
 use super::task::{Counted, Going, RETRY_PAUSE_MAX, Runner, Task, given_up};
 use super::{Ending, Seams, ended_unexpectedly};
@@ -17,7 +18,7 @@ use crate::stages::seal::{Random, Sealer, sources};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 pub(super) struct Work {
@@ -27,6 +28,8 @@ pub(super) struct Work {
     going: BTreeMap<StageName, Going>,
     input_ended: watch::Receiver<bool>,
     aborted: watch::Sender<bool>,
+    /// Where this process archives and is to scrub.
+    scrubbing: Option<Scrubbing>,
 }
 
 impl Work {
@@ -42,6 +45,7 @@ impl Work {
                 .collect(),
             input_ended: ending.input_ended,
             aborted: watch::channel(false).0,
+            scrubbing: scrubbing(config, seams),
         }
     }
 
@@ -157,6 +161,15 @@ impl Work {
             };
             tasks.spawn(task.run());
         }
+        if let Some(scrubbing) = self.scrubbing.clone() {
+            let scrubber = Scrubber { scrubbing, partition };
+            // By now the end of the last stage.
+            let (stop, ended) = (stop.subscribe(), upstream);
+            tasks.spawn(async move {
+                scrubber.run(stop, ended).await;
+                Ok(())
+            });
+        }
         tasks
     }
 
@@ -230,6 +243,20 @@ impl Work {
     }
 }
 
+/// Who archives a partition scrubs it.
+fn scrubbing(config: &Config, seams: &Seams) -> Option<Scrubbing> {
+    let archives = config.stages.contains(&StageName::Archive);
+    let scrub = config.scrub.clone().filter(|_| archives)?;
+    Some(Scrubbing {
+        config: scrub,
+        archive: config.archive.clone(),
+        log_name: config.log_name.clone(),
+        log: Arc::clone(&seams.log),
+        clock: Arc::clone(&seams.clock),
+        turn: Arc::new(Semaphore::new(1)),
+    })
+}
+
 /// What gauges said of this partition is up to another instance now: a value that stays would fire, or hide, an alert for ever.
 fn forget(partition: u32) {
     let label = || partition.to_string();
@@ -244,6 +271,7 @@ fn forget(partition: u32) {
             .set(f64::NAN);
         metrics::gauge!("ledgerline_stopped_sources", "topic" => topic, "partition" => label()).set(f64::NAN);
     }
+    scrub::forget(partition);
 }
 
 pub fn os_random() -> Random {

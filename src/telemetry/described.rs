@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 20] = [
+const COUNTERS: [Described; 23] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -71,6 +71,21 @@ const COUNTERS: [Described; 20] = [
         "Archive objects that exist with other content",
     ),
     (
+        "ledgerline_scrubbed_objects_total",
+        Unit::Count,
+        "Versions of the archive's objects whose names and locks were looked at again",
+    ),
+    (
+        "ledgerline_scrubbed_bytes_total",
+        Unit::Bytes,
+        "Stored bytes of the archive that were verified again",
+    ),
+    (
+        "ledgerline_scrub_retries_total",
+        Unit::Count,
+        "Steps of the scrub that failed and are tried again",
+    ),
+    (
         "ledgerline_stage_retries_total",
         Unit::Count,
         "Steps that failed and are tried again, by stage",
@@ -107,7 +122,7 @@ const COUNTERS: [Described; 20] = [
     ),
 ];
 
-const GAUGES: [Described; 8] = [
+const GAUGES: [Described; 11] = [
     (
         "ledgerline_stage_index",
         Unit::Count,
@@ -137,6 +152,21 @@ const GAUGES: [Described; 8] = [
         "ledgerline_stopped_sources",
         Unit::Count,
         "1 where a source is not sealed, or a captured topic not captured, until a person has looked, by topic and partition",
+    ),
+    (
+        "ledgerline_scrub_findings",
+        Unit::Count,
+        "What is not as it must be in the archive, by kind and partition: of the last whole pass, or of the one under way where that has found more",
+    ),
+    (
+        "ledgerline_scrub_completed_timestamp_seconds",
+        Unit::Seconds,
+        "When the archive was last scrubbed whole, or since when it was to be, by partition",
+    ),
+    (
+        "ledgerline_scrub_interval_seconds",
+        Unit::Seconds,
+        "How often the archive is to be scrubbed",
     ),
     (
         "ledgerline_ledger_partitions",

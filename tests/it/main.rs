@@ -30,6 +30,7 @@ mod recovery;
 mod restore;
 mod s3;
 mod schemas;
+mod scrub;
 mod sealed;
 mod second_verifier;
 mod sim;

@@ -4,6 +4,7 @@
 mod end_to_end;
 mod faults;
 mod locks;
+mod scrub;
 
 use crate::vault_conformance::{KEEP, conforms};
 use aws_credential_types::Credentials;

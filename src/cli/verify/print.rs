@@ -149,7 +149,7 @@ fn line(text: &mut String, line: &str) {
 }
 
 /// Names come from whoever made the archive: nothing in them may steer a terminal.
-fn printable(name: &str) -> String {
+pub fn printable(name: &str) -> String {
     name.chars().fold(String::new(), |mut text, c| {
         if c.is_control() {
             text.extend(c.escape_default());

@@ -33,6 +33,7 @@ use super::partition::partition_of;
 use super::segment::{LineReader, parse_line};
 use crate::clock::UnixMicros;
 use fold::{Fold, Stop};
+pub(crate) use layout::{CutSizes, ObjectName, Part, split_origin};
 pub use pipeline::THREADS_MAX;
 use pipeline::{Planner, run_inline, run_threaded};
 use plan::Census;
@@ -97,6 +98,8 @@ pub struct Options {
     pub not_before: Option<UnixMicros>,
     /// Only the partition of this tenant is looked at, and entries are counted of it alone.
     pub tenant: Option<String>,
+    /// Only this partition is looked at; not beside `tenant`.
+    pub partition: Option<u32>,
     /// Whether the report says which offsets of each source were consumed.
     pub completeness: bool,
     /// Threads that read segments, of which [`THREADS_MAX`] are used; with 0 or 1 everything happens on the caller's.
@@ -125,7 +128,7 @@ pub fn verify(
     let census = Census::take(source)?;
     let only = match &options.tenant {
         Some(tenant) => partition_of_tenant(source, &census, tenant)?,
-        None => None,
+        None => options.partition,
     };
     let whole = Whole::new(source, options, &census, only, on_progress);
     let (log_name, partitions) = match judge_census(&census, only) {

@@ -11,12 +11,14 @@ mod client;
 mod config;
 mod refusal;
 mod source;
+mod versions;
 
 pub use client::{Tries, connect};
 pub use config::{
     Access, CALL_TIMEOUT_DEFAULT, LockMode, RETENTION_DAYS_DEFAULT, RETENTION_DAYS_MAX, Retention, S3Config,
 };
 pub use source::S3Source;
+pub use versions::{ObjectVersion, S3Versions, VersionLock, VersionPage};
 
 use super::{Keep, Put, Vault, VaultError, check_object_name};
 use crate::clock::Clock;

@@ -145,7 +145,7 @@ fn meaning(status: u16, code: &str) -> (Kind, &'static str) {
         ),
         (401 | 403, _) => (
             Kind::Never,
-            "permission is missing: on the bucket s3:ListBucket and s3:GetBucketObjectLockConfiguration; on its objects s3:PutObject, s3:PutObjectRetention, s3:PutObjectLegalHold, s3:GetObject, s3:GetObjectRetention, s3:GetObjectLegalHold; and with SSE-KMS kms:GenerateDataKey and kms:Decrypt on the key",
+            "permission is missing: on the bucket s3:ListBucket, s3:ListBucketVersions and s3:GetBucketObjectLockConfiguration; on its objects s3:PutObject, s3:PutObjectRetention, s3:PutObjectLegalHold, s3:GetObject, s3:GetObjectVersion, s3:GetObjectRetention, s3:GetObjectLegalHold; and with SSE-KMS kms:GenerateDataKey and kms:Decrypt on the key",
         ),
         (301 | 307 | 308, _) => (
             Kind::Never,

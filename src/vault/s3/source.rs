@@ -8,6 +8,7 @@ use super::config::Access;
 use super::is_listed;
 use super::refusal::{Kind, Refusal};
 use crate::ledger::verify::{ArchiveSource, Names, ObjectReader, SourceError};
+use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use std::io;
@@ -32,11 +33,19 @@ impl S3Source {
     /// # Errors
     /// Where the bucket cannot be listed.
     pub fn open(access: Access) -> io::Result<Self> {
+        Self::open_as(access, None)
+    }
+
+    /// As [`Self::open`], with other credentials than the environment has.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn open_as(access: Access, credentials: Option<Credentials>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .enable_all()
             .build()?;
-        let client = runtime.block_on(connect(&access, Tries::Several(TRIES), None));
+        let client = runtime.block_on(connect(&access, Tries::Several(TRIES), credentials));
         let source = Self {
             access,
             client,

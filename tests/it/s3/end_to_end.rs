@@ -15,7 +15,7 @@ const POLL_PAUSE: Duration = Duration::from_millis(200);
 const TENANTS: u64 = 20;
 
 /// As a user would run it: credentials from the environment.
-fn with_credentials() -> Command {
+pub(super) fn with_credentials() -> Command {
     let mut program = program();
     program
         .env("AWS_ACCESS_KEY_ID", USER)
@@ -24,32 +24,32 @@ fn with_credentials() -> Command {
     program
 }
 
-struct Ledger {
+pub(super) struct Ledger {
     dir: TempDir,
-    bucket: TestBucket,
+    pub(super) bucket: TestBucket,
 }
 
 impl Ledger {
-    async fn make() -> Self {
+    pub(super) async fn make() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
             bucket: TestBucket::make().await,
         }
     }
 
-    fn at(&self, name: &str) -> String {
+    pub(super) fn at(&self, name: &str) -> String {
         self.dir.path().join(name).display().to_string()
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("s3://{}/audit/archive", self.bucket.name)
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         format!("--log=sqlite:{}", self.at("ledger.db"))
     }
 
-    fn ingest(&self, range: Range<u64>) {
+    pub(super) fn ingest(&self, range: Range<u64>) {
         let mut lines = Vec::new();
         for n in range {
             write_event(n, TENANTS, &mut lines);
@@ -87,7 +87,7 @@ impl Ledger {
     }
 
     /// What `verify` says now, once it has found so many entries.
-    fn wait_until_archived(&self, entries: u64) {
+    pub(super) fn wait_until_archived(&self, entries: u64) {
         let since = Instant::now();
         loop {
             let output = self.read("verify", &["--json"]);
@@ -123,7 +123,7 @@ impl Ledger {
     }
 }
 
-fn stop(service: Service) {
+pub(super) fn stop(service: Service) {
     service.signal("TERM");
     let (status, logs) = service.wait();
     assert!(status.success(), "{status}\n{logs}");
@@ -217,14 +217,14 @@ async fn through_refusals_lost_answers_resets_and_kills_every_entry_is_archived_
 }
 
 impl Ledger {
-    fn hold(&self, arguments: &[&str]) -> serde_json::Value {
+    pub(super) fn hold(&self, arguments: &[&str]) -> serde_json::Value {
         let output = ledgerline(&[&["hold"], arguments, &["--json", &self.log()]].concat());
         assert!(output.status.success(), "{}", stderr(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// Waits until the archive was told of all that the ledger says of holds.
-    fn wait_until_told(&self) -> serde_json::Value {
+    pub(super) fn wait_until_told(&self) -> serde_json::Value {
         let since = Instant::now();
         loop {
             let holds = self.hold(&["list"]);

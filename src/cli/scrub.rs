@@ -1,0 +1,223 @@
+//! `ledgerline scrub`.
+
+mod place;
+mod print;
+
+use super::Failure;
+use super::arguments::Faults;
+use super::verify::{default_threads, trusted_keys};
+use crate::clock::{Clock, SystemClock};
+use crate::config::LogConfig;
+use crate::config::archive::{ArchiveConfig, S3Settings, check};
+use crate::pause::jittered;
+use crate::scrub::{
+    At, Demands, Finding, OnProgress, Pass, Running, Scope, ScrubError, Store, VERSIONS_AT_ONCE,
+};
+use crate::service;
+use crate::vault::s3::S3Versions;
+use indicatif::ProgressBar;
+use place::Place;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a step that fails is tried again before the command gives up. Each call was tried several times by then.
+const RETRIES: u32 = 5;
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// More findings than these are counted and not kept.
+const FINDINGS_KEPT: usize = 1_000;
+const RATE_MAX: u64 = 10_000;
+
+/// Look at every version and every lock of an archive, and verify its content
+///
+/// Of a bucket: each object has one version, no delete marker, and a lock as strong and as long as the settings say; with --log, a legal hold where its class is
+/// held; and all of it verifies, up to the last cut that is whole. Of a directory, which has neither versions nor locks: names and content. Reads, and changes
+/// nothing; the archive may be written to meanwhile. `run` does the same by itself, once a day.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  ledgerline scrub --archive s3://audit-archive/ledger --archive-lock compliance --jwks operator.jwks.json\n  \
+                  ledgerline scrub --position scrub.position        with the variables of `run`; stopped and started again, it goes on\n\n\
+                  Ends with 0 where nothing is found, with 1 where something is, with 2 where the settings are wrong, and with 3 where the archive could not be\n\
+                  read: then it says nothing about what it holds."
+)]
+pub struct Args {
+    /// The archive: `file:DIR`, or `s3://BUCKET/PREFIX`
+    #[arg(long, env = "LEDGERLINE_ARCHIVE", value_name = "URL")]
+    archive: Option<String>,
+    #[command(flatten)]
+    s3: S3Settings,
+    /// The log, which says which classes are held: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..; without it no hold is looked for
+    #[arg(long, env = "LEDGERLINE_LOG", value_name = "URL")]
+    log: Option<String>,
+    /// Trust these keys and no others (RFC 7517); without it the archive's own, which shows that it is whole and not whose it is
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// Write to this file how far the pass is, and go on from it where it is there; removed at the end of the pass. Without it a pass that is stopped begins anew
+    #[arg(long, value_name = "FILE")]
+    position: Option<PathBuf>,
+    /// Make so many calls to the store, at most, and one at a time [default: as fast as it goes]
+    #[arg(long, value_name = "N")]
+    calls_per_second: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was looked at and found.
+struct Outcome {
+    running: Running,
+    findings: Vec<Finding>,
+    ended: i64,
+}
+
+/// # Errors
+/// `Invalid` where something is found, `Usage` for settings, `Unreadable` where the archive or the log cannot be read.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let (archive, log, demands) = check_args(args)?;
+    let url = args.archive.as_deref().unwrap_or_default();
+    let mut place = Place::open(args.position.as_deref(), url)?;
+    let runtime = super::runtime()?;
+    let outcome = runtime.block_on(async {
+        let log = match &log {
+            Some(config) => Some(
+                service::open_log_that_exists(config)
+                    .await
+                    .map_err(|error| super::failure(&error))?,
+            ),
+            None => None,
+        };
+        let demands = Demands {
+            log: log.clone(),
+            ..demands
+        };
+        let outcome = Box::pin(scrub(&archive, demands, &mut place, !args.json)).await;
+        if let Some(log) = log {
+            drop(log.close().await);
+        }
+        outcome
+    })?;
+    let seen = print::Seen {
+        archive: url,
+        is_bucket: matches!(archive, ArchiveConfig::S3(_)),
+        has_log: log.is_some(),
+        has_keys: args.jwks.is_some(),
+    };
+    let text = if args.json {
+        print::json(&seen, &outcome)
+    } else {
+        print::table(&seen, &outcome)
+    };
+    super::print(text.as_bytes())?;
+    place.remove()?;
+    if outcome.running.counts.findings.is_empty() {
+        return Ok(());
+    }
+    // The report has said everything.
+    Err(Failure::invalid(""))
+}
+
+fn check_args(args: &Args) -> Result<(ArchiveConfig, Option<LogConfig>, Demands), Failure> {
+    let mut faults = Faults::default();
+    let mut wrong = Vec::new();
+    let archive = check(args.archive.as_deref(), &args.s3, &mut wrong);
+    for fault in &wrong {
+        faults.add(fault.to_string());
+    }
+    let log = args.log.as_deref().and_then(|url| {
+        LogConfig::parse(Some(url))
+            .map_err(|what| faults.add(format!("--log (or LEDGERLINE_LOG): {what}")))
+            .ok()
+    });
+    let rate = args
+        .calls_per_second
+        .as_deref()
+        .map(|text| faults.number("--calls-per-second", Some(text), 1, 1..=RATE_MAX) as u32);
+    let demands = Demands {
+        retention: match &archive {
+            ArchiveConfig::S3(config) => Some(config.retention.clone()),
+            ArchiveConfig::Directory(_) => None,
+        },
+        log: None,
+        trusted: faults.take(args.jwks.as_deref().map(trusted_keys).transpose()),
+        calls_per_second: rate,
+        versions_at_once: VERSIONS_AT_ONCE,
+        at_once: if rate.is_some() { 1 } else { default_threads() },
+    };
+    faults.done()?;
+    Ok((archive, log, demands))
+}
+
+async fn scrub(
+    archive: &ArchiveConfig,
+    demands: Demands,
+    place: &mut Place<'_>,
+    show_progress: bool,
+) -> Result<Outcome, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let bar = if show_progress {
+        super::progress_bar(None, "{spinner} {msg}  {elapsed}")
+    } else {
+        ProgressBar::hidden()
+    };
+    let on_progress: OnProgress = {
+        let bar = bar.clone();
+        Arc::new(move |progress| {
+            bar.set_message(format!(
+                "verifying: {} of {} objects",
+                progress.objects, progress.objects_total
+            ));
+            bar.tick();
+        })
+    };
+    let store = match archive {
+        ArchiveConfig::Directory(path) => Store::Directory(path.clone()),
+        ArchiveConfig::S3(config) => Store::S3(S3Versions::open(config.access.clone(), None).await),
+    };
+    let mut pass = Pass::new(store, Scope::Whole, demands, Arc::clone(&clock), on_progress);
+    let (mut running, mut findings) = place
+        .taken()
+        .unwrap_or_else(|| (Running::begin(clock.now()), Vec::new()));
+    let mut failures = 0;
+    loop {
+        bar.set_message(doing(&running));
+        bar.tick();
+        match pass.step(&mut running).await {
+            Ok(stepped) => {
+                failures = 0;
+                let room = FINDINGS_KEPT.saturating_sub(findings.len());
+                findings.extend(stepped.findings.into_iter().take(room));
+                if stepped.is_done {
+                    break;
+                }
+                place.write(&running, &findings)?;
+            }
+            Err(ScrubError::Retry { what, .. }) if failures < RETRIES => {
+                failures += 1;
+                bar.set_message(format!("trying again: {what}"));
+                tokio::time::sleep(jittered(RETRY_PAUSE * failures)).await;
+            }
+            Err(error @ (ScrubError::Retry { .. } | ScrubError::Fatal { .. })) => {
+                bar.finish_and_clear();
+                return Err(Failure::unreadable(format!(
+                    "{}{}",
+                    super::chain(&error),
+                    place.how_to_go_on()
+                )));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    Ok(Outcome {
+        running,
+        findings,
+        ended: clock.now(),
+    })
+}
+
+fn doing(running: &Running) -> String {
+    match &running.at {
+        At::Names(None) => "listing".to_owned(),
+        At::Names(Some(after)) => format!("{} versions, up to {after}", running.counts.objects),
+        At::Content => "verifying".to_owned(),
+    }
+}
