@@ -197,13 +197,14 @@ class ArchiveRun(Run):
         objects, versions = self.objects, list(self.bucket.versions())
         self.bucket.mirror(self.PREFIX, self.archive)
         wanted = objects.names(versions, leaves_of(self.archive))
-        for version in versions:
-            if not version.marker and version.latest:
-                name = version.key.removeprefix(self.PREFIX)
-                objects.content(name, self.archive / name)
-                objects.lock(name, self.bucket.lock(version.key), wanted)
+        # What lies under a marker cannot be looked at so; that it does is a harm already.
+        seen = [version for version in versions if version.latest and not version.marker]
+        for version in seen:
+            name = version.key.removeprefix(self.PREFIX)
+            objects.content(name, self.archive / name)
+            objects.lock(name, self.bucket.lock(version.key), wanted)
         application = bucket.Bucket(self.bucket.name, bucket.USER)
-        self.attacked = objects.attack(application, versions, random.Random(f"{self.options.seed}/attacks"), self.bucket)
+        self.attacked = objects.attack(application, seen, random.Random(f"{self.options.seed}/attacks"), self.bucket)
         if len(list(self.bucket.versions())) != len(versions):
             objects.harm("given way", "there are more versions than before")
         if any(objects.harms[harm] for harm in HARMS_OF_OBJECTS):
