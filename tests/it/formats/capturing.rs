@@ -99,7 +99,10 @@ async fn batches_of_many_sources_are_made_ready_beforehand_only_as_far_as_memory
     while capturer.step().await.unwrap() == Step::Progress {
         most = most.max(capturer.ready_bytes());
     }
-    assert!(most > READY_BYTES_MAX / 2, "batches are made ready beforehand: {most}");
+    assert!(
+        most > READY_BYTES_MAX / 2,
+        "batches are made ready beforehand: {most}"
+    );
     assert!(most < READY_BYTES_MAX + BATCH_BYTES, "{most}");
     assert_eq!(world.records(topic::AUDIT_CAPTURED, 0).len(), TOPICS * 10);
 }
