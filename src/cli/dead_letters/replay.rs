@@ -33,7 +33,10 @@ const NAMED_MAX: usize = 1_000;
                   among those remembered (--dedupe-entries-max of `run`): give it another event_id with --from. Sent again with it goes the header ledgerline-replay-of: \
                   ORIGIN/INDEX."
 )]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line, and none excludes another"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     place: Place,
