@@ -25,6 +25,8 @@ pub enum Kind {
 #[derive(Debug)]
 pub struct Refusal {
     pub kind: Kind,
+    /// It was done, and what came back is of no form of S3's.
+    pub is_of_no_form: bool,
     /// In the words of the store, or of the client where no answer came.
     what: String,
     /// What a person can do.
@@ -54,6 +56,7 @@ impl Refusal {
         let (kind, remedy) = meaning(status, code);
         Self {
             kind,
+            is_of_no_form: status == 200,
             what,
             remedy,
             source: None,
@@ -71,6 +74,7 @@ impl Refusal {
         };
         Self {
             kind,
+            is_of_no_form: false,
             what: "no answer".to_owned(),
             remedy,
             source: Some(error),
@@ -117,7 +121,7 @@ fn meaning(status: u16, code: &str) -> (Kind, &'static str) {
             Kind::Never,
             "there is no such bucket: make it, or give another --archive",
         ),
-        (404, _) => (Kind::Absent, ""),
+        (404, _) | (400, "NoSuchObjectLockConfiguration") => (Kind::Absent, ""),
         (412, _) => (Kind::Exists, ""),
         (409, "BucketNotEmpty" | "InvalidBucketState") => (Kind::Never, ""),
         (408 | 409 | 429 | 503, _) | (400, "RequestTimeout") => (Kind::Later, ""),
@@ -175,6 +179,7 @@ mod tests {
             (403, "", Kind::Never),
             (404, "NoSuchKey", Kind::Absent),
             (404, "", Kind::Absent),
+            (400, "NoSuchObjectLockConfiguration", Kind::Absent),
             (404, "NoSuchBucket", Kind::Never),
             (404, "XAdminUserNotFound", Kind::Never),
             (301, "PermanentRedirect", Kind::Never),

@@ -153,7 +153,7 @@ impl S3Versions {
         versions
     }
 
-    /// How a version is locked; `None` where it is gone. Where an answer says nothing of locks, it is asked whether that is for want of permission.
+    /// How a version is locked; `None` where it is gone, or where the store has no answer of S3's form, as versitygw of versions that are not the newest. Where an answer says nothing of locks, it is asked whether that is for want of permission.
     ///
     /// # Errors
     /// As [`Self::page`].
@@ -182,7 +182,10 @@ impl S3Versions {
             hold: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
         };
         if lock.mode.is_none() {
-            (lock.mode, lock.until) = self.retention(version).await?;
+            let Some(found) = self.retention(version).await? else {
+                return Ok(None);
+            };
+            (lock.mode, lock.until) = found;
         }
         if is_to_be_held && !lock.hold {
             lock.hold = self.hold(version).await?;
@@ -190,7 +193,10 @@ impl S3Versions {
         Ok(Some(lock))
     }
 
-    async fn retention(&self, version: &ObjectVersion) -> Result<(Option<LockMode>, i64), VaultError> {
+    async fn retention(
+        &self,
+        version: &ObjectVersion,
+    ) -> Result<Option<(Option<LockMode>, i64)>, VaultError> {
         let ask = self
             .client
             .get_object_retention()
@@ -200,6 +206,7 @@ impl S3Versions {
         let retention = match count("GetObjectRetention", Box::pin(ask.send()).await) {
             Ok(answer) => answer.retention,
             Err(refusal) if refusal.kind == Kind::Absent => None,
+            Err(refusal) if refusal.is_of_no_form => return Ok(None),
             Err(refusal) => {
                 return Err(self.failed(
                     "asking the retention of",
@@ -209,13 +216,13 @@ impl S3Versions {
                 ));
             }
         };
-        Ok(retention.map_or((None, 0), |retention| {
+        Ok(Some(retention.map_or((None, 0), |retention| {
             let mode = retention
                 .mode
                 .as_ref()
                 .and_then(|mode| LockMode::parse(mode.as_str()));
             (mode, retention.retain_until_date.map_or(0, |date| date.secs()))
-        }))
+        })))
     }
 
     async fn hold(&self, version: &ObjectVersion) -> Result<bool, VaultError> {
