@@ -32,7 +32,7 @@ const RATE_MAX: u64 = 10_000;
 ///
 /// Of a bucket: each object has one version, no delete marker, and a lock as strong and as long as the settings say; with --log, a legal hold where its class is
 /// held; and all of it verifies, up to the last cut that is whole. Of a directory, which has neither versions nor locks: names and content. Reads, and changes
-/// nothing; the archive may be written to meanwhile. `run` does the same by itself, once a day.
+/// nothing; the archive may be written to meanwhile. `run` does the same by itself, once a week.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  ledgerline scrub --archive s3://audit-archive/ledger --archive-lock compliance --jwks operator.jwks.json\n  \

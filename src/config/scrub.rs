@@ -8,7 +8,7 @@ const CALLS_PER_SECOND_DEFAULT: u32 = 50;
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ScrubSettings {
-    /// How often the archive is scrubbed: no pass begins sooner after the one before; 0 for never [default: 86400000, a day].
+    /// How often the archive is scrubbed: no pass begins sooner after the one before; 0 for never [default: 604800000, a week].
     #[arg(
         long,
         env = "LEDGERLINE_SCRUB_INTERVAL_MS",
@@ -50,7 +50,7 @@ pub(super) fn check(settings: &ScrubSettings, faults: &mut Vec<Fault>) -> Option
         "scrub-interval-ms",
         "LEDGERLINE_SCRUB_INTERVAL_MS",
         settings.scrub_interval_ms.as_deref(),
-        DAY_MS,
+        7 * DAY_MS,
         366 * DAY_MS,
         0,
     );
