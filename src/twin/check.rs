@@ -3,14 +3,20 @@
 use super::TwinError;
 use super::columns::{COLUMNS, Cell, Column};
 use super::rows::{Row, rows};
-use super::write::IDENTITY_KEY;
+use crate::ledger::Digest;
 use ::parquet::column::reader::ColumnReader;
 use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::reader::{FileReader, RowGroupReader};
 use ::parquet::file::serialized_reader::SerializedFileReader;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use std::fmt;
+
+/// What every Parquet file ends with.
+const MAGIC: &[u8] = b"PAR1";
+/// About 2 KiB for each row group, of which a segment has a few.
+const FOOTER_BYTES_MAX: usize = 64 << 10;
 
 /// Where a twin first says something else than its segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,12 +46,13 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The identity of the segment that a twin names in its footer; `None` where it names none. It is what the twin says: only [`check`] shows it.
+/// Whether a file ends as the twin of that segment does: with its identity in the footer. Looks for it without reading the footer: what has the name of a twin may
+/// be anybody's, and is not given to a parser here. What it says otherwise, only [`check`] shows.
 #[must_use]
-pub fn identity_of_twin(twin: &[u8]) -> Option<String> {
-    let file = SerializedFileReader::new(Bytes::copy_from_slice(twin)).ok()?;
-    let pairs = file.metadata().file_metadata().key_value_metadata()?;
-    pairs.iter().find(|pair| pair.key == IDENTITY_KEY)?.value.clone()
+pub fn names_segment(file: &[u8], identity: &Digest) -> bool {
+    let footer = &file[file.len().saturating_sub(FOOTER_BYTES_MAX)..];
+    let wanted = HEXLOWER.encode(identity).into_bytes();
+    footer.ends_with(MAGIC) && footer.windows(wanted.len()).any(|found| found == wanted)
 }
 
 /// `None` where every cell of the twin is what the segment's lines give, in the order of a twin.

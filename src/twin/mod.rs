@@ -13,7 +13,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use check::{Difference, check, identity_of_twin};
+pub use check::{Difference, check, names_segment};
 pub use columns::COLUMNS;
 pub use write::write;
 

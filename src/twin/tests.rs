@@ -55,8 +55,10 @@ fn a_twin_says_what_its_segment_says_and_names_it() {
     let lines = lines("read", b"x");
     let twin = write(&lines).unwrap();
     assert_eq!(twin, write(&lines).unwrap());
-    let identity = data_encoding::HEXLOWER.encode(&crate::ledger::segment::identity(&lines));
-    assert_eq!(identity_of_twin(&twin), Some(identity));
+    let identity = crate::ledger::segment::identity(&lines);
+    assert!(names_segment(&twin, &identity));
+    assert!(!names_segment(&twin, &[0; 32]));
+    assert!(!names_segment(&twin[..twin.len() - 1], &identity));
     assert_eq!(difference(twin, &lines), None);
 }
 
@@ -111,6 +113,6 @@ fn what_is_no_twin_is_told_and_what_is_no_segment_gives_none() {
             "{cut}: {found:?}"
         );
     }
-    assert!(identity_of_twin(b"PAR1").is_none());
+    assert!(!names_segment(b"PAR1", &[0; 32]));
     assert!(matches!(write(b"no line\n"), Err(TwinError::Line { line: 1 })));
 }

@@ -20,7 +20,7 @@ const ROWS_MAX: usize = 50_000;
 /// As the segment's own frame.
 const COMPRESSION_LEVEL: i32 = 3;
 /// Where the file says which segment it is the twin of: the SHA-256 of its lines, in hex.
-pub(super) const IDENTITY_KEY: &str = "ledgerline.segment_sha256";
+const IDENTITY_KEY: &str = "ledgerline.segment_sha256";
 /// Where the file says which columns it has: a later version may add some.
 const VERSION_KEY: &str = "ledgerline.twin_version";
 

@@ -1,14 +1,31 @@
 //! Parquet twins in an archive: no evidence, and found where they say something else than their segments. How others read them is in tests/parquet.
 
-use crate::process::{ledgerline, ledgerline_with_input, stderr};
+use crate::process::{LOG_NAME, ledgerline, ledgerline_with_input, stderr};
 use crate::sealed::{drain, settings, verify_pinned};
+use ledgerline::config::Settings;
+use ledgerline::ledger::time::utc_day;
 use ledgerline::ledger::verify::{Reason, Verdict};
 use ledgerline::vault::walk::walk;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// An archive of a few tenants, with twins where they are wanted.
 fn archived(dir: &Path, twins: bool) -> PathBuf {
+    drain(&ingested(dir, twins));
+    dir.join("archive")
+}
+
+/// Today and tomorrow, in UTC.
+fn days() -> impl Iterator<Item = String> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as i64;
+    [0, 86_400_000_000]
+        .into_iter()
+        .map(move |later| utc_day(now + later))
+}
+
+/// Events in a log, and the settings to archive them.
+fn ingested(dir: &Path, twins: bool) -> Settings {
     let line = |n: u32| {
         format!(
             "{{\"event_id\":\"e-{}\",\"tenant_id\":\"t-{}\",\"occurred_at\":\"2026-11-22T10:00:00Z\",\"action\":\"a.{n}\",\"actor\":{{\"type\":\"user\",\"id\":\"u\"}}}}\n",
@@ -22,8 +39,7 @@ fn archived(dir: &Path, twins: bool) -> PathBuf {
     assert!(ingested.status.success(), "{}", stderr(&ingested));
     let mut settings = settings(dir);
     settings.archive_parquet = twins;
-    drain(&settings);
-    dir.join("archive")
+    settings
 }
 
 fn named(archive: &Path, end: &str) -> Vec<String> {
@@ -67,6 +83,41 @@ fn a_twin_that_says_something_else_is_found_by_the_check_and_does_not_touch_the_
     assert_eq!(status, 1);
     assert!(out.contains(&twins[0]) && !out.contains(&twins[1]), "{out}");
     assert!(err.contains("do not rely on them"), "{err}");
+}
+
+/// Somebody's object, or a directory, lies where a twin would: the archive goes on, whole but for the twin.
+#[test]
+fn whatever_has_the_name_of_a_twin_stops_no_archiver() {
+    for is_directory in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = ingested(dir.path(), true);
+        // All partitions' first twins, for the days that this may be.
+        for (partition, day) in (0..4).flat_map(|partition| days().map(move |day| (partition, day))) {
+            for last in 1..60 {
+                let name = format!(
+                    "{LOG_NAME}/{partition}/class=default/date={day}/{:020}-{last:020}.parquet",
+                    0
+                );
+                let path = dir.path().join("archive").join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                if is_directory {
+                    fs::create_dir_all(&path).unwrap();
+                } else {
+                    fs::write(&path, b"PAR1, and yet no twin PAR1").unwrap();
+                }
+            }
+        }
+        drain(&settings);
+        let archive = dir.path().join("archive");
+        let segments = named(&archive, ".ndjson.zst");
+        assert!(segments.len() > 1);
+        for segment in &segments {
+            let twin = archive.join(segment.replace(".ndjson.zst", ".parquet"));
+            assert_eq!(twin.is_dir(), is_directory);
+        }
+        let (status, out, _) = parquet(&["check"], &archive);
+        assert_eq!(status == 0, is_directory, "{out}");
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             let lines = lines(source.as_ref(), name)?;
             let bytes = twin::write(&lines)
                 .map_err(|error| Failure::invalid(format!("{name}: {}", crate::cli::chain(&error))))?;
-            store(&path, &bytes)?;
+            store(&args.to, &path, &bytes)?;
             done.written += 1;
             done.bytes += bytes.len() as u64;
         }
@@ -59,10 +59,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     crate::cli::print(said(args, &done).as_bytes())
 }
 
-/// A crash before the rename leaves a file that ends in `.part`, which the next run writes again.
-fn store(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let part = path.with_extension("part");
-    let directory = path.parent().unwrap_or(path);
+/// A crash before the rename leaves a file that begins with a dot at the top, which is no part of an archive, and which the next run writes over.
+fn store(to: &Path, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let part = to.join(".twin.part");
+    let directory = path.parent().unwrap_or(to);
     fs::create_dir_all(directory)
         .and_then(|()| fs::write(&part, bytes))
         .and_then(|()| fs::rename(&part, path))

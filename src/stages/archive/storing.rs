@@ -9,7 +9,6 @@ use crate::stages::StageError;
 use crate::stages::restore::PartitionConfig;
 use crate::twin;
 use crate::vault::{Keep, Put, Vault, VaultError};
-use data_encoding::HEXLOWER;
 use futures_util::future::join_all;
 
 /// Objects of a cut that are on their way at once: to a distant store each is a round trip, and a cut of 64 MiB has hundreds of tiles.
@@ -161,28 +160,29 @@ impl Storage<'_> {
     /// A twin is no evidence: one that cannot be made, or that somebody else put in its place, is told of and stops nothing.
     async fn store_twin(&self, finished: &Finished, segment: &Segment) -> Result<(), StageError> {
         let name = names::twin(&segment.name);
-        let twin = match twin::write(&segment.lines) {
-            Ok(twin) => twin,
-            Err(error) => {
-                self.tell_no_twin(&name, "not_made", &error.to_string());
-                return Ok(());
-            }
-        };
-        match self
-            .vault
-            .put_new(&name, &twin, keep(finished, Some(&segment.class)))
-            .await?
-        {
+        match self.try_twin(finished, segment, &name).await {
+            Ok(()) => {}
+            Err(NoTwin::NotNow(error)) => return Err(error.into()),
+            Err(NoTwin::Not { reason, what }) => self.tell_no_twin(&name, reason, &what),
+        }
+        Ok(())
+    }
+
+    async fn try_twin(&self, finished: &Finished, segment: &Segment, name: &str) -> Result<(), NoTwin> {
+        let twin = twin::write(&segment.lines).map_err(|error| NoTwin::Not {
+            reason: "not_made",
+            what: error.to_string(),
+        })?;
+        let keep = keep(finished, Some(&segment.class));
+        match self.vault.put_new(name, &twin, keep).await? {
             Put::Created => count_stored(twin.len()),
             Put::Exists => {
-                let ours = HEXLOWER.encode(&segment::identity(&segment.lines));
-                let stored = self.get(&name).await?;
-                if twin::identity_of_twin(&stored).as_deref() != Some(ours.as_str()) {
-                    self.tell_no_twin(
-                        &name,
-                        "another",
-                        "an object that is not the twin of this segment is there",
-                    );
+                let stored = self.vault.get(name).await?.unwrap_or_default();
+                if stored != twin && !twin::names_segment(&stored, &segment::identity(&segment.lines)) {
+                    return Err(NoTwin::Not {
+                        reason: "another",
+                        what: "an object that is not the twin of this segment is there".to_owned(),
+                    });
                 }
             }
         }
@@ -284,6 +284,28 @@ impl Storage<'_> {
         StageError::Stopped {
             partition: self.partition.partition,
             what,
+        }
+    }
+}
+
+/// Why a segment has no twin.
+enum NoTwin {
+    /// Another try may store it.
+    NotNow(VaultError),
+    Not {
+        reason: &'static str,
+        what: String,
+    },
+}
+
+impl From<VaultError> for NoTwin {
+    fn from(error: VaultError) -> Self {
+        match error {
+            error @ VaultError::Retry { .. } => Self::NotNow(error),
+            VaultError::Fatal { what, .. } => Self::Not {
+                reason: "not_stored",
+                what,
+            },
         }
     }
 }

@@ -3,7 +3,9 @@
 use super::call::Call;
 use super::world::{Answer, State, World, injected};
 use async_trait::async_trait;
+use ledgerline::ledger::tile::{TileName, partial_names};
 use ledgerline::vault::{Keep, Put, Vault, VaultError};
+use std::collections::BTreeMap;
 
 #[derive(Clone)]
 pub struct SimVault {
@@ -39,7 +41,11 @@ impl SimVault {
 #[async_trait]
 impl Vault for SimVault {
     async fn put_new(&self, name: &str, bytes: &[u8], _keep: Keep<'_>) -> Result<Put, VaultError> {
-        self.call(Call::Put, name, |state| state.put(name, bytes)).await
+        self.call(Call::Put, name, |state| {
+            check_order(&state.objects, name);
+            state.put(name, bytes)
+        })
+        .await
     }
 
     async fn get(&self, name: &str) -> Result<Option<Vec<u8>>, VaultError> {
@@ -65,4 +71,31 @@ impl Vault for SimVault {
         })
         .await
     }
+}
+
+/// What is stored of a cut can be completed from the archive alone: no tile comes before the segment that holds the cut, and no checkpoint before either.
+fn check_order(objects: &BTreeMap<String, Vec<u8>>, name: &str) {
+    if let Some((origin, tile)) = name.split_once("/tile/") {
+        let tile = TileName::parse(&format!("tile/{tile}")).expect("a tile");
+        let hashes = tile.index * 256 + tile.hashes() as u64;
+        let leaves = hashes * 256_u64.pow(tile.level.into());
+        assert!(closed(objects, origin) >= leaves, "{name} before its segment");
+    } else if let Some((origin, size)) = name.split_once("/checkpoints/") {
+        let size: u64 = size.parse().expect("a size");
+        assert!(closed(objects, origin) >= size, "{name} before its segment");
+        for tile in partial_names(size) {
+            let tile = format!("{origin}/{}", tile.path());
+            assert!(objects.contains_key(&tile), "{name} before {tile}");
+        }
+    }
+}
+
+/// How many leaves the segments of the default class reach to.
+fn closed(objects: &BTreeMap<String, Vec<u8>>, origin: &str) -> u64 {
+    let segments = objects
+        .keys()
+        .filter_map(|name| name.strip_prefix(origin)?.strip_suffix(".ndjson.zst"))
+        .filter(|name| name.starts_with("/class=default/"));
+    let last = |name: &str| name.rsplit('-').next()?.parse::<u64>().ok();
+    segments.filter_map(last).max().map_or(0, |last| last + 1)
 }
