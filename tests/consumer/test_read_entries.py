@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import unittest
 import uuid
 
@@ -44,6 +45,17 @@ class ReadEntries(unittest.TestCase):
         self.topic = f"entries-{uuid.uuid4()}"
         self.admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(PATIENCE)
         self.addCleanup(lambda: self.admin.delete_topics([self.topic])[self.topic].result(PATIENCE))
+        self.wait_until_it_has_a_leader()
+
+    def wait_until_it_has_a_leader(self):
+        """A broker answers that a topic is made before it leads its partitions."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            partition = self.admin.list_topics(self.topic, timeout=PATIENCE).topics[self.topic].partitions.get(0)
+            if partition and partition.error is None and partition.leader >= 0:
+                return
+            self.assertLess(time.monotonic(), until, "the topic never got a leader")
+            time.sleep(0.05)
 
     def producer(self, **settings):
         return Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True} | settings)
