@@ -77,8 +77,9 @@ def moved_row(seen, name, what):
 
     rate = median(each[name]["bytes"] / each[name]["seconds"] for each in seen) / MIB
     objects = f"{median(each[name]['objects'] / each[name]['seconds'] for each in seen):,.0f}" if "objects" in seen[0][name] else ""
+    connections = sorted({each[name]["connections"] for each in seen if "connections" in each[name]})
     return (
-        what,
+        what + (f", {' or '.join(map(str, connections))} connections" if connections else ""),
         value("seconds", "{:.2f}"),
         f"{rate:.1f}",
         objects,

@@ -11,6 +11,8 @@ mod client;
 mod http;
 #[path = "s3/loops.rs"]
 mod loops;
+#[path = "s3/order.rs"]
+mod order;
 #[path = "s3/sign.rs"]
 mod sign;
 

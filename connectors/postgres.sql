@@ -92,11 +92,30 @@ ALTER ROLE ledgerline_connect LOGIN REPLICATION NOSUPERUSER NOCREATEDB NOCREATER
 ALTER ROLE ledgerline_connect PASSWORD :'password';
 
 -- It reads the tables once, for the snapshot, and afterwards only the log. It writes to no table: its heartbeat is a message in the log, by pg_logical_emit_message,
--- which every role may call unless that was taken from PUBLIC.
+-- which every role may call unless that was taken from PUBLIC (below).
 -- Where a table has row security, the snapshot sees only rows that its policies show this role.
 SELECT format('GRANT CONNECT ON DATABASE %I TO ledgerline_connect', current_database()) \gexec
 GRANT USAGE ON SCHEMA public TO ledgerline_connect;
 GRANT SELECT ON public.audit_logs, public.outbox_events TO ledgerline_connect;
+
+-- Where it was taken from PUBLIC. Up to PostgreSQL 16 the function is pg_logical_emit_message(boolean, text, text), from 17 on (boolean, text, text, boolean); that of
+-- bytea is not called. Mostly only a superuser may grant it.
+DO $$
+DECLARE
+    emit regprocedure;
+BEGIN
+    FOR emit IN SELECT oid FROM pg_proc
+        WHERE pronamespace = 'pg_catalog'::regnamespace AND proname = 'pg_logical_emit_message' AND proargtypes[2] = 'text'::regtype
+          AND NOT has_function_privilege('ledgerline_connect', oid, 'EXECUTE')
+    LOOP
+        BEGIN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO ledgerline_connect', emit);
+        EXCEPTION WHEN insufficient_privilege THEN
+            RAISE WARNING 'the connectors'' heartbeat will fail: have a superuser GRANT EXECUTE ON FUNCTION % TO ledgerline_connect', emit;
+        END;
+    END LOOP;
+END
+$$;
 
 -- The publications -------------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::client::{Client, Lock};
+use crate::order;
 use serde_json::{Value, json};
 use std::error::Error;
 use std::fs;
@@ -20,12 +21,12 @@ struct Object {
     bytes: Vec<u8>,
 }
 
-/// Puts the files below `--from` under `--prefix`, with the headers that the archiver sends. Reading the files is not measured.
+/// Puts the files below `--from` under `--prefix`, with the headers that the archiver sends and in its order. Reading the files is not measured.
 pub fn put(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
     let from = PathBuf::from(arguments.text("from")?);
     let mut objects = Vec::new();
     load(&from, &from, &mut objects)?;
-    objects.sort_by(|one, other| one.name.cmp(&other.name));
+    order::sort(&mut objects, |object| &object.name);
     let (prefix, lock) = (arguments.text("prefix")?, Lock::new(arguments)?);
     let clock = Clock::start()?;
     each(arguments, &objects, |client, object| {

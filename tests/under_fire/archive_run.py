@@ -73,11 +73,16 @@ class Supervised(Instance):
 
     def look(self):
         ended = self.process is not None and self.process.poll() in FAILED_STARTS
-        if ended and not self.expected_end and self.address is None and "KMS" in self.log.read_text(errors="replace").splitlines()[-1]:
+        if ended and not self.expected_end and self.address is None and "KMS" in self.last_words():
             self.failed_starts += 1
             self.start()
         else:
             super().look()
+
+    def last_words(self):
+        """Nothing, where it ended without a word: then it is a failure as of any other instance."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return lines[-1] if lines else ""
 
 
 class BucketProgress(archive.Progress):

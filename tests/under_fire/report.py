@@ -2,10 +2,12 @@
 
 import os
 import platform
+import subprocess
 import time
 
 from faults import KINDS
 from judge import HARMS, OF_THOSE_ASTRAY
+from options import ROOT
 
 
 def bound(trials):
@@ -24,12 +26,27 @@ def processor():
 
 def machine():
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{processor()}, {memory:.0f} GiB, Linux {platform.release()}"
+    return f"{processor()}, {memory:.0f} GiB, Linux {kernel(platform.release())}"
+
+
+def kernel(release):
+    """As in `6.18`: what follows is of one machine's build."""
+    return ".".join(release.split("-")[0].split(".")[:2])
+
+
+def commit():
+    """Of the tree that this runs from, which `--program` need not be built of."""
+    try:
+        line = ["git", "-C", ROOT, "describe", "--always", "--dirty", "--exclude=*"]
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def lines(run):
     """Rows of (what, value, bound or empty)."""
     yield "machine", machine(), ""
+    yield "commit of the tree", commit(), ""
     yield "date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.began_at)), ""
     yield "seed", run.options.seed, ""
     yield "time under fire", f"{run.seconds / 60:.1f} min", ""
