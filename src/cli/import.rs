@@ -7,10 +7,12 @@ mod summary;
 use super::arguments::Faults;
 use super::{Failure, postgres};
 use crate::config::capture_files;
-use crate::config::{InputConfig, Settings};
+use crate::config::{InputConfig, LogConfig, Settings};
+use crate::import::page::Bounds;
 use crate::import::table::{Table, TableError};
 use crate::import::{ImportError, ImportOptions, Imported, Importer};
 use crate::log::Log;
+use crate::mapping::Mapping;
 use crate::service;
 use crate::stages::capture::{CaptureMapping, Op};
 use indicatif::ProgressBar;
@@ -34,7 +36,7 @@ const STATEMENT_MAX: Duration = Duration::from_mins(10);
 #[command(
     after_help = "Examples:\n  What there was before the connector began, once:\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --before 2026-11-01T00:00:00Z\n  By a timer, \
                   where no connector is allowed; needs an index on (occurred_at, id):\n    ledgerline import postgres://reader@db/app --table audit_logs --mapping connectors/audit-logs.toml --by-time\n\nThe password comes from PGPASSWORD \
-                  or a .pgpass file, not from the command line. Encrypted connections: ?sslmode=verify-full&sslrootcert=FILE."
+                  or a .pgpass file; in the URL others may see it. Encrypted connections: ?sslmode=verify-full&sslrootcert=FILE."
 )]
 #[allow(
     clippy::struct_excessive_bools,
@@ -74,6 +76,9 @@ pub struct Args {
     /// Where the log lies: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: Option<String>,
+    /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
+    #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
+    partitions: Option<String>,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -86,10 +91,14 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let bar = super::progress_bar(Some(0), "{bar:40} {pos}/{len} rows  {per_sec}  {elapsed}");
     let runtime = super::runtime()?;
     let imported = runtime.block_on(async {
-        let log = service::open_log(&config.log, None)
+        // Before there is a log: one that is made has its number of partitions for ever.
+        let from = look(args, &options, &mapping, rows_max, &bar).await?;
+        let dry = TempLog::of(args.dry_run, &config.log);
+        let place = dry.as_ref().map_or(&config.log, |dry| &dry.log);
+        let log = service::open_log(place, config.partitions)
             .await
             .map_err(|error| super::failure(&error))?;
-        let imported = import(args, &config, options, &mapping, rows_max, log.as_ref(), &bar).await;
+        let imported = import(args, &config, from, log.as_ref(), &bar).await;
         // What was appended is durable without it.
         drop(log.close().await);
         imported
@@ -108,6 +117,7 @@ fn check(args: &Args) -> Result<(InputConfig, PgConnectOptions, CaptureMapping, 
     let mut faults = Faults::default();
     let settings = Settings {
         log: args.log.clone(),
+        partitions: args.partitions.clone(),
         ..Settings::default()
     };
     let config = faults.settings(settings.check_input());
@@ -128,46 +138,98 @@ fn check(args: &Args) -> Result<(InputConfig, PgConnectOptions, CaptureMapping, 
     }
 }
 
-async fn import(
+/// A table, and what of it is to be read.
+struct From<'m> {
+    connection: PgConnection,
+    table: Table,
+    mapping: &'m Mapping,
+    bounds: Bounds,
+}
+
+async fn look<'m>(
     args: &Args,
-    config: &InputConfig,
-    options: PgConnectOptions,
-    mapping: &CaptureMapping,
+    options: &PgConnectOptions,
+    mapping: &'m CaptureMapping,
     rows_max: u32,
-    log: &dyn Log,
     bar: &ProgressBar,
-) -> Result<Imported, Failure> {
+) -> Result<From<'m>, Failure> {
     let topics = &mapping.topics;
     let Some(mapping) = mapping.of(Op::Read) else {
         return Err(Failure::usage(
             "--mapping: is one of an outbox, whose events are not rows",
         ));
     };
-    let mut connection = postgres::connect(&options, STATEMENT_MAX).await?;
+    let mut connection = postgres::connect(options, STATEMENT_MAX).await?;
     let table = table(args, &mut connection).await?;
     for warning in fit::check(&table, mapping, topics, &args.mapping)? {
         eprintln!("ledgerline: {warning}");
     }
     bar.set_length(table.rows_estimate);
     let bounds = bounds::bounds(args, &mut connection, &table, mapping, rows_max).await?;
-    let options = ImportOptions {
+    Ok(From {
+        connection,
+        table,
+        mapping,
         bounds,
+    })
+}
+
+async fn import(
+    args: &Args,
+    config: &InputConfig,
+    mut from: From<'_>,
+    log: &dyn Log,
+    bar: &ProgressBar,
+) -> Result<Imported, Failure> {
+    let options = ImportOptions {
+        bounds: from.bounds,
         limits: config.limits,
         again: args.again,
         dry_run: args.dry_run,
     };
-    let mut importer = Importer::new(log, &table, mapping, options)
+    let mut importer = Importer::new(log, &from.table, from.mapping, options)
         .await
         .map_err(failed)?;
     let imported = importer
-        .run(&mut connection, |rows| {
-            bar.set_length(table.rows_estimate.max(rows));
+        .run(&mut from.connection, |rows| {
+            bar.set_length(from.table.rows_estimate.max(rows));
             bar.set_position(rows);
         })
         .await
         .map_err(failed)?;
-    drop(connection.close().await);
+    drop(from.connection.close().await);
     Ok(imported)
+}
+
+/// A log for a dry run, where there is none yet: it is made elsewhere, and removed.
+struct TempLog {
+    log: LogConfig,
+    directory: PathBuf,
+}
+
+impl TempLog {
+    fn of(dry_run: bool, log: &LogConfig) -> Option<Self> {
+        match log {
+            LogConfig::Embedded(path) if dry_run && !path.exists() => {
+                let directory =
+                    std::env::temp_dir().join(format!("ledgerline-dry-run-{}", std::process::id()));
+                // Where it cannot be made, opening the log says why.
+                drop(std::fs::create_dir_all(&directory));
+                Some(Self {
+                    log: LogConfig::Embedded(directory.join("ledger.db")),
+                    directory,
+                })
+            }
+            LogConfig::Embedded(_) | LogConfig::Kafka(_) => None,
+        }
+    }
+}
+
+impl Drop for TempLog {
+    fn drop(&mut self) {
+        // What is left of it holds no event, and the next run makes its own.
+        drop(std::fs::remove_dir_all(&self.directory));
+    }
 }
 
 async fn table(args: &Args, connection: &mut PgConnection) -> Result<Table, Failure> {

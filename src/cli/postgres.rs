@@ -39,7 +39,19 @@ pub(super) async fn connect(
             let what = format!("no answer within {} s", CONNECT_PATIENCE.as_secs());
             Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, what)))
         })
-        .map_err(|error| unreachable(&error))
+        .map_err(|error| not_reached(options, &error))
+}
+
+/// Of a server that does not answer, the address says more than the error.
+fn not_reached(options: &PgConnectOptions, error: &sqlx::Error) -> Failure {
+    match error {
+        sqlx::Error::Io(cause) => Failure::unreadable(format!(
+            "the database at {}:{} cannot be reached: {cause}. Is the server up, and is this the address of the URL?",
+            options.get_host(),
+            options.get_port()
+        )),
+        _ => unreachable(error),
+    }
 }
 
 async fn open(options: &PgConnectOptions, statement_max: Duration) -> Result<PgConnection, sqlx::Error> {
@@ -81,9 +93,9 @@ pub(super) fn told(error: &sqlx::Error) -> String {
 /// By SQLSTATE: <https://www.postgresql.org/docs/15/errcodes-appendix.html>.
 fn what_to_do(code: &str) -> Option<&'static str> {
     match code {
-        "28P01" | "28000" => {
-            Some("Is the user of the URL the right one? The password comes from PGPASSWORD or a .pgpass file")
-        }
+        "28P01" | "28000" => Some(
+            "Is the user of the URL the right one, and the password, which comes from PGPASSWORD, a .pgpass file or the URL?",
+        ),
         "3D000" => Some("The last part of the URL names the database"),
         "42501" => Some("This role needs the right first: for a table, GRANT SELECT"),
         "42P01" | "42703" => Some("The table was altered meanwhile: look at its columns and at the mapping"),

@@ -27,7 +27,7 @@ sys.path.append(str(ROOT / "tests" / "under_fire"))
 import archive  # noqa: E402
 
 PROGRAM = os.environ.get("LEDGERLINE_PROGRAM", str(ROOT / "target" / "debug" / "ledgerline"))
-PATIENCE_S = 90
+PATIENCE_S = 300
 LOG_NAME = "capture.ledgerline.example/audit"
 PARTITIONS = 3
 CONNECT_PAUSE_S = 0.2

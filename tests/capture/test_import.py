@@ -178,6 +178,24 @@ class Runs(ImportCase):
             said = self.refused(2, "import", address, *self.arguments_behind_the_address())
             self.assertIn("LEDGERLINE_IMPORT_URL", said)
 
+    def test_a_log_is_made_by_an_import_that_appends_and_by_no_other(self):
+        self.insert(3)
+        path = self.directory / "new" / "ledger.db"
+        path.parent.mkdir()
+        arguments = ["import", self.import_address(), f"--mapping={self.mapping}", f"--log=sqlite:{path}", "--partitions=7"]
+        self.refused(2, *arguments, f"--table={self.name}.nosuch")
+        self.command(*arguments, f"--table={self.table}", "--dry-run")
+        self.assertEqual(list(path.parent.iterdir()), [])
+        self.command(*arguments, f"--table={self.table}")
+        self.assertIn("must be 7", self.refused(2, *arguments[:-1], "--partitions=8", f"--table={self.table}"))
+
+    def test_a_server_that_is_not_there_is_told_with_its_address(self):
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        address = f"postgres://nobody@127.0.0.1:{port}/none"
+        said = self.refused(3, "import", address, *self.arguments_behind_the_address())
+        self.assertIn(f"the database at 127.0.0.1:{port} cannot be reached", said)
+
     def test_a_time_column_that_is_no_time_is_an_argument_that_is_wrong(self):
         self.insert(1)
         for bound in ("--before=2026-01-01", "--by-time"):

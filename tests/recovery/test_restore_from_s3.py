@@ -26,7 +26,7 @@ from archive_judge import KEYS  # noqa: E402
 from small_broker import SmallBroker  # noqa: E402
 
 PROGRAM = os.environ.get("LEDGERLINE_PROGRAM", str(ROOT / "target" / "debug" / "ledgerline"))
-PATIENCE_S = 120
+PATIENCE_S = 300
 PARTITIONS = 3
 PREFIX = "audit/"
 LOG_NAME = "recovery.ledgerline.example/audit"

@@ -88,6 +88,12 @@ fn config(bytes: &[u8]) -> Result<Map<String, Value>, String> {
         // Its own words give the line and the column, and nothing of the text.
         Err(error) => return Err(error.to_string()),
     };
+    if config.get("config").is_some_and(Value::is_object) {
+        return Err("it has a member `config`, as a request that makes a connector has: give what is inside of that alone; the connector's name is the file's".to_owned());
+    }
+    if !config.contains_key("connector.class") {
+        return Err("it has no connector.class, so that it is no connector's".to_owned());
+    }
     let others: Vec<&str> = config
         .iter()
         .filter(|(_, value)| !value.is_string())
@@ -229,14 +235,27 @@ mod tests {
 
     #[test]
     fn a_file_that_is_no_configuration_is_told_by_its_line_or_by_the_settings() {
-        assert_eq!(config(b"{\"a\":\"1\"}").map(|config| config.len()), Ok(1));
+        assert_eq!(
+            config(b"{\"connector.class\":\"1\"}").map(|config| config.len()),
+            Ok(1)
+        );
+        let request = config(b"{\"name\":\"n\",\"config\":{\"a\":\"secret\"}}").unwrap_err();
+        assert!(
+            request.contains("inside of that") && !request.contains("secret"),
+            "{request}"
+        );
+        assert!(
+            config(b"{\"name\":\"x\"}")
+                .unwrap_err()
+                .contains("connector.class")
+        );
         assert_eq!(config(b"[]"), Err("it is another value".to_owned()));
         let cut = config(b"{\n  \"a\": \"secret\"\n  \"b\": \"2\"\n}").unwrap_err();
         assert!(
             cut.contains("line 3 column 3") && !cut.contains("secret"),
             "{cut}"
         );
-        let number = config(b"{\"a\":1,\"b\":\"2\",\"c\":null}").unwrap_err();
+        let number = config(b"{\"connector.class\":\"x\",\"a\":1,\"b\":\"2\",\"c\":null}").unwrap_err();
         assert_eq!(number, "no string is the value of a, c");
     }
 

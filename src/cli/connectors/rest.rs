@@ -135,7 +135,13 @@ impl Connect {
                 .header("Content-Type", "application/json")
                 .body(body.to_string());
         }
-        let response = request.send().await.map_err(|error| failed(chain(&error)))?;
+        // The URL is in `doing` already.
+        let response = request.send().await.map_err(|error| {
+            let what = chain(&error.without_url());
+            failed(format!(
+                "{what}. Is Kafka Connect up, and is --connect (or LEDGERLINE_CONNECT) its address?"
+            ))
+        })?;
         let status = response.status();
         let answer = read_at_most(response, ANSWER_BYTES_MAX)
             .await
