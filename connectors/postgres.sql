@@ -2,8 +2,8 @@
 --
 --   LEDGERLINE_POSTGRES_PASSWORD=.. psql "$DATABASE_URL" -f connectors/postgres.sql
 --
--- Run it as the owner of the tables who may create roles, or as a superuser, in the database that is captured. Names of tables and columns are yours to
--- change; change them in the connectors' `table.include.list` too.
+-- Run it in the database that is captured, as a superuser: on PostgreSQL 15 nobody else may make a role that replicates, or change one. Names of tables and
+-- columns are yours to change; change them in the connectors' `table.include.list` too.
 \set ON_ERROR_STOP on
 -- From the environment: on the command line everybody on the machine could read it.
 \getenv password LEDGERLINE_POSTGRES_PASSWORD
@@ -119,7 +119,7 @@ $$;
 
 -- The publications -------------------------------------------------------------------------------------------------------------
 
--- Made here, by the tables' owner, so that the connectors' role need not own them (publication.autocreate.mode=disabled). One each: a slot
+-- Made here, so that the connectors' role need not own the tables (publication.autocreate.mode=disabled). One each: a slot
 -- then decodes only what its connector takes.
 SELECT 'CREATE PUBLICATION ledgerline_audit_logs FOR TABLE public.audit_logs'
 WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ledgerline_audit_logs') \gexec
