@@ -28,7 +28,7 @@ BEGIN
         RAISE WARNING 'of % replication slots % are used: each connector takes one, so raise max_replication_slots and max_wal_senders', slots, used;
     END IF;
     -- A slot keeps the log until its connector has read it. Without a limit, a connector that is forgotten fills the disk and PostgreSQL
-    -- stops. With one, a slot that falls behind further is lost: the connector then fails and says so, and what it has not read is missing
+    -- stops. With one, a slot that falls behind further is lost: `ledgerline connectors lag` says so, and what the connector has not read is missing
     -- from the capture until a new snapshot. Set it to what the longest outage of Connect that you mean to survive writes.
     IF current_setting('max_slot_wal_keep_size') = '-1' THEN
         RAISE WARNING 'max_slot_wal_keep_size is not set: a connector that does not run lets the log fill the disk';
