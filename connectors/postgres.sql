@@ -2,8 +2,8 @@
 --
 --   LEDGERLINE_POSTGRES_PASSWORD=.. psql "$DATABASE_URL" -f connectors/postgres.sql
 --
--- Run it as the owner of the tables who may create roles, or as a superuser, in the database that is captured. Names of tables and columns are yours to
--- change; change them in the connectors' `table.include.list` too.
+-- Run it in the database that is captured, as a superuser: on PostgreSQL 15 nobody else may make a role that replicates, or change one. Names of tables and
+-- columns are yours to change; change them in the connectors' `table.include.list` too.
 \set ON_ERROR_STOP on
 -- From the environment: on the command line everybody on the machine could read it.
 \getenv password LEDGERLINE_POSTGRES_PASSWORD
@@ -28,7 +28,7 @@ BEGIN
         RAISE WARNING 'of % replication slots % are used: each connector takes one, so raise max_replication_slots and max_wal_senders', slots, used;
     END IF;
     -- A slot keeps the log until its connector has read it. Without a limit, a connector that is forgotten fills the disk and PostgreSQL
-    -- stops. With one, a slot that falls behind further is lost: the connector then fails and says so, and what it has not read is missing
+    -- stops. With one, a slot that falls behind further is lost: `ledgerline connectors lag` says so, and what the connector has not read is missing
     -- from the capture until a new snapshot. Set it to what the longest outage of Connect that you mean to survive writes.
     IF current_setting('max_slot_wal_keep_size') = '-1' THEN
         RAISE WARNING 'max_slot_wal_keep_size is not set: a connector that does not run lets the log fill the disk';
@@ -119,7 +119,7 @@ $$;
 
 -- The publications -------------------------------------------------------------------------------------------------------------
 
--- Made here, by the tables' owner, so that the connectors' role need not own them (publication.autocreate.mode=disabled). One each: a slot
+-- Made here, so that the connectors' role need not own the tables (publication.autocreate.mode=disabled). One each: a slot
 -- then decodes only what its connector takes.
 SELECT 'CREATE PUBLICATION ledgerline_audit_logs FOR TABLE public.audit_logs'
 WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ledgerline_audit_logs') \gexec
