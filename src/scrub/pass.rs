@@ -4,13 +4,14 @@ use super::content::Covered;
 use super::finding::{Finding, Kind};
 use super::known::{Known, Place};
 use super::machine::{Holds, is_held, is_looked_at, judge_lock, judge_name};
+use super::missing::{Archived, judge_sizes};
 use super::position::{At, Running};
 use super::scope::{Covers, Scope};
 use crate::clock::Clock;
 use crate::ledger::key::PublicKey;
 use crate::ledger::verify::{ArchiveSource, FirstBad, Options, Progress, Reason, Report, SourceError};
-use crate::log::{BoxError, Log, LogError};
-use crate::stages::archive::hold_progress;
+use crate::log::{BoxError, Log, LogError, topic};
+use crate::stages::archive::{archived_size, hold_progress};
 use crate::vault::VaultError;
 use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock, VersionPage};
 use crate::vault::source::DirectorySource;
@@ -59,7 +60,7 @@ pub enum Store {
 pub struct Demands {
     /// Of a bucket.
     pub retention: Option<Retention>,
-    /// Says which classes are held; without it no hold is demanded.
+    /// Says which classes are held, and how much is archived; without it no hold is demanded, and what is deleted for good at the end is not missed.
     pub log: Option<Arc<dyn Log>>,
     pub trusted: Option<Vec<PublicKey>>,
     /// Calls to the store, at most; `None`: as fast as it goes.
@@ -80,7 +81,14 @@ pub struct Pass {
     demands: Demands,
     clock: Arc<dyn Clock>,
     on_progress: OnProgress,
-    known: Option<Arc<Known>>,
+    listed: Option<Listed>,
+}
+
+/// What names said.
+#[derive(Clone)]
+struct Listed {
+    known: Arc<Known>,
+    missing: Vec<Finding>,
 }
 
 /// What a step came to.
@@ -106,7 +114,7 @@ impl Pass {
             demands,
             clock,
             on_progress,
-            known: None,
+            listed: None,
         }
     }
 
@@ -115,12 +123,17 @@ impl Pass {
     /// # Errors
     /// By what the caller must do.
     pub async fn step(&mut self, running: &mut Running) -> Result<Stepped, ScrubError> {
-        let known = match &self.known {
-            Some(known) => Arc::clone(known),
-            None => Arc::clone(self.known.insert(Arc::new(self.list().await?))),
+        let Listed { known, missing } = match &self.listed {
+            Some(listed) => listed.clone(),
+            None => self.listed.insert(self.list().await?).clone(),
+        };
+        // Once a pass: no step but its first is there.
+        let missing = match &running.at {
+            At::Names(None) => missing,
+            At::Names(Some(_)) | At::Content => Vec::new(),
         };
         let begun = Instant::now();
-        let (findings, at, objects, bytes) = match (&running.at, &self.store) {
+        let (mut findings, at, objects, bytes) = match (&running.at, &self.store) {
             (At::Names(after), Store::S3(versions)) => {
                 let (findings, at, objects) = self.page(&known, versions, after.as_deref()).await?;
                 (findings, Some(at), objects, 0)
@@ -134,6 +147,7 @@ impl Pass {
                 (findings, None, 0, bytes)
             }
         };
+        findings.extend(missing);
         running.counts.objects += objects;
         running.counts.bytes += bytes;
         running.counts.note(&findings);
@@ -157,8 +171,19 @@ impl Pass {
         }
     }
 
+    /// The log first: what is archived while names are listed is none that is missing.
+    async fn list(&self) -> Result<Listed, ScrubError> {
+        let archived = self.archived().await?;
+        let known = self.known().await?;
+        let missing = judge_sizes(&known, &self.scope, &archived);
+        Ok(Listed {
+            known: Arc::new(known),
+            missing,
+        })
+    }
+
     /// What the names say of cuts.
-    async fn list(&self) -> Result<Known, ScrubError> {
+    async fn known(&self) -> Result<Known, ScrubError> {
         let prefixes = self.scope.content_prefixes();
         let only = self.scope.origin();
         self.blocking(move |source, stop| {
@@ -247,6 +272,22 @@ impl Pass {
             findings.extend(judge_lock(known, version, lock, retention, held, now));
         }
         Ok(findings)
+    }
+
+    /// What the log says is archived, of each partition of the scope.
+    async fn archived(&self) -> Result<Archived, ScrubError> {
+        let mut archived = Archived::new();
+        let Some(log) = &self.demands.log else {
+            return Ok(archived);
+        };
+        let partitions = match self.scope.partition() {
+            Some(partition) => partition..partition + 1,
+            None => 0..log.partitions(topic::LEDGER_ENTRIES).await?,
+        };
+        for partition in partitions {
+            archived.insert(partition, archived_size(log.as_ref(), partition).await?);
+        }
+        Ok(archived)
     }
 
     async fn holds(&self, known: &Known) -> Result<Holds, ScrubError> {

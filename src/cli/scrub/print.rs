@@ -33,6 +33,12 @@ impl Seen<'_> {
                 "Whether legal holds are on what must be held: give --log, which says which classes are.",
             ));
         }
+        if !self.has_log {
+            open.push((
+                "end",
+                "Whether the newest cuts were deleted for good: give --log, which says how much was archived, or hold it against a head from elsewhere.",
+            ));
+        }
         if self.is_bucket {
             open.push((
                 "hours",

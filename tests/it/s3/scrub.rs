@@ -478,6 +478,90 @@ async fn run_scrubs_what_it_archives_says_what_is_wrong_and_goes_on() {
     the_command_asks_the_log_what_is_held(&ledger, &checkpoint).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_for_good_at_the_end_of_a_partition_is_missed_by_run_and_the_command() {
+    let ledger = end_to_end::Ledger::make().await;
+    ledger.ingest(0..100);
+    let service = start(&ledger, 86_400_000);
+    ledger.wait_until_archived(100);
+    let origin = format!("{}/0", process::LOG_NAME);
+    let before = keys_under(&ledger.bucket, &origin).await;
+    ledger.ingest(100..200);
+    ledger.wait_until_archived(200);
+    stop(service);
+    let flags = [ledger.log(), "--archive-lock=governance".to_owned()];
+    let scrub = || {
+        let mut program = with_credentials();
+        program
+            .args(["scrub", "--json", "--archive-path-style"])
+            .arg(format!("--archive={}", ledger.url()))
+            .arg(format!("--archive-endpoint={}", stack("LEDGERLINE_TEST_S3")))
+            .args(&flags);
+        program.output().expect("the program starts")
+    };
+    assert_eq!(found(&scrub()), pairs(&[]));
+
+    // What was archived last: segments, tiles and checkpoints.
+    for key in keys_under(&ledger.bucket, &origin).await {
+        if !before.contains(&key) {
+            delete_for_good(&ledger.bucket, &key).await;
+        }
+    }
+    assert_eq!(found(&scrub()), pairs(&[("missing", &origin)]));
+    let left: u64 = before
+        .iter()
+        .filter_map(|key| key.rsplit_once("/checkpoints/")?.1.parse().ok())
+        .max()
+        .unwrap();
+    let said = report(&scrub())["findings"][0]["found"].to_string();
+    assert!(said.contains(&format!("ends at {left} leaves")), "{said}");
+
+    for key in keys_under(&ledger.bucket, &origin).await {
+        delete_for_good(&ledger.bucket, &key).await;
+    }
+    let whole = found(&scrub());
+    assert!(
+        whole.contains(&("missing".to_owned(), origin.clone())),
+        "{whole:?}"
+    );
+    let service = start(&ledger, 200);
+    service.wait_for("/metrics", |metrics| findings(metrics, "missing") > 0.5);
+    drop(service);
+}
+
+async fn keys_under(bucket: &TestBucket, origin: &str) -> Vec<String> {
+    let list = bucket.root.list_objects_v2().bucket(&bucket.name);
+    let page = list
+        .prefix(TestBucket::key(&format!("{origin}/")))
+        .send()
+        .await
+        .unwrap();
+    assert!(page.is_truncated != Some(true), "more than a page");
+    page.contents()
+        .iter()
+        .map(|object| object.key().unwrap().to_owned())
+        .collect()
+}
+
+/// Its version, by who may bypass.
+async fn delete_for_good(bucket: &TestBucket, key: &str) {
+    let head = bucket
+        .root
+        .head_object()
+        .bucket(&bucket.name)
+        .key(key)
+        .send()
+        .await
+        .unwrap();
+    let delete = bucket.root.delete_object().bucket(&bucket.name).key(key);
+    delete
+        .version_id(head.version_id.expect("a version"))
+        .bypass_governance_retention(true)
+        .send()
+        .await
+        .unwrap();
+}
+
 async fn the_command_asks_the_log_what_is_held(ledger: &end_to_end::Ledger, checkpoint: &str) {
     let bucket = &ledger.bucket;
     let scrub = |more: &[&str]| {
