@@ -108,7 +108,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         print::table(&seen, &outcome)
     };
     super::print(text.as_bytes())?;
-    place.remove()?;
+    // What was found stands, whatever becomes of the file.
+    if let Err(failure) = place.remove() {
+        eprintln!(
+            "ledgerline: {}; the next pass would go on from it: remove it",
+            failure.message
+        );
+    }
     if outcome.running.counts.findings.is_empty() {
         return Ok(());
     }
