@@ -133,9 +133,12 @@ impl Pass {
             At::Names(Some(_)) | At::Content => Vec::new(),
         };
         let begun = Instant::now();
+        let mut untold_locks = 0;
         let (mut findings, at, objects, bytes) = match (&running.at, &self.store) {
             (At::Names(after), Store::S3(versions)) => {
-                let (findings, at, objects) = self.page(&known, versions, after.as_deref()).await?;
+                let (findings, at, objects) = self
+                    .page(&known, versions, after.as_deref(), &mut untold_locks)
+                    .await?;
                 (findings, Some(at), objects, 0)
             }
             (At::Names(_), Store::Directory(path)) => {
@@ -150,6 +153,7 @@ impl Pass {
         findings.extend(missing);
         running.counts.objects += objects;
         running.counts.bytes += bytes;
+        running.counts.untold_locks += untold_locks;
         running.counts.note(&findings);
         let is_done = at.is_none();
         if let Some(at) = at {
@@ -208,6 +212,7 @@ impl Pass {
         known: &Known,
         store: &S3Versions,
         after: Option<&str>,
+        untold_locks: &mut u64,
     ) -> Result<(Vec<Finding>, At, u64), ScrubError> {
         let page = next_page(store, &self.scope.prefix(), after, self.demands.versions_at_once).await?;
         let mut names: Vec<&[ObjectVersion]> = page.versions.chunk_by(|a, b| a.name == b.name).collect();
@@ -223,13 +228,13 @@ impl Pass {
                 Covers::Yes if is_looked_at(&first.name) => looked_at.push(versions),
                 Covers::Yes | Covers::No => {}
                 Covers::NotUntil(end) => {
-                    let found = self.judge(known, store, &looked_at).await?;
+                    let found = self.judge(known, store, &looked_at, untold_locks).await?;
                     return Ok((found, At::Names(Some(end)), objects(&looked_at)));
                 }
             }
             last = Some(first.name.clone());
         }
-        let found = self.judge(known, store, &looked_at).await?;
+        let found = self.judge(known, store, &looked_at, untold_locks).await?;
         let at = match last {
             Some(last) if page.is_cut => At::Names(Some(last)),
             Some(_) | None => At::Content,
@@ -242,6 +247,7 @@ impl Pass {
         known: &Known,
         store: &S3Versions,
         names: &[&[ObjectVersion]],
+        untold_locks: &mut u64,
     ) -> Result<Vec<Finding>, ScrubError> {
         let now = self.now();
         let mut findings: Vec<Finding> = names
@@ -266,8 +272,11 @@ impl Pass {
         // A hold that was released meanwhile is none.
         let after = self.holds(known).await?;
         for (version, lock) in locked.iter().zip(&locks) {
-            // What is gone since it was listed is missed by the verifier.
-            let Some(lock) = lock else { continue };
+            // What is gone since it was listed is missed by the verifier; that no lock was judged is counted.
+            let Some(lock) = lock else {
+                *untold_locks += 1;
+                continue;
+            };
             let held = is_held(known, &version.name, &before, &after);
             findings.extend(judge_lock(known, version, lock, retention, held, now));
         }
