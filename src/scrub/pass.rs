@@ -216,6 +216,8 @@ impl Pass {
     ) -> Result<(Vec<Finding>, At, u64), ScrubError> {
         let page = next_page(store, &self.scope.prefix(), after, self.demands.versions_at_once).await?;
         let mut names: Vec<&[ObjectVersion]> = page.versions.chunk_by(|a, b| a.name == b.name).collect();
+        // Of the one name then: it has more versions than S3 gives at once.
+        let is_cut_short = page.is_cut && names.len() == 1;
         // Of the last name more may follow: it is looked at with the next page, unless it fills the largest one.
         if page.is_cut && names.len() > 1 {
             names.pop();
@@ -228,13 +230,17 @@ impl Pass {
                 Covers::Yes if is_looked_at(&first.name) => looked_at.push(versions),
                 Covers::Yes | Covers::No => {}
                 Covers::NotUntil(end) => {
-                    let found = self.judge(known, store, &looked_at, untold_locks).await?;
+                    let found = self
+                        .judge(known, store, &looked_at, is_cut_short, untold_locks)
+                        .await?;
                     return Ok((found, At::Names(Some(end)), objects(&looked_at)));
                 }
             }
             last = Some(first.name.clone());
         }
-        let found = self.judge(known, store, &looked_at, untold_locks).await?;
+        let found = self
+            .judge(known, store, &looked_at, is_cut_short, untold_locks)
+            .await?;
         let at = match last {
             Some(last) if page.is_cut => At::Names(Some(last)),
             Some(_) | None => At::Content,
@@ -247,12 +253,13 @@ impl Pass {
         known: &Known,
         store: &S3Versions,
         names: &[&[ObjectVersion]],
+        is_cut_short: bool,
         untold_locks: &mut u64,
     ) -> Result<Vec<Finding>, ScrubError> {
         let now = self.now();
         let mut findings: Vec<Finding> = names
             .iter()
-            .flat_map(|versions| judge_name(known, versions, now))
+            .flat_map(|versions| judge_name(known, versions, is_cut_short, now))
             .collect();
         let Some(retention) = &self.demands.retention else {
             return Ok(findings);
@@ -332,7 +339,7 @@ impl Pass {
                     is_marker: false,
                 };
                 findings.extend(
-                    judge_name(&known, std::slice::from_ref(&file), now)
+                    judge_name(&known, std::slice::from_ref(&file), false, now)
                         .into_iter()
                         .map(|finding| Finding {
                             version: None,
