@@ -16,6 +16,7 @@ use crate::vault::VaultError;
 use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock, VersionPage};
 use crate::vault::source::DirectorySource;
 use futures_util::future::try_join_all;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use tokio::time::Instant;
 
 /// Versions of a step: what a stop looks at twice, at most.
 pub const VERSIONS_AT_ONCE: i32 = 200;
+/// More findings of a kind in one directory are counted and not kept.
+const FINDINGS_KEPT: u64 = 1_000;
 /// What S3 gives at once, at most.
 const VERSIONS_MAX: i32 = 1_000;
 
@@ -133,7 +136,7 @@ impl Pass {
             At::Names(Some(_)) | At::Content => Vec::new(),
         };
         let begun = Instant::now();
-        let mut untold_locks = 0;
+        let (mut untold_locks, mut more) = (0, BTreeMap::new());
         let (mut findings, at, objects, bytes) = match (&running.at, &self.store) {
             (At::Names(after), Store::S3(versions)) => {
                 let (findings, at, objects) = self
@@ -142,7 +145,7 @@ impl Pass {
                 (findings, Some(at), objects, 0)
             }
             (At::Names(_), Store::Directory(path)) => {
-                let (findings, objects) = self.files(&known, path).await?;
+                let (findings, objects) = self.files(&known, path, &mut more).await?;
                 (findings, Some(At::Content), objects, 0)
             }
             (At::Content, _) => {
@@ -155,6 +158,7 @@ impl Pass {
         running.counts.bytes += bytes;
         running.counts.untold_locks += untold_locks;
         running.counts.note(&findings);
+        running.counts.note_more(&more);
         let is_done = at.is_none();
         if let Some(at) = at {
             running.at = at;
@@ -317,39 +321,45 @@ impl Pass {
         Ok(holds)
     }
 
-    /// Of a directory: names alone.
-    async fn files(&self, known: &Arc<Known>, root: &Path) -> Result<(Vec<Finding>, u64), ScrubError> {
+    /// Of a directory: names alone. In one step, so that of each kind no more is kept than a report can hold.
+    async fn files(
+        &self,
+        known: &Arc<Known>,
+        root: &Path,
+        more: &mut BTreeMap<Kind, u64>,
+    ) -> Result<(Vec<Finding>, u64), ScrubError> {
         let (known, root, now) = (Arc::clone(known), root.to_owned(), self.now());
         let (prefix, scope) = (self.scope.prefix(), self.scope.clone());
-        self.blocking(move |source, stop| {
-            let (mut findings, mut files) = (Vec::new(), 0);
-            for name in source.list(&prefix)? {
-                let name = name?;
-                if stop.load(Ordering::Acquire) {
-                    break;
+        let (findings, files, left_out) = self
+            .blocking(move |source, stop| {
+                let (mut findings, mut files) = (Vec::new(), 0);
+                let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
+                for name in source.list(&prefix)? {
+                    let name = name?;
+                    if stop.load(Ordering::Acquire) {
+                        break;
+                    }
+                    if scope.covers(&name) != Covers::Yes || !is_looked_at(&name) {
+                        continue;
+                    }
+                    files += 1;
+                    for finding in judge_file(&known, &root, name, now) {
+                        let count = found.entry(finding.kind).or_default();
+                        *count += 1;
+                        if *count <= FINDINGS_KEPT {
+                            findings.push(finding);
+                        }
+                    }
                 }
-                if scope.covers(&name) != Covers::Yes || !is_looked_at(&name) {
-                    continue;
+                found.retain(|_, count| *count > FINDINGS_KEPT);
+                for count in found.values_mut() {
+                    *count -= FINDINGS_KEPT;
                 }
-                files += 1;
-                let file = ObjectVersion {
-                    modified: modified(&root.join(&name)).unwrap_or(now),
-                    name,
-                    id: String::new(),
-                    is_marker: false,
-                };
-                findings.extend(
-                    judge_name(&known, std::slice::from_ref(&file), false, now)
-                        .into_iter()
-                        .map(|finding| Finding {
-                            version: None,
-                            ..finding
-                        }),
-                );
-            }
-            Ok((findings, files))
-        })
-        .await
+                Ok((findings, files, found))
+            })
+            .await?;
+        *more = left_out;
+        Ok((findings, files))
     }
 
     /// What the verifier says of it.
@@ -440,6 +450,21 @@ impl Drop for StopWhenDropped {
 
 fn objects(names: &[&[ObjectVersion]]) -> u64 {
     names.iter().map(|versions| versions.len() as u64).sum()
+}
+
+/// A file is the one version of its name, and has no id.
+fn judge_file(known: &Known, root: &Path, name: String, now: i64) -> Vec<Finding> {
+    let file = ObjectVersion {
+        modified: modified(&root.join(&name)).unwrap_or(now),
+        name,
+        id: String::new(),
+        is_marker: false,
+    };
+    let mut findings = judge_name(known, std::slice::from_ref(&file), false, now);
+    for finding in &mut findings {
+        finding.version = None;
+    }
+    findings
 }
 
 /// When a file was changed, in seconds since 1970.

@@ -24,6 +24,13 @@ impl Counts {
         }
     }
 
+    /// Findings that were not kept.
+    pub fn note_more(&mut self, more: &BTreeMap<Kind, u64>) {
+        for (kind, count) in more {
+            *self.findings.entry(*kind).or_default() += count;
+        }
+    }
+
     #[must_use]
     pub fn found(&self, kind: Kind) -> u64 {
         self.findings.get(&kind).copied().unwrap_or(0)

@@ -116,6 +116,18 @@ fn what_no_checkpoint_covers_yet_is_no_finding() {
     assert!(found[0].1.ends_with("00000000000000000099"));
 }
 
+#[test]
+fn more_foreign_files_than_a_report_holds_are_counted() {
+    let dir = stored();
+    for n in 0..1_005 {
+        fs::write(dir.path().join(format!("archive/note-{n}")), b"mine").unwrap();
+    }
+    let output = scrub(dir.path(), &["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["counts"]["unknown-key"], 1_005);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 1_000);
+}
+
 /// With the log at hand, which says how much was archived.
 #[test]
 fn newest_cuts_and_whole_partitions_that_are_gone_are_missed_where_a_log_is_at_hand() {
