@@ -55,7 +55,7 @@ pub struct Args {
     /// Write to this file how far the pass is, and go on from it where it is there; removed at the end of the pass. Without it a pass that is stopped begins anew
     #[arg(long, value_name = "FILE")]
     position: Option<PathBuf>,
-    /// Make so many calls to the store, at most, and one at a time [default: as fast as it goes]
+    /// Look at about so many objects a second, one at a time: a call each, or up to three where a lock must be asked for [default: as fast as it goes]
     #[arg(long, value_name = "N")]
     calls_per_second: Option<String>,
     /// Print JSON

@@ -66,7 +66,8 @@ pub struct Demands {
     /// Says which classes are held, and how much is archived; without it no hold is demanded, and what is deleted for good at the end is not missed.
     pub log: Option<Arc<dyn Log>>,
     pub trusted: Option<Vec<PublicKey>>,
-    /// Calls to the store, at most; `None`: as fast as it goes.
+    /// Versions a second that are looked at, and objects that are read, over a step; `None`: as fast as it goes. About as many calls: a lock that HEAD does not
+    /// tell takes two more, and listings are not counted.
     pub calls_per_second: Option<u32>,
     /// Calls at once, and threads that verify.
     pub at_once: usize,
@@ -171,7 +172,7 @@ impl Pass {
         self.clock.now().div_euclid(1_000_000)
     }
 
-    /// A call for each version: none sooner than its time.
+    /// A step ends no sooner than its versions may.
     async fn keep_pace(&self, calls: u64, begun: Instant) {
         if let Some(rate) = self.demands.calls_per_second {
             let due = Duration::from_secs_f64(calls as f64 / f64::from(rate.max(1)));
