@@ -590,13 +590,42 @@ async fn the_command_asks_the_log_what_is_held(ledger: &end_to_end::Ledger, chec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_waited_for_and_a_stop_is_gone_on_from() {
+async fn an_outage_is_waited_for_until_the_store_answers_again() {
+    let bucket = archive().await;
+    bucket.proxy.fail(r#"{"reset": 1.0, "seed": 1}"#).await;
+    let mut program = with_credentials();
+    program
+        .args([
+            "scrub",
+            "--json",
+            "--archive-path-style",
+            "--archive-lock=governance",
+        ])
+        .arg(format!("--archive=s3://{}/audit/archive", bucket.name))
+        .arg(format!("--archive-endpoint={}", bucket.proxy.endpoint))
+        .args(["--archive-retention-days=100"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = program.spawn().expect("the program starts");
+    // A call is tried three times: by the fourth a step has failed.
+    let since = std::time::Instant::now();
+    while bucket.proxy.count("reset").await < 4 {
+        assert!(since.elapsed() < Duration::from_mins(5), "it does not try again");
+        assert!(child.try_wait().unwrap().is_none(), "it gave up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bucket.proxy.heal().await;
+    assert_eq!(found(&child.wait_with_output().unwrap()), pairs(&[]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_gone_on_from_where_the_pass_was() {
     let bucket = archive().await;
     let dir = tempfile::tempdir().unwrap();
     let position = dir.path().join("scrub.position");
     let flag = format!("--position={}", position.display());
     let marker = mark_deleted(&bucket, &TestBucket::key(TILE)).await;
-    // Reads of objects are stalled: the walk over versions is done by then.
+    // Slow enough to be killed within the content: the walk over versions is done by then.
     let mut child = with_credentials();
     child
         .args([
