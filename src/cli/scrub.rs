@@ -31,7 +31,7 @@ const RATE_MAX: u64 = 10_000;
 /// Look at every version and every lock of an archive, and verify its content
 ///
 /// Of a bucket: each object has one version, no delete marker, and a lock as strong and as long as the settings say; with --log, a legal hold where its class is
-/// held; and all of it verifies, up to the last cut that is whole. Of a directory, which has neither versions nor locks: names and content. Reads, and changes
+/// held, and nothing missing that the log says was archived; and all of it verifies, up to the last cut that is whole. Of a directory, which has neither versions nor locks: names and content. Reads, and changes
 /// nothing; the archive may be written to meanwhile. `run` does the same by itself, once a week.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -46,7 +46,7 @@ pub struct Args {
     archive: Option<String>,
     #[command(flatten)]
     s3: S3Settings,
-    /// The log, which says which classes are held: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..; without it no hold is looked for
+    /// The log, which says which classes are held and how much is archived: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..; without it no hold is looked for
     #[arg(long, env = "LEDGERLINE_LOG", value_name = "URL")]
     log: Option<String>,
     /// Trust these keys and no others (RFC 7517); without it the archive's own, which shows that it is whole and not whose it is
@@ -55,7 +55,7 @@ pub struct Args {
     /// Write to this file how far the pass is, and go on from it where it is there; removed at the end of the pass. Without it a pass that is stopped begins anew
     #[arg(long, value_name = "FILE")]
     position: Option<PathBuf>,
-    /// Make so many calls to the store, at most, and one at a time [default: as fast as it goes]
+    /// Look at about so many objects a second, one at a time: a call each, or up to three where a lock must be asked for [default: as fast as it goes]
     #[arg(long, value_name = "N")]
     calls_per_second: Option<String>,
     /// Print JSON
@@ -108,7 +108,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         print::table(&seen, &outcome)
     };
     super::print(text.as_bytes())?;
-    place.remove()?;
+    // What was found stands, whatever becomes of the file.
+    if let Err(failure) = place.remove() {
+        eprintln!(
+            "ledgerline: {}; the next pass would go on from it: remove it",
+            failure.message
+        );
+    }
     if outcome.running.counts.findings.is_empty() {
         return Ok(());
     }

@@ -17,7 +17,7 @@ pub struct ScrubSettings {
     )]
     pub scrub_interval_ms: Option<String>,
 
-    /// How many calls a second the scrub of this process makes to the archive, at most [default: 50].
+    /// About how many objects a second the scrub of this process looks at, and then reads: a call each, or up to three where a lock must be asked for [default: 50].
     #[arg(
         long,
         env = "LEDGERLINE_SCRUB_CALLS_PER_SECOND",

@@ -56,6 +56,9 @@ kinds! {
     HoldMissing "hold-missing"
         "its archive class is held: after its retention, or by who bypasses it, it could be deleted"
         "find out who took the hold off, then aws s3api put-object-legal-hold --legal-hold Status=ON with its version id";
+    Missing "missing"
+        "the archiver stored it, and deleted for good it leaves nothing that a listing shows: the archive ends sooner, and what is left verifies"
+        "find out who deletes (CloudTrail), and copy what is missing from a replica; the log's entries are the other copy, as long as it keeps them";
     Content "content"
         "what the archive holds is not what was sealed and signed"
         "see `ledgerline verify` for the place; fetch the object from a replica, or its oldest version, and compare";

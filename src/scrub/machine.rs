@@ -22,9 +22,9 @@ pub fn is_looked_at(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(PROBES)
 }
 
-/// What is wrong with a name: of it, all versions, the newest first. `now` in seconds.
+/// What is wrong with a name: of it, all versions, the newest first, or with `is_cut` perhaps not the oldest. `now` in seconds.
 #[must_use]
-pub fn judge_name(known: &Known, versions: &[ObjectVersion], now: i64) -> Vec<Finding> {
+pub fn judge_name(known: &Known, versions: &[ObjectVersion], is_cut: bool, now: i64) -> Vec<Finding> {
     let Some(first) = versions.first() else {
         return Vec::new();
     };
@@ -42,12 +42,15 @@ pub fn judge_name(known: &Known, versions: &[ObjectVersion], now: i64) -> Vec<Fi
     let objects: Vec<_> = versions.iter().filter(|version| !version.is_marker).collect();
     if let Some((oldest, newer)) = objects.split_last() {
         for version in newer {
-            let what = format!(
-                "put at {} over the version {} of {}",
-                time(version.modified),
-                oldest.id,
-                time(oldest.modified)
-            );
+            let over = if is_cut {
+                format!(
+                    "others; {} versions were looked at and older ones may follow, so that which is the archive's is not known",
+                    versions.len()
+                )
+            } else {
+                format!("the version {} of {}", oldest.id, time(oldest.modified))
+            };
+            let what = format!("put at {} over {over}", time(version.modified));
             findings.push(find(Kind::SecondVersion, version, what));
         }
         match known.place(&first.name) {
@@ -211,8 +214,8 @@ mod tests {
 
     #[test]
     fn one_version_of_an_object_that_is_called_for_is_as_it_must_be() {
-        assert!(judge_name(&known(), &[version(&segment(), "a", false, 1)], NOW).is_empty());
-        assert!(judge_name(&known(), &[], NOW).is_empty());
+        assert!(judge_name(&known(), &[version(&segment(), "a", false, 1)], false, NOW).is_empty());
+        assert!(judge_name(&known(), &[], false, NOW).is_empty());
     }
 
     #[test]
@@ -225,7 +228,7 @@ mod tests {
             version(&name, "a", false, 1),
         ];
         assert_eq!(
-            kinds(&judge_name(&known(), &versions, NOW)),
+            kinds(&judge_name(&known(), &versions, false, NOW)),
             [
                 (Kind::DeleteMarker, "d"),
                 (Kind::SecondVersion, "c"),
@@ -235,12 +238,28 @@ mod tests {
     }
 
     #[test]
+    fn which_version_is_the_archives_is_not_said_where_older_ones_may_follow() {
+        let name = segment();
+        let versions = [version(&name, "b", false, 2), version(&name, "a", false, 1)];
+        for (is_cut, expected) in [(true, "is not known"), (false, "the version a of")] {
+            let found = judge_name(&known(), &versions, is_cut, NOW);
+            assert_eq!(kinds(&found), [(Kind::SecondVersion, "b")]);
+            assert!(found[0].what.contains(expected), "{}", found[0].what);
+        }
+    }
+
+    #[test]
     fn foreign_names_are_found_and_objects_on_their_way_are_not() {
         let found = |name: &str, modified| {
-            kinds(&judge_name(&known(), &[version(name, "a", false, modified)], NOW))
-                .iter()
-                .map(|(kind, _)| *kind)
-                .collect::<Vec<_>>()
+            kinds(&judge_name(
+                &known(),
+                &[version(name, "a", false, modified)],
+                false,
+                NOW,
+            ))
+            .iter()
+            .map(|(kind, _)| *kind)
+            .collect::<Vec<_>>()
         };
         assert_eq!(found("notes.txt", NOW), [Kind::UnknownKey]);
         let behind = names::checkpoint(ORIGIN, 20);

@@ -9,6 +9,7 @@ mod content;
 pub mod finding;
 pub mod known;
 pub mod machine;
+mod missing;
 mod pass;
 pub mod position;
 pub mod scope;

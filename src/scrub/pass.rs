@@ -4,17 +4,19 @@ use super::content::Covered;
 use super::finding::{Finding, Kind};
 use super::known::{Known, Place};
 use super::machine::{Holds, is_held, is_looked_at, judge_lock, judge_name};
+use super::missing::{Archived, judge_sizes};
 use super::position::{At, Running};
 use super::scope::{Covers, Scope};
 use crate::clock::Clock;
 use crate::ledger::key::PublicKey;
 use crate::ledger::verify::{ArchiveSource, FirstBad, Options, Progress, Reason, Report, SourceError};
-use crate::log::{BoxError, Log, LogError};
-use crate::stages::archive::hold_progress;
+use crate::log::{BoxError, Log, LogError, topic};
+use crate::stages::archive::{archived_size, hold_progress};
 use crate::vault::VaultError;
 use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock, VersionPage};
 use crate::vault::source::DirectorySource;
 use futures_util::future::try_join_all;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use tokio::time::Instant;
 
 /// Versions of a step: what a stop looks at twice, at most.
 pub const VERSIONS_AT_ONCE: i32 = 200;
+/// More findings of a kind in one directory are counted and not kept.
+const FINDINGS_KEPT: u64 = 1_000;
 /// What S3 gives at once, at most.
 const VERSIONS_MAX: i32 = 1_000;
 
@@ -59,10 +63,11 @@ pub enum Store {
 pub struct Demands {
     /// Of a bucket.
     pub retention: Option<Retention>,
-    /// Says which classes are held; without it no hold is demanded.
+    /// Says which classes are held, and how much is archived; without it no hold is demanded, and what is deleted for good at the end is not missed.
     pub log: Option<Arc<dyn Log>>,
     pub trusted: Option<Vec<PublicKey>>,
-    /// Calls to the store, at most; `None`: as fast as it goes.
+    /// Versions a second that are looked at, and objects that are read, over a step; `None`: as fast as it goes. About as many calls: a lock that HEAD does not
+    /// tell takes two more, and listings are not counted.
     pub calls_per_second: Option<u32>,
     /// Calls at once, and threads that verify.
     pub at_once: usize,
@@ -80,7 +85,14 @@ pub struct Pass {
     demands: Demands,
     clock: Arc<dyn Clock>,
     on_progress: OnProgress,
-    known: Option<Arc<Known>>,
+    listed: Option<Listed>,
+}
+
+/// What names said.
+#[derive(Clone)]
+struct Listed {
+    known: Arc<Known>,
+    missing: Vec<Finding>,
 }
 
 /// What a step came to.
@@ -106,7 +118,7 @@ impl Pass {
             demands,
             clock,
             on_progress,
-            known: None,
+            listed: None,
         }
     }
 
@@ -115,18 +127,26 @@ impl Pass {
     /// # Errors
     /// By what the caller must do.
     pub async fn step(&mut self, running: &mut Running) -> Result<Stepped, ScrubError> {
-        let known = match &self.known {
-            Some(known) => Arc::clone(known),
-            None => Arc::clone(self.known.insert(Arc::new(self.list().await?))),
+        let Listed { known, missing } = match &self.listed {
+            Some(listed) => listed.clone(),
+            None => self.listed.insert(self.list().await?).clone(),
+        };
+        // Once a pass: no step but its first is there.
+        let missing = match &running.at {
+            At::Names(None) => missing,
+            At::Names(Some(_)) | At::Content => Vec::new(),
         };
         let begun = Instant::now();
-        let (findings, at, objects, bytes) = match (&running.at, &self.store) {
+        let (mut untold_locks, mut more) = (0, BTreeMap::new());
+        let (mut findings, at, objects, bytes) = match (&running.at, &self.store) {
             (At::Names(after), Store::S3(versions)) => {
-                let (findings, at, objects) = self.page(&known, versions, after.as_deref()).await?;
+                let (findings, at, objects) = self
+                    .page(&known, versions, after.as_deref(), &mut untold_locks)
+                    .await?;
                 (findings, Some(at), objects, 0)
             }
             (At::Names(_), Store::Directory(path)) => {
-                let (findings, objects) = self.files(&known, path).await?;
+                let (findings, objects) = self.files(&known, path, &mut more).await?;
                 (findings, Some(At::Content), objects, 0)
             }
             (At::Content, _) => {
@@ -134,9 +154,12 @@ impl Pass {
                 (findings, None, 0, bytes)
             }
         };
+        findings.extend(missing);
         running.counts.objects += objects;
         running.counts.bytes += bytes;
+        running.counts.untold_locks += untold_locks;
         running.counts.note(&findings);
+        running.counts.note_more(&more);
         let is_done = at.is_none();
         if let Some(at) = at {
             running.at = at;
@@ -149,7 +172,7 @@ impl Pass {
         self.clock.now().div_euclid(1_000_000)
     }
 
-    /// A call for each version: none sooner than its time.
+    /// A step ends no sooner than its versions may.
     async fn keep_pace(&self, calls: u64, begun: Instant) {
         if let Some(rate) = self.demands.calls_per_second {
             let due = Duration::from_secs_f64(calls as f64 / f64::from(rate.max(1)));
@@ -157,8 +180,19 @@ impl Pass {
         }
     }
 
+    /// The log first: what is archived while names are listed is none that is missing.
+    async fn list(&self) -> Result<Listed, ScrubError> {
+        let archived = self.archived().await?;
+        let known = self.known().await?;
+        let missing = judge_sizes(&known, &self.scope, &archived);
+        Ok(Listed {
+            known: Arc::new(known),
+            missing,
+        })
+    }
+
     /// What the names say of cuts.
-    async fn list(&self) -> Result<Known, ScrubError> {
+    async fn known(&self) -> Result<Known, ScrubError> {
         let prefixes = self.scope.content_prefixes();
         let only = self.scope.origin();
         self.blocking(move |source, stop| {
@@ -183,9 +217,12 @@ impl Pass {
         known: &Known,
         store: &S3Versions,
         after: Option<&str>,
+        untold_locks: &mut u64,
     ) -> Result<(Vec<Finding>, At, u64), ScrubError> {
         let page = next_page(store, &self.scope.prefix(), after, self.demands.versions_at_once).await?;
         let mut names: Vec<&[ObjectVersion]> = page.versions.chunk_by(|a, b| a.name == b.name).collect();
+        // Of the one name then: it has more versions than S3 gives at once.
+        let is_cut_short = page.is_cut && names.len() == 1;
         // Of the last name more may follow: it is looked at with the next page, unless it fills the largest one.
         if page.is_cut && names.len() > 1 {
             names.pop();
@@ -198,13 +235,17 @@ impl Pass {
                 Covers::Yes if is_looked_at(&first.name) => looked_at.push(versions),
                 Covers::Yes | Covers::No => {}
                 Covers::NotUntil(end) => {
-                    let found = self.judge(known, store, &looked_at).await?;
+                    let found = self
+                        .judge(known, store, &looked_at, is_cut_short, untold_locks)
+                        .await?;
                     return Ok((found, At::Names(Some(end)), objects(&looked_at)));
                 }
             }
             last = Some(first.name.clone());
         }
-        let found = self.judge(known, store, &looked_at).await?;
+        let found = self
+            .judge(known, store, &looked_at, is_cut_short, untold_locks)
+            .await?;
         let at = match last {
             Some(last) if page.is_cut => At::Names(Some(last)),
             Some(_) | None => At::Content,
@@ -217,11 +258,13 @@ impl Pass {
         known: &Known,
         store: &S3Versions,
         names: &[&[ObjectVersion]],
+        is_cut_short: bool,
+        untold_locks: &mut u64,
     ) -> Result<Vec<Finding>, ScrubError> {
         let now = self.now();
         let mut findings: Vec<Finding> = names
             .iter()
-            .flat_map(|versions| judge_name(known, versions, now))
+            .flat_map(|versions| judge_name(known, versions, is_cut_short, now))
             .collect();
         let Some(retention) = &self.demands.retention else {
             return Ok(findings);
@@ -241,12 +284,31 @@ impl Pass {
         // A hold that was released meanwhile is none.
         let after = self.holds(known).await?;
         for (version, lock) in locked.iter().zip(&locks) {
-            // What is gone since it was listed is missed by the verifier.
-            let Some(lock) = lock else { continue };
+            // What is gone since it was listed is missed by the verifier; that no lock was judged is counted.
+            let Some(lock) = lock else {
+                *untold_locks += 1;
+                continue;
+            };
             let held = is_held(known, &version.name, &before, &after);
             findings.extend(judge_lock(known, version, lock, retention, held, now));
         }
         Ok(findings)
+    }
+
+    /// What the log says is archived, of each partition of the scope.
+    async fn archived(&self) -> Result<Archived, ScrubError> {
+        let mut archived = Archived::new();
+        let Some(log) = &self.demands.log else {
+            return Ok(archived);
+        };
+        let partitions = match self.scope.partition() {
+            Some(partition) => partition..partition + 1,
+            None => 0..log.partitions(topic::LEDGER_ENTRIES).await?,
+        };
+        for partition in partitions {
+            archived.insert(partition, archived_size(log.as_ref(), partition).await?);
+        }
+        Ok(archived)
     }
 
     async fn holds(&self, known: &Known) -> Result<Holds, ScrubError> {
@@ -260,39 +322,45 @@ impl Pass {
         Ok(holds)
     }
 
-    /// Of a directory: names alone.
-    async fn files(&self, known: &Arc<Known>, root: &Path) -> Result<(Vec<Finding>, u64), ScrubError> {
+    /// Of a directory: names alone. In one step, so that of each kind no more is kept than a report can hold.
+    async fn files(
+        &self,
+        known: &Arc<Known>,
+        root: &Path,
+        more: &mut BTreeMap<Kind, u64>,
+    ) -> Result<(Vec<Finding>, u64), ScrubError> {
         let (known, root, now) = (Arc::clone(known), root.to_owned(), self.now());
         let (prefix, scope) = (self.scope.prefix(), self.scope.clone());
-        self.blocking(move |source, stop| {
-            let (mut findings, mut files) = (Vec::new(), 0);
-            for name in source.list(&prefix)? {
-                let name = name?;
-                if stop.load(Ordering::Acquire) {
-                    break;
+        let (findings, files, left_out) = self
+            .blocking(move |source, stop| {
+                let (mut findings, mut files) = (Vec::new(), 0);
+                let mut found: BTreeMap<Kind, u64> = BTreeMap::new();
+                for name in source.list(&prefix)? {
+                    let name = name?;
+                    if stop.load(Ordering::Acquire) {
+                        break;
+                    }
+                    if scope.covers(&name) != Covers::Yes || !is_looked_at(&name) {
+                        continue;
+                    }
+                    files += 1;
+                    for finding in judge_file(&known, &root, name, now) {
+                        let count = found.entry(finding.kind).or_default();
+                        *count += 1;
+                        if *count <= FINDINGS_KEPT {
+                            findings.push(finding);
+                        }
+                    }
                 }
-                if scope.covers(&name) != Covers::Yes || !is_looked_at(&name) {
-                    continue;
+                found.retain(|_, count| *count > FINDINGS_KEPT);
+                for count in found.values_mut() {
+                    *count -= FINDINGS_KEPT;
                 }
-                files += 1;
-                let file = ObjectVersion {
-                    modified: modified(&root.join(&name)).unwrap_or(now),
-                    name,
-                    id: String::new(),
-                    is_marker: false,
-                };
-                findings.extend(
-                    judge_name(&known, std::slice::from_ref(&file), now)
-                        .into_iter()
-                        .map(|finding| Finding {
-                            version: None,
-                            ..finding
-                        }),
-                );
-            }
-            Ok((findings, files))
-        })
-        .await
+                Ok((findings, files, found))
+            })
+            .await?;
+        *more = left_out;
+        Ok((findings, files))
     }
 
     /// What the verifier says of it.
@@ -383,6 +451,21 @@ impl Drop for StopWhenDropped {
 
 fn objects(names: &[&[ObjectVersion]]) -> u64 {
     names.iter().map(|versions| versions.len() as u64).sum()
+}
+
+/// A file is the one version of its name, and has no id.
+fn judge_file(known: &Known, root: &Path, name: String, now: i64) -> Vec<Finding> {
+    let file = ObjectVersion {
+        modified: modified(&root.join(&name)).unwrap_or(now),
+        name,
+        id: String::new(),
+        is_marker: false,
+    };
+    let mut findings = judge_name(known, std::slice::from_ref(&file), false, now);
+    for finding in &mut findings {
+        finding.version = None;
+    }
+    findings
 }
 
 /// When a file was changed, in seconds since 1970.

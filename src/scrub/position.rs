@@ -12,6 +12,8 @@ pub struct Counts {
     pub objects: u64,
     /// Stored bytes that were verified.
     pub bytes: u64,
+    /// Versions whose lock the store did not tell: gone since they were listed, or answered in no form of S3's.
+    pub untold_locks: u64,
     pub findings: BTreeMap<Kind, u64>,
 }
 
@@ -19,6 +21,13 @@ impl Counts {
     pub fn note(&mut self, findings: &[Finding]) {
         for finding in findings {
             *self.findings.entry(finding.kind).or_default() += 1;
+        }
+    }
+
+    /// Findings that were not kept.
+    pub fn note_more(&mut self, more: &BTreeMap<Kind, u64>) {
+        for (kind, count) in more {
+            *self.findings.entry(*kind).or_default() += count;
         }
     }
 
@@ -33,7 +42,7 @@ impl Counts {
             .iter()
             .map(|(kind, count)| (kind.code().to_owned(), json!(count)))
             .collect();
-        json!({ "objects": self.objects, "bytes": self.bytes, "findings": findings })
+        json!({ "objects": self.objects, "bytes": self.bytes, "untold_locks": self.untold_locks, "findings": findings })
     }
 
     fn from_json(value: &Value) -> Option<Self> {
@@ -41,6 +50,8 @@ impl Counts {
         Some(Self {
             objects: value.get("objects")?.as_u64()?,
             bytes: value.get("bytes")?.as_u64()?,
+            // An earlier version did not count them.
+            untold_locks: value.get("untold_locks").and_then(Value::as_u64).unwrap_or(0),
             findings: Kind::ALL
                 .iter()
                 .filter_map(|kind| Some((*kind, count(kind.code())?)))
@@ -210,6 +221,7 @@ mod tests {
         let counts = |findings: &[(Kind, u64)]| Counts {
             objects: 3,
             bytes: 70,
+            untold_locks: 2,
             findings: findings.iter().copied().collect(),
         };
         Position {

@@ -12,6 +12,7 @@ use crate::scrub::{
     Demands, Finding, Kind, Pass, Position, Running, Scope, ScrubError, Store, VERSIONS_AT_ONCE,
 };
 use crate::vault::s3::S3Versions;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +22,8 @@ use tokio::sync::{Semaphore, watch};
 pub const GROUP: &str = "ledgerline-scrub";
 /// What a log takes beside a position.
 const METADATA_BYTES_MAX: usize = 4_096;
+/// More findings of a kind than these are counted in a pass and not logged.
+const TOLD_MAX: u64 = 100;
 const RETRY_PAUSE_MIN: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_mins(5);
 /// How soon a wait looks at the clock again.
@@ -105,11 +108,13 @@ impl Scrubber {
             let now = self.scrubbing.clock.now();
             let running = position.running.get_or_insert_with(|| Running::begin(now));
             let before = (running.counts.objects, running.counts.bytes);
+            let found = running.counts.findings.clone();
             let stepped = pass.step(running).await?;
             *pause = RETRY_PAUSE_MIN;
             count(running, before);
-            self.tell(&stepped.findings);
+            self.tell(found, &stepped.findings);
             if stepped.is_done {
+                self.tell_of_more(running);
                 tracing::info!(
                     partition = self.partition,
                     objects = running.counts.objects,
@@ -199,8 +204,8 @@ impl Scrubber {
         }
     }
 
-    fn tell(&self, findings: &[Finding]) {
-        for finding in findings {
+    fn tell(&self, found: BTreeMap<Kind, u64>, findings: &[Finding]) {
+        for finding in told(found, findings) {
             tracing::error!(
                 partition = self.partition,
                 kind = finding.kind.code(),
@@ -211,6 +216,20 @@ impl Scrubber {
                 mend = finding.kind.mend(),
                 "the archive is not as it must be"
             );
+        }
+    }
+
+    fn tell_of_more(&self, running: &Running) {
+        for (kind, count) in &running.counts.findings {
+            if let Some(more) = count.checked_sub(TOLD_MAX).filter(|more| *more > 0) {
+                tracing::error!(
+                    partition = self.partition,
+                    kind = kind.code(),
+                    more,
+                    mend = kind.mend(),
+                    "the archive is not as it must be in more places than are logged: `ledgerline scrub` lists them"
+                );
+            }
         }
     }
 
@@ -236,6 +255,16 @@ pub async fn committed(log: &dyn Log, partition: u32) -> Result<Option<Position>
     Ok(found.and_then(|found| Position::parse(&found.metadata)))
 }
 
+/// Those that a pass may log still, which has found so many of each kind before.
+fn told(mut found: BTreeMap<Kind, u64>, findings: &[Finding]) -> Vec<&Finding> {
+    let mut may_be = |finding: &&Finding| {
+        let count = found.entry(finding.kind).or_default();
+        *count += 1;
+        *count <= TOLD_MAX
+    };
+    findings.iter().filter(|finding| may_be(finding)).collect()
+}
+
 fn count(running: &Running, before: (u64, u64)) {
     metrics::counter!("ledgerline_scrubbed_objects_total")
         .increment(running.counts.objects.saturating_sub(before.0));
@@ -251,4 +280,23 @@ pub(super) fn forget(partition: u32) {
             .set(f64::NAN);
     }
     metrics::gauge!("ledgerline_scrub_completed_timestamp_seconds", "partition" => label()).set(f64::NAN);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_each_kind_a_pass_logs_a_hundred_and_no_more_whatever_steps_it_takes() {
+        let finding = |kind| Finding {
+            kind,
+            name: String::new(),
+            version: None,
+            what: String::new(),
+        };
+        let mut findings: Vec<_> = (0..150).map(|_| finding(Kind::NotLocked)).collect();
+        findings.push(finding(Kind::Missing));
+        let logged = |before: u64| told(BTreeMap::from([(Kind::NotLocked, before)]), &findings).len();
+        assert_eq!([0, 99, 100, 500].map(logged), [101, 2, 1, 1]);
+    }
 }

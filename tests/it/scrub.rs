@@ -3,6 +3,8 @@
 use crate::archive_fixture::Ledger;
 use crate::process::{program, stderr};
 use crate::vault_conformance::KEEP;
+use ledgerline::log::embedded::EmbeddedLog;
+use ledgerline::log::{Committed, Log as _, topic};
 use ledgerline::vault::Vault as _;
 use ledgerline::vault::directory::DirectoryVault;
 use serde_json::Value;
@@ -32,7 +34,11 @@ fn scrub(dir: &Path, more: &[&str]) -> Output {
 
 /// What was found, with the exit status held against it.
 fn found(dir: &Path) -> Vec<(String, String)> {
-    let output = scrub(dir, &["--json"]);
+    found_with(dir, &[])
+}
+
+fn found_with(dir: &Path, more: &[&str]) -> Vec<(String, String)> {
+    let output = scrub(dir, &[&["--json"], more].concat());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let found: Vec<_> = report["findings"]
@@ -108,6 +114,60 @@ fn what_no_checkpoint_covers_yet_is_no_finding() {
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].0, "content");
     assert!(found[0].1.ends_with("00000000000000000099"));
+}
+
+#[test]
+fn more_foreign_files_than_a_report_holds_are_counted() {
+    let dir = stored();
+    for n in 0..1_005 {
+        fs::write(dir.path().join(format!("archive/note-{n}")), b"mine").unwrap();
+    }
+    let output = scrub(dir.path(), &["--json"]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["counts"]["unknown-key"], 1_005);
+    assert_eq!(report["findings"].as_array().unwrap().len(), 1_000);
+}
+
+/// With the log at hand, which says how much was archived.
+#[test]
+fn newest_cuts_and_whole_partitions_that_are_gone_are_missed_where_a_log_is_at_hand() {
+    let dir = stored();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let checkpoints = dir.path().join("archive/acme/audit/1/checkpoints");
+    let mut names: Vec<_> = fs::read_dir(&checkpoints)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    let last = names.pop().unwrap();
+    let size: u64 = last.file_name().unwrap().to_str().unwrap().parse().unwrap();
+    runtime.block_on(async {
+        let log = EmbeddedLog::open(&dir.path().join("ledger.db"), 2).await.unwrap();
+        let archived = Committed {
+            offset: 0,
+            metadata: size.to_string(),
+        };
+        log.commit("ledgerline-archive", topic::LEDGER_CHECKPOINTS, 1, archived)
+            .await
+            .unwrap();
+        log.close().await.unwrap();
+    });
+    let log = "--log=sqlite:ledger.db";
+    assert_eq!(found_with(dir.path(), &[log]), []);
+    let missing = [("missing".to_owned(), "acme/audit/1".to_owned())];
+    fs::remove_file(&last).unwrap();
+    assert_eq!(found_with(dir.path(), &[log]), missing);
+    // Nothing says so without it.
+    assert_eq!(found(dir.path()), []);
+    let text = String::from_utf8(scrub(dir.path(), &[]).stdout).unwrap();
+    assert!(text.contains("newest cuts"), "{text}");
+
+    fs::remove_dir_all(dir.path().join("archive/acme/audit/1")).unwrap();
+    let whole = found_with(dir.path(), &[log]);
+    assert!(whole.contains(&missing[0]), "{whole:?}");
 }
 
 #[test]

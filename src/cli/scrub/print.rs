@@ -33,6 +33,12 @@ impl Seen<'_> {
                 "Whether legal holds are on what must be held: give --log, which says which classes are.",
             ));
         }
+        if !self.has_log {
+            open.push((
+                "end",
+                "Whether the newest cuts were deleted for good: give --log, which says how much was archived, or hold it against a head from elsewhere.",
+            ));
+        }
         if self.is_bucket {
             open.push((
                 "hours",
@@ -79,8 +85,14 @@ pub(super) fn table(seen: &Seen<'_>, outcome: &Outcome) -> String {
         time(outcome.ended.div_euclid(1_000_000)),
     )]);
     let open = seen.not_shown();
-    if !open.is_empty() {
+    if !open.is_empty() || counts.untold_locks > 0 {
         text.push_str("\nNot shown\n");
+    }
+    if counts.untold_locks > 0 {
+        text.extend([format!(
+            "  - The locks of {} versions: the store did not tell them, or they were gone by then.\n",
+            counts.untold_locks
+        )]);
     }
     for (_, sentence) in open {
         text.extend([format!("  - {sentence}\n")]);
@@ -130,6 +142,7 @@ pub(super) fn json(seen: &Seen<'_>, outcome: &Outcome) -> String {
         "archive": seen.archive,
         "objects": counts.objects,
         "bytes": counts.bytes,
+        "untold_locks": counts.untold_locks,
         "began": time(outcome.running.began.div_euclid(1_000_000)),
         "ended": time(outcome.ended.div_euclid(1_000_000)),
         "counts": Kind::ALL.iter().map(count).collect::<serde_json::Map<_, _>>(),

@@ -112,10 +112,22 @@ pub(super) fn write_committed(size: u64, holds: &HoldProgress) -> String {
 /// # Errors
 /// Where the log cannot be read.
 pub async fn hold_progress(log: &dyn Log, partition: u32) -> Result<HoldProgress, LogError> {
+    Ok(committed(log, partition).await?.1)
+}
+
+/// How many leaves of a partition are archived, as its archiver committed it: the cut that ends there, and all before it, were stored whole by then. 0 where
+/// nothing was committed.
+///
+/// # Errors
+/// Where the log cannot be read.
+pub async fn archived_size(log: &dyn Log, partition: u32) -> Result<u64, LogError> {
+    Ok(committed(log, partition).await?.0)
+}
+
+async fn committed(log: &dyn Log, partition: u32) -> Result<(u64, HoldProgress), LogError> {
     let committed: Option<Committed> = log.committed(GROUP, topic::LEDGER_CHECKPOINTS, partition).await?;
     Ok(committed
         .and_then(|committed| parse_committed(&committed.metadata))
-        .map(|(_, holds)| holds)
         .unwrap_or_default())
 }
 

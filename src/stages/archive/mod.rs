@@ -6,7 +6,7 @@ mod machine;
 mod runner;
 mod storing;
 
-pub use holds::{HoldChange, HoldProgress, hold_progress};
+pub use holds::{HoldChange, HoldProgress, archived_size, hold_progress};
 pub use machine::{ArchiveMachine, Classes, Finished, Segment};
 pub(crate) use runner::{Archived, GROUP, store_place};
 pub use runner::{Archiver, newest_checkpoint};

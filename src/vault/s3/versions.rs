@@ -92,8 +92,18 @@ impl S3Versions {
             // On S3 what comes after a key begins behind it; versitygw begins with it.
             versions.retain(|version| after.is_none_or(|after| *version.name > *after));
             let is_cut = answer.is_truncated == Some(true);
-            if !versions.is_empty() || !is_cut || answer.next_key_marker.is_none() {
+            if !versions.is_empty() || !is_cut {
                 return Ok(VersionPage { versions, is_cut });
+            }
+            if has_no_end(&answer) {
+                // Not an end: what follows would never be looked at.
+                return Err(VaultError::Retry {
+                    what: format!(
+                        "listing the versions of {}: the store says that more follow and not where",
+                        self.url(prefix)
+                    ),
+                    source: None,
+                });
             }
             marks = (answer.next_key_marker, answer.next_version_id_marker);
         }
@@ -253,5 +263,28 @@ impl S3Versions {
     fn url(&self, name: &str) -> String {
         let bucket = &self.access.bucket;
         format!("s3://{}/{}", bucket.bucket, bucket.key(name))
+    }
+}
+
+/// More is said to follow, and not behind what.
+fn has_no_end(answer: &ListObjectVersionsOutput) -> bool {
+    answer.is_truncated == Some(true) && answer.next_key_marker.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_is_cut_and_does_not_say_where_is_no_end() {
+        let answer = |is_cut, marker: Option<&str>| {
+            ListObjectVersionsOutput::builder()
+                .is_truncated(is_cut)
+                .set_next_key_marker(marker.map(str::to_owned))
+                .build()
+        };
+        assert!(has_no_end(&answer(true, None)));
+        assert!(!has_no_end(&answer(true, Some("a"))));
+        assert!(!has_no_end(&answer(false, None)));
     }
 }

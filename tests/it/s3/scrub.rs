@@ -180,6 +180,8 @@ async fn each_finding_is_not_there_before_it_is_planted_is_named_and_is_gone_aft
         pairs(&[("content", TILE), ("not-locked", TILE), ("second-version", TILE)])
     );
     assert!(stdout(&output).contains(&second) && stdout(&output).contains("tile_differs"));
+    // versitygw tells the lock of the newest version alone.
+    assert_eq!(self::report(&output)["untold_locks"], 1);
     delete(&bucket, &tile, &second).await;
     assert_eq!(found(&scrub(&bucket, &[])), none);
 
@@ -478,6 +480,91 @@ async fn run_scrubs_what_it_archives_says_what_is_wrong_and_goes_on() {
     the_command_asks_the_log_what_is_held(&ledger, &checkpoint).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_for_good_at_the_end_of_a_partition_is_missed_by_run_and_the_command() {
+    let ledger = end_to_end::Ledger::make().await;
+    ledger.ingest(0..100);
+    let service = start(&ledger, 200);
+    ledger.wait_until_archived(100);
+    let origin = format!("{}/0", process::LOG_NAME);
+    let before = keys_under(&ledger.bucket, &origin).await;
+    ledger.ingest(100..200);
+    ledger.wait_until_archived(200);
+    let flags = [ledger.log(), "--archive-lock=governance".to_owned()];
+    let scrub = || {
+        let mut program = with_credentials();
+        program
+            .args(["scrub", "--json", "--archive-path-style"])
+            .arg(format!("--archive={}", ledger.url()))
+            .arg(format!("--archive-endpoint={}", stack("LEDGERLINE_TEST_S3")))
+            .args(&flags);
+        program.output().expect("the program starts")
+    };
+    assert_eq!(found(&scrub()), pairs(&[]));
+    let (_, metrics) = service.get("/metrics");
+    assert!(findings(&metrics, "missing") < 0.5, "{metrics}");
+
+    // What was archived last: segments, tiles and checkpoints.
+    for key in keys_under(&ledger.bucket, &origin).await {
+        if !before.contains(&key) {
+            delete_for_good(&ledger.bucket, &key).await;
+        }
+    }
+    service.wait_for("/metrics", |metrics| findings(metrics, "missing") > 0.5);
+    // Started again, its archiver would go on from where the archive ends.
+    stop(service);
+    assert_eq!(found(&scrub()), pairs(&[("missing", &origin)]));
+    let left: u64 = before
+        .iter()
+        .filter_map(|key| key.rsplit_once("/checkpoints/")?.1.parse().ok())
+        .max()
+        .unwrap();
+    let said = report(&scrub())["findings"][0]["found"].to_string();
+    assert!(said.contains(&format!("ends at {left} leaves")), "{said}");
+
+    for key in keys_under(&ledger.bucket, &origin).await {
+        delete_for_good(&ledger.bucket, &key).await;
+    }
+    let whole = found(&scrub());
+    assert!(
+        whole.contains(&("missing".to_owned(), origin.clone())),
+        "{whole:?}"
+    );
+}
+
+async fn keys_under(bucket: &TestBucket, origin: &str) -> Vec<String> {
+    let list = bucket.root.list_objects_v2().bucket(&bucket.name);
+    let page = list
+        .prefix(TestBucket::key(&format!("{origin}/")))
+        .send()
+        .await
+        .unwrap();
+    assert!(page.is_truncated != Some(true), "more than a page");
+    page.contents()
+        .iter()
+        .map(|object| object.key().unwrap().to_owned())
+        .collect()
+}
+
+/// Its version, by who may bypass.
+async fn delete_for_good(bucket: &TestBucket, key: &str) {
+    let head = bucket
+        .root
+        .head_object()
+        .bucket(&bucket.name)
+        .key(key)
+        .send()
+        .await
+        .unwrap();
+    let delete = bucket.root.delete_object().bucket(&bucket.name).key(key);
+    delete
+        .version_id(head.version_id.expect("a version"))
+        .bypass_governance_retention(true)
+        .send()
+        .await
+        .unwrap();
+}
+
 async fn the_command_asks_the_log_what_is_held(ledger: &end_to_end::Ledger, checkpoint: &str) {
     let bucket = &ledger.bucket;
     let scrub = |more: &[&str]| {
@@ -504,13 +591,42 @@ async fn the_command_asks_the_log_what_is_held(ledger: &end_to_end::Ledger, chec
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outage_is_waited_for_and_a_stop_is_gone_on_from() {
+async fn an_outage_is_waited_for_until_the_store_answers_again() {
+    let bucket = archive().await;
+    bucket.proxy.fail(r#"{"reset": 1.0, "seed": 1}"#).await;
+    let mut program = with_credentials();
+    program
+        .args([
+            "scrub",
+            "--json",
+            "--archive-path-style",
+            "--archive-lock=governance",
+        ])
+        .arg(format!("--archive=s3://{}/audit/archive", bucket.name))
+        .arg(format!("--archive-endpoint={}", bucket.proxy.endpoint))
+        .args(["--archive-retention-days=100"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let mut child = program.spawn().expect("the program starts");
+    // A call is tried three times: by the fourth a step has failed.
+    let since = std::time::Instant::now();
+    while bucket.proxy.count("reset").await < 4 {
+        assert!(since.elapsed() < Duration::from_mins(5), "it does not try again");
+        assert!(child.try_wait().unwrap().is_none(), "it gave up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    bucket.proxy.heal().await;
+    assert_eq!(found(&child.wait_with_output().unwrap()), pairs(&[]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_is_gone_on_from_where_the_pass_was() {
     let bucket = archive().await;
     let dir = tempfile::tempdir().unwrap();
     let position = dir.path().join("scrub.position");
     let flag = format!("--position={}", position.display());
     let marker = mark_deleted(&bucket, &TestBucket::key(TILE)).await;
-    // Reads of objects are stalled: the walk over versions is done by then.
+    // Slow enough to be killed within the content: the walk over versions is done by then.
     let mut child = with_credentials();
     child
         .args([
