@@ -25,7 +25,7 @@ fn log_name(archive: &MemoryArchive) -> String {
     origin.rsplit_once('/').unwrap().0.to_owned()
 }
 
-fn config(archive: &MemoryArchive, partition: u32) -> PartitionConfig {
+pub fn config(archive: &MemoryArchive, partition: u32) -> PartitionConfig {
     PartitionConfig {
         origin: names::origin(&log_name(archive), partition),
         partition,
@@ -142,6 +142,11 @@ fn hold_under_every_fault(archive: &MemoryArchive) {
             .collect()
     };
     let wanted = shapes(&calm);
+    for (partition, (size, _)) in (0..PARTITIONS).zip(&wanted) {
+        let taken = unsigned_fixture(archive, partition);
+        let replayed = replay_fixture(archive, partition).size();
+        assert!(*size > taken.map_or(replayed, |cut| cut.size()));
+    }
     for step in 0..calls {
         for fault in Fault::EACH {
             let world = World::new(PARTITIONS).with_plan(Plan::at([(step, fault)]));
