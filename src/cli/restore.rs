@@ -2,25 +2,23 @@
 
 mod print;
 mod unsigned;
+mod work;
 
 use super::Failure;
 use super::archive::Archive;
 use super::arguments::Faults;
 use super::verify::{default_threads, expected_head, trusted_keys, verify_source};
-use crate::clock::SystemClock;
 use crate::config::LogConfig;
 use crate::config::archive::AccessSettings;
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::ledger::verify::{FirstBad, Options, PartitionHead, Report, Verdict};
-use crate::log::{Log, topic};
-use crate::recovery::{Found, Recovered, Refused, Restored, UnsignedCut, View, find, replay, write};
+use crate::recovery::{Restored, View};
 use crate::service;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
 
 /// Make a lost log anew from its archive, so that every chain goes on at its next sequence
 ///
@@ -94,7 +92,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         let log = runtime
             .block_on(service::open_log(&plan.log, to_make_with(&plan.log, partitions)))
             .map_err(|error| super::failure(&error))?;
-        let outcome = restore(&plan, args, (&report, &cuts), &view, &runtime, log.as_ref());
+        let outcome = work::restore(&plan, args, (&report, &cuts), &view, &runtime, log.as_ref());
         drop(runtime.block_on(log.close()));
         outcome?
     };
@@ -226,60 +224,6 @@ struct Done {
     took: (Duration, Duration),
 }
 
-/// One partition at a time is held in memory, and written when it was replayed: a run that is refused at a later one has written the former, and goes on from
-/// there when what was in its way is gone.
-fn restore(
-    plan: &Plan,
-    args: &Args,
-    (report, cuts): (&Report, &[Cut]),
-    view: &View<'_>,
-    runtime: &Runtime,
-    log: &dyn Log,
-) -> Result<Vec<Row>, Failure> {
-    let partitions = runtime
-        .block_on(log.partitions(topic::LEDGER_ENTRIES))
-        .map_err(|error| super::failure(&error))?;
-    if partitions as usize != report.heads.len() {
-        return Err(Failure::usage(format!(
-            "the ledger has {} partitions, ledger.entries has {partitions}: the number is fixed at genesis; make the topics with --partitions {}",
-            report.heads.len(),
-            report.heads.len()
-        )));
-    }
-    let bar = super::progress_bar(
-        Some(report.leaves),
-        "{bar:32} {pos}/{len} leaves  {msg}  {elapsed}",
-    );
-    let log_name = log_name(report)?;
-    let mut rows = Vec::new();
-    for partition in 0..partitions {
-        let config = partition_config(&log_name, partition, plan.window_entries_max);
-        bar.set_message(config.origin.clone());
-        let before = bar.position();
-        let replayed = replay(&view.covered(), &log_name, &config, &mut |leaves| {
-            bar.set_position(before + leaves);
-        })
-        .map_err(|error| super::failure(&error))?;
-        let unsigned =
-            UnsignedCut::find(view, &config, &replayed).map_err(|error| unsigned::failure(view, &error))?;
-        let recovered = Recovered {
-            replayed: &replayed,
-            unsigned: unsigned.as_ref(),
-        };
-        let restored = runtime
-            .block_on(one(log, &config, recovered, args.dry_run))
-            .map_err(|refused| failure(&refused))?;
-        rows.push(Row {
-            size: recovered.size(),
-            cut: cut_of(cuts, &config.origin),
-            origin: config.origin,
-            restored,
-        });
-    }
-    bar.finish_and_clear();
-    Ok(rows)
-}
-
 fn partition_config(log_name: &str, partition: u32, window_entries_max: usize) -> PartitionConfig {
     PartitionConfig {
         origin: names::origin(log_name, partition),
@@ -321,30 +265,4 @@ fn would_be(report: &Report, cuts: &[Cut]) -> Vec<Row> {
         }
     };
     report.heads.iter().map(row).collect()
-}
-
-async fn one(
-    log: &dyn Log,
-    config: &PartitionConfig,
-    recovered: Recovered<'_>,
-    dry_run: bool,
-) -> Result<Option<Restored>, Refused> {
-    let found: Found = find(log, config, recovered).await?;
-    if dry_run {
-        return Ok(None);
-    }
-    let mut random = service::os_random();
-    write(log, &SystemClock, &mut random, config, recovered, found)
-        .await
-        .map(Some)
-}
-
-fn failure(refused: &Refused) -> Failure {
-    match refused {
-        Refused::Stage(error) => super::failure(error),
-        Refused::OtherLedger { .. } | Refused::NotEmpty { .. } | Refused::SignedAhead { .. } => {
-            Failure::invalid(refused.to_string())
-        }
-        Refused::Source(error) => Failure::unreadable(error.to_string()),
-    }
 }

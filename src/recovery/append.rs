@@ -3,9 +3,9 @@
 //!
 //! A crash leaves the first so many of them: the next run follows the log and appends the rest. One that is sent twice is stale by the acceptance rule.
 
-use super::UnsignedCut;
 use super::lines::Line;
-use super::target::{EPOCH, Recovered, Refused, not_empty};
+use super::target::{EPOCH, Refused, not_empty};
+use super::{Recovered, UnsignedCut};
 use crate::log::record::{self, Session};
 use crate::log::{Log, NewRecord, topic};
 use crate::stages::StageError;

@@ -14,12 +14,14 @@
 mod append;
 mod judge;
 mod lines;
+mod recovered;
 mod replay;
 mod target;
 mod unsigned;
 mod view;
 
+pub use recovered::Recovered;
 pub use replay::{ReplayError, Replayed, replay};
-pub use target::{Found, Recovered, Refused, Restored, find, write};
+pub use target::{Found, Refused, Restored, find, write};
 pub use unsigned::{UnsignedCut, UnsignedError};
 pub use view::View;

@@ -5,9 +5,8 @@
 //! A crash anywhere leaves what the next run finds and goes on from: every part is a function of what was replayed.
 
 use super::append::append_unsigned;
-use super::{Replayed, UnsignedCut};
+use super::{Recovered, Replayed};
 use crate::clock::Clock;
-use crate::ledger::Digest;
 use crate::log::reader::Position;
 use crate::log::record::{self, LedgerRecord, Session};
 use crate::log::{Log, LogError, NewRecord, Offset, topic};
@@ -23,46 +22,6 @@ use crate::stages::state::PartitionState;
 pub(super) const EPOCH: u64 = 1;
 /// More records than crashes of this command leave.
 const RECORDS_LOOKED_AT: usize = 64;
-
-/// What of a partition is to be in the log.
-#[derive(Debug, Clone, Copy)]
-pub struct Recovered<'r> {
-    pub replayed: &'r Replayed,
-    /// Where it is to be taken.
-    pub unsigned: Option<&'r UnsignedCut>,
-}
-
-impl Recovered<'_> {
-    /// How many leaves there will be.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        self.unsigned.map_or(self.replayed.size(), UnsignedCut::size)
-    }
-
-    fn root(&self) -> Digest {
-        self.unsigned
-            .map_or_else(|| self.replayed.tree.root(), |cut| cut.tree.root())
-    }
-
-    fn state(&self) -> &PartitionState {
-        self.unsigned.map_or(&self.replayed.state, |cut| &cut.state)
-    }
-
-    /// The session of the fence: of what is recovered alone, so that a later run knows its own, and does not go on with what another one took.
-    fn session(&self, origin: &str) -> Session {
-        let mut hasher = blake3::Hasher::new_derive_key("ledgerline 2026 session of a restore v1");
-        hasher.update(origin.as_bytes());
-        hasher.update(&self.replayed.size().to_le_bytes());
-        hasher.update(&self.replayed.tree.root());
-        if self.unsigned.is_some() {
-            hasher.update(&self.size().to_le_bytes());
-            hasher.update(&self.root());
-        }
-        let mut session = [0; 16];
-        hasher.finalize_xof().fill(&mut session);
-        session
-    }
-}
 
 /// How far a partition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
