@@ -149,8 +149,8 @@ fn a_cut_of_which_one_class_alone_is_there_is_refused_by_name() {
         .filter(|name| name.contains("class=long"))
         .max()
         .unwrap();
-    for more in [&[][..], &["--take-unsigned-cuts"]] {
-        let refused = restore(dir.path(), more);
+    for more in [Vec::new(), vec!["--take-unsigned-cuts"]] {
+        let refused = restore(dir.path(), &more);
         assert_eq!(refused.status.code(), Some(1));
         let told = stderr(&refused);
         assert!(
