@@ -1,31 +1,33 @@
 //! `ledgerline restore`.
 
 mod print;
+mod unsigned;
+mod work;
 
 use super::Failure;
 use super::archive::Archive;
 use super::arguments::Faults;
-use super::verify::{default_threads, expected_head, trusted_keys, verify_archive};
-use crate::clock::SystemClock;
+use super::verify::{default_threads, expected_head, trusted_keys, verify_source};
 use crate::config::LogConfig;
 use crate::config::archive::AccessSettings;
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
 use crate::ledger::verify::{FirstBad, Options, PartitionHead, Report, Verdict};
-use crate::log::{Log, topic};
-use crate::recovery::{Found, Refused, Replayed, Restored, find, replay, write};
+use crate::recovery::{Restored, View};
 use crate::service;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
 use std::path::PathBuf;
-use std::time::Instant;
-use tokio::runtime::Runtime;
+use std::time::{Duration, Instant};
 
 /// Make a lost log anew from its archive, so that every chain goes on at its next sequence
 ///
 /// Verifies the archive first, whole; then writes to an empty log what `run` needs to go on: for each partition the last archived checkpoint and a snapshot of
 /// the state behind it. Topics that are others now, as their ends show, are declared so, each by a leaf. What was sealed after the last archived cut is not in
 /// the archive: it is sealed again from the source topics, if those are still there, and lost otherwise.
+///
+/// A cut that was being stored when the log was lost is in the archive without its checkpoint. Where it is there whole, it holds together with what was signed, but nobody signed
+/// it: who may put objects into the archive could have made it up. It is refused, unless --expect-head has its checkpoint, or --take-unsigned-cuts says that it is to be taken.
 ///
 /// Writes nothing where the log holds anything else than what an earlier run of this command left. Cut short, it goes on where it was.
 #[derive(Debug, clap::Args)]
@@ -34,6 +36,7 @@ use tokio::runtime::Runtime;
                   Give with --expect-head the newest checkpoint that anybody holds: an archive that ends before it is refused, and with it a history that\n\
                   contradicts what was signed. Stop every instance of `run` before, and start them after."
 )]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct Args {
     /// The archive: a directory, `file:DIR`, or `s3://BUCKET/PREFIX`
     #[arg(long, value_name = "ARCHIVE")]
@@ -52,6 +55,9 @@ pub struct Args {
     /// A signed checkpoint that the archive must contain; may be given several times
     #[arg(long, value_name = "FILE")]
     expect_head: Vec<PathBuf>,
+    /// Take over cuts that lie behind what was signed, each whole but for its checkpoint: nobody signed them, and who may put objects could have made them up
+    #[arg(long)]
+    take_unsigned_cuts: bool,
     /// How many event ids of each partition are remembered, as `run` has it [default: 100000]
     #[arg(long, value_name = "N", env = "LEDGERLINE_DEDUPE_ENTRIES_MAX")]
     dedupe_entries_max: Option<String>,
@@ -75,26 +81,33 @@ struct Plan {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let plan = check(args)?;
     let begun = Instant::now();
-    let report = verify_archive(&plan.archive, &plan.options, !args.json)?;
-    let log_name = log_name(&report)?;
+    let source = plan.archive.open()?;
+    let mut view = View::open(source.as_ref()).map_err(|error| super::failure(&error))?;
+    let (report, cuts) = verified(&plan, args, &mut view)?;
     let verified_in = begun.elapsed();
     let runtime = super::runtime()?;
     let partitions = u32::try_from(report.heads.len()).unwrap_or(u32::MAX);
     let rows = if args.dry_run && is_to_be_made(&plan.log) {
-        would_be(&report)
+        would_be(&report, &cuts)
     } else {
         let log = runtime
             .block_on(service::open_log(&plan.log, to_make_with(&plan.log, partitions)))
             .map_err(|error| super::failure(&error))?;
-        let outcome = restore(&plan, args, &report, &log_name, &runtime, log.as_ref());
+        let outcome = work::restore(&plan, args, (&report, &cuts), &view, &runtime, log.as_ref());
         drop(runtime.block_on(log.close()));
         outcome?
     };
-    let took = (verified_in, begun.elapsed());
+    let done = Done {
+        undeclared: unsigned::undeclared_key_sets(&view, &report, &rows),
+        report,
+        rows,
+        dry_run: args.dry_run,
+        took: (verified_in, begun.elapsed()),
+    };
     let text = if args.json {
-        print::to_json(&report, &rows, args.dry_run, took)
+        print::to_json(&done)
     } else {
-        print::describe(&report, &rows, args.dry_run, took)
+        print::describe(&done)
     };
     super::print(text.as_bytes())
 }
@@ -130,6 +143,31 @@ fn check(args: &Args) -> Result<Plan, Failure> {
     })
 }
 
+/// What checkpoints cover is valid, and what lies behind them is nothing, or may be taken.
+fn verified(plan: &Plan, args: &Args, view: &mut View<'_>) -> Result<(Report, Vec<Cut>), Failure> {
+    unsigned::refuse_what_was_never_signed(view)?;
+    let (options, late_heads) = unsigned::set_heads_aside(view, &plan.options);
+    let mut report = verify_source(&view.covered(), &options, !args.json)?;
+    if report
+        .first_bad
+        .as_ref()
+        .is_some_and(|bad| view.hide_late_keys(bad))
+    {
+        report = verify_source(&view.covered(), &options, !args.json)?;
+    }
+    let log_name = log_name(&report)?;
+    let judged = unsigned::Judged {
+        view,
+        log_name: &log_name,
+        window_entries_max: plan.window_entries_max,
+        trusted: options.trusted.as_deref(),
+        heads: &late_heads,
+        may_be_taken: args.take_unsigned_cuts,
+    };
+    let cuts = judged.all()?;
+    Ok((report, cuts))
+}
+
 /// The name of the verified archive's log.
 fn log_name(report: &Report) -> Result<String, Failure> {
     if let (Verdict::Invalid, Some(bad)) = (report.verdict, &report.first_bad) {
@@ -154,64 +192,51 @@ fn told(bad: &FirstBad) -> String {
     format!("{}: {}{place}", bad.reason.code(), bad.detail)
 }
 
+/// An unsigned cut that is taken over.
+#[derive(Debug, Clone)]
+struct Cut {
+    origin: String,
+    first: u64,
+    leaves: u64,
+    entries: u64,
+    /// Keys that are declared with it.
+    keys: u64,
+    objects: Vec<String>,
+    /// Its checkpoint was given.
+    is_signed: bool,
+}
+
 /// What was done, or would be, for a partition.
 struct Row {
     origin: String,
     size: u64,
+    cut: Option<Cut>,
     restored: Option<Restored>,
 }
 
-/// One partition at a time is held in memory, and written when it was replayed: a run that is refused at a later one has written the former, and goes on from
-/// there when what was in its way is gone.
-fn restore(
-    plan: &Plan,
-    args: &Args,
-    report: &Report,
-    log_name: &str,
-    runtime: &Runtime,
-    log: &dyn Log,
-) -> Result<Vec<Row>, Failure> {
-    let source = plan.archive.open()?;
-    let partitions = runtime
-        .block_on(log.partitions(topic::LEDGER_ENTRIES))
-        .map_err(|error| super::failure(&error))?;
-    if partitions as usize != report.heads.len() {
-        return Err(Failure::usage(format!(
-            "the ledger has {} partitions, ledger.entries has {partitions}: the number is fixed at genesis; make the topics with --partitions {}",
-            report.heads.len(),
-            report.heads.len()
-        )));
+/// All that is told of.
+struct Done {
+    report: Report,
+    rows: Vec<Row>,
+    /// Key sets that no leaf declares.
+    undeclared: Vec<String>,
+    dry_run: bool,
+    /// To verify, and in all.
+    took: (Duration, Duration),
+}
+
+fn partition_config(log_name: &str, partition: u32, window_entries_max: usize) -> PartitionConfig {
+    PartitionConfig {
+        origin: names::origin(log_name, partition),
+        partition,
+        limits: Limits::default(),
+        window_entries_max,
+        archived: None,
     }
-    let bar = super::progress_bar(
-        Some(report.leaves),
-        "{bar:32} {pos}/{len} leaves  {msg}  {elapsed}",
-    );
-    let mut rows = Vec::new();
-    for partition in 0..partitions {
-        let config = PartitionConfig {
-            origin: names::origin(log_name, partition),
-            partition,
-            limits: Limits::default(),
-            window_entries_max: plan.window_entries_max,
-            archived: None,
-        };
-        bar.set_message(config.origin.clone());
-        let before = bar.position();
-        let replayed = replay(source.as_ref(), log_name, &config, &mut |leaves| {
-            bar.set_position(before + leaves);
-        })
-        .map_err(|error| super::failure(&error))?;
-        let restored = runtime
-            .block_on(one(log, &config, &replayed, args.dry_run))
-            .map_err(|refused| failure(&refused))?;
-        rows.push(Row {
-            origin: config.origin,
-            size: replayed.size(),
-            restored,
-        });
-    }
-    bar.finish_and_clear();
-    Ok(rows)
+}
+
+fn cut_of(cuts: &[Cut], origin: &str) -> Option<Cut> {
+    cuts.iter().find(|cut| cut.origin == origin).cloned()
 }
 
 /// An embedded log that is not there: looking at it would make it.
@@ -230,37 +255,15 @@ fn to_make_with(log: &LogConfig, partitions: u32) -> Option<u32> {
     }
 }
 
-fn would_be(report: &Report) -> Vec<Row> {
-    let row = |head: &PartitionHead| Row {
-        origin: head.origin.clone(),
-        size: head.size,
-        restored: None,
+fn would_be(report: &Report, cuts: &[Cut]) -> Vec<Row> {
+    let row = |head: &PartitionHead| {
+        let cut = cut_of(cuts, &head.origin);
+        Row {
+            origin: head.origin.clone(),
+            size: head.size + cut.as_ref().map_or(0, |cut| cut.leaves),
+            cut,
+            restored: None,
+        }
     };
     report.heads.iter().map(row).collect()
-}
-
-async fn one(
-    log: &dyn Log,
-    config: &PartitionConfig,
-    replayed: &Replayed,
-    dry_run: bool,
-) -> Result<Option<Restored>, Refused> {
-    let found: Found = find(log, config, replayed).await?;
-    if dry_run {
-        return Ok(None);
-    }
-    let mut random = service::os_random();
-    write(log, &SystemClock, &mut random, config, replayed, found)
-        .await
-        .map(Some)
-}
-
-fn failure(refused: &Refused) -> Failure {
-    match refused {
-        Refused::Stage(error) => super::failure(error),
-        Refused::OtherLedger { .. } | Refused::NotEmpty { .. } | Refused::SignedAhead { .. } => {
-            Failure::invalid(refused.to_string())
-        }
-        Refused::Source(error) => Failure::unreadable(error.to_string()),
-    }
 }

@@ -19,7 +19,8 @@ use crate::ledger::names;
 use crate::ledger::note::NOTE_BYTES_MAX;
 use crate::ledger::time::parse_occurred_at;
 use crate::ledger::verify::{
-    NotEstablished, Options, Progress, Reason, Report, SourceError, THREADS_MAX, Verdict, verify,
+    ArchiveSource, NotEstablished, Options, Progress, Reason, Report, SourceError, THREADS_MAX, Verdict,
+    verify,
 };
 use indicatif::ProgressBar;
 use std::error::Error as _;
@@ -149,9 +150,17 @@ fn reread_sources(
 /// # Errors
 /// Where it cannot be read. An invalid archive is a report.
 pub fn verify_archive(archive: &Archive, options: &Options, show_progress: bool) -> Result<Report, Failure> {
-    let source = archive.open()?;
+    verify_source(archive.open()?.as_ref(), options, show_progress)
+}
+
+/// Verifies an archive that is open, or a part of one.
+pub fn verify_source(
+    source: &dyn ArchiveSource,
+    options: &Options,
+    show_progress: bool,
+) -> Result<Report, Failure> {
     let bar = bar(show_progress, 0, "{bar:32} {pos}/{len} objects  {msg}  {elapsed}");
-    let outcome = verify(source.as_ref(), options, &mut |progress| show(&bar, progress));
+    let outcome = verify(source, options, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
     outcome.map_err(|error| Failure::unreadable(explain(&error)))
 }

@@ -1,17 +1,14 @@
 //! An archive's partition folded to what a snapshot holds: the state and the tree as of its last cut. Reads only.
 
+use super::lines::{CutLines, LinesError};
 use crate::ledger::checkpoint::SignedCheckpoint;
-use crate::ledger::leaf::Leaf;
-use crate::ledger::merkle::{CompactRange, leaf_hash};
+use crate::ledger::merkle::CompactRange;
 use crate::ledger::names;
 use crate::ledger::note::NOTE_BYTES_MAX;
-use crate::ledger::segment::{FrameError, LineReader, LineRef, parse_line};
-use crate::ledger::verify::{ArchiveSource, Plan, SegmentJob, SourceError};
+use crate::ledger::verify::{ArchiveSource, Plan, SourceError};
 use crate::stages::restore::PartitionConfig;
-use crate::stages::state::{LeafRecord, PartitionState};
-use data_encoding::BASE64;
+use crate::stages::state::PartitionState;
 use std::io::Read as _;
-use std::ops::Range;
 
 /// A partition as of its last archived cut.
 #[derive(Debug)]
@@ -63,8 +60,11 @@ pub fn replay(
     let mut tree = CompactRange::new();
     let mut cut = CutLines::default();
     for job in (0..).map_while(|at| plan.job(at)) {
-        cut.read(source, &job)
-            .map_err(|error| error.told(&config.origin, &job))?;
+        let name = job.object_name();
+        cut.read(source, &name).map_err(|error| match error {
+            LinesError::Source(error) => error.into(),
+            LinesError::Other(what) => invalid(format!("{name}: {what}")),
+        })?;
         if job.closes_cut {
             cut.apply(config, &mut state, &mut tree).map_err(&invalid)?;
             on_cut(tree.size());
@@ -100,99 +100,4 @@ fn checkpoint(source: &dyn ArchiveSource, origin: &str, tree: &CompactRange) -> 
         return Err(invalid("is of another tree"));
     }
     Ok(bytes)
-}
-
-/// The lines of one cut. Those of several classes lie in several objects.
-#[derive(Default)]
-struct CutLines {
-    bytes: Vec<u8>,
-    /// By the index of the leaf.
-    lines: Vec<(u64, Range<usize>)>,
-}
-
-enum LinesError {
-    Frame(FrameError),
-    Source(SourceError),
-    Other(&'static str),
-}
-
-impl LinesError {
-    fn told(self, origin: &str, job: &SegmentJob) -> ReplayError {
-        let object = job.object_name();
-        let invalid = |what: String| ReplayError::Invalid {
-            origin: origin.to_owned(),
-            what,
-        };
-        match self {
-            Self::Source(error) => error.into(),
-            Self::Frame(FrameError::Read(source)) => SourceError { object, source }.into(),
-            Self::Frame(error) => invalid(format!("{object}: {error}")),
-            Self::Other(what) => invalid(format!("{object}: {what}")),
-        }
-    }
-}
-
-impl CutLines {
-    fn read(&mut self, source: &dyn ArchiveSource, job: &SegmentJob) -> Result<(), LinesError> {
-        let object = source
-            .read(&job.object_name())
-            .map_err(LinesError::Source)?
-            .ok_or(LinesError::Other("it is not there"))?;
-        let mut reader = LineReader::open(object).map_err(LinesError::Frame)?;
-        while let Some(line) = reader.next_line().map_err(LinesError::Frame)? {
-            let index = parse_line(line)
-                .ok()
-                .and_then(|parts| Leaf::parse(parts.leaf).ok())
-                .map(|leaf| leaf.index)
-                .ok_or(LinesError::Other("a line is not one"))?;
-            let from = self.bytes.len();
-            self.bytes.extend_from_slice(line);
-            self.lines.push((index, from..self.bytes.len()));
-        }
-        Ok(())
-    }
-
-    /// Folds the lines in order of their leaves, and forgets them.
-    fn apply(
-        &mut self,
-        config: &PartitionConfig,
-        state: &mut PartitionState,
-        tree: &mut CompactRange,
-    ) -> Result<(), String> {
-        self.lines.sort_by_key(|(index, _)| *index);
-        for (index, at) in self.lines.drain(..) {
-            let line = self.bytes.get(at).unwrap_or_default();
-            let parts = parse_line(line).map_err(|error| format!("the line of leaf {index}: {error}"))?;
-            apply(&parts, config, state, tree).map_err(|error| format!("leaf {index}: {error}"))?;
-        }
-        self.bytes.clear();
-        Ok(())
-    }
-}
-
-/// As an accepted record of the log is taken.
-fn apply(
-    parts: &LineRef<'_>,
-    config: &PartitionConfig,
-    state: &mut PartitionState,
-    tree: &mut CompactRange,
-) -> Result<(), String> {
-    let leaf = Leaf::parse(parts.leaf).map_err(|error| error.to_string())?;
-    let raw = parts
-        .raw_base64
-        .map(|raw| BASE64.decode(raw))
-        .transpose()
-        .map_err(|error| error.to_string())?;
-    let record = LeafRecord {
-        leaf: &leaf,
-        leaf_bytes: parts.leaf,
-        event: parts.event,
-        raw: raw.as_deref(),
-        via: None,
-    };
-    state
-        .verify_and_apply(&record, &config.limits)
-        .map_err(|violation| violation.to_string())?;
-    tree.push(leaf_hash(parts.leaf));
-    Ok(())
 }

@@ -1,11 +1,12 @@
 //! The log that is made anew: what it holds already, and what is written to it, in this order: the checkpoint, a fence, the snapshot. Then what lies
-//! below the snapshot is trimmed, so that the log no longer reaches back to a beginning that it does not have, and the archiver's place is stored.
+//! below the snapshot is trimmed, so that the log no longer reaches back to a beginning that it does not have, the archiver's place is stored, and the leaves of an
+//! unsigned cut are appended ([`super::append`]). What is said of sources comes behind those.
 //!
 //! A crash anywhere leaves what the next run finds and goes on from: every part is a function of what was replayed.
 
-use super::Replayed;
+use super::append::append_unsigned;
+use super::{Recovered, Replayed};
 use crate::clock::Clock;
-use crate::ledger::Digest;
 use crate::log::reader::Position;
 use crate::log::record::{self, LedgerRecord, Session};
 use crate::log::{Log, LogError, NewRecord, Offset, topic};
@@ -15,9 +16,10 @@ use crate::stages::restore::PartitionConfig;
 use crate::stages::seal::sources::TOPICS;
 use crate::stages::seal::{self, Adopted, Adoption, From, Random};
 use crate::stages::snapshot::{self, Current};
+use crate::stages::state::PartitionState;
 
 /// Its own fence's, in a log that has no other: the first owner takes the next.
-const EPOCH: u64 = 1;
+pub(super) const EPOCH: u64 = 1;
 /// More records than crashes of this command leave.
 const RECORDS_LOOKED_AT: usize = 64;
 
@@ -87,9 +89,13 @@ impl core::convert::From<LogError> for Refused {
 ///
 /// # Errors
 /// Where that is anything else than a part of what would be written.
-pub async fn find(log: &dyn Log, config: &PartitionConfig, replayed: &Replayed) -> Result<Found, Refused> {
+pub async fn find(
+    log: &dyn Log,
+    config: &PartitionConfig,
+    recovered: Recovered<'_>,
+) -> Result<Found, Refused> {
     let partition = config.partition;
-    let session = session(&config.origin, replayed.size(), &replayed.tree.root());
+    let session = recovered.session(&config.origin);
     if let Some((snapshot, _)) = snapshot::newest(log, partition).await? {
         let found = &snapshot.state.order.origin;
         if *found != config.origin {
@@ -103,17 +109,17 @@ pub async fn find(log: &dyn Log, config: &PartitionConfig, replayed: &Replayed) 
                 position: snapshot.position,
             });
         }
-        return Err(not_empty(config, leaves(log, config).await, replayed));
+        return Err(not_empty(config, leaves(log, config).await, recovered));
     }
-    refuse_what_is_signed_ahead(log, config, replayed).await?;
-    fence(log, config, replayed, &session).await
+    refuse_what_is_signed_ahead(log, config, recovered).await?;
+    fence(log, config, recovered, &session).await
 }
 
 /// The newest fence of an earlier run, in a partition that MUST hold nothing else.
 async fn fence(
     log: &dyn Log,
     config: &PartitionConfig,
-    replayed: &Replayed,
+    recovered: Recovered<'_>,
     session: &Session,
 ) -> Result<Found, Refused> {
     let (topic, partition) = (topic::LEDGER_ENTRIES, config.partition);
@@ -136,7 +142,7 @@ async fn fence(
                 }
                 // An owner's fence, its leaves, or what is no record of a ledger.
                 Ok(LedgerRecord::Fence { .. } | LedgerRecord::Leaf { .. }) | Err(_) => {
-                    return Err(not_empty(config, leaves(log, config).await, replayed));
+                    return Err(not_empty(config, leaves(log, config).await, recovered));
                 }
             }
         }
@@ -154,21 +160,21 @@ async fn leaves(log: &dyn Log, config: &PartitionConfig) -> u64 {
     follower.tree.size()
 }
 
-fn not_empty(config: &PartitionConfig, log: u64, replayed: &Replayed) -> Refused {
+pub(super) fn not_empty(config: &PartitionConfig, log: u64, recovered: Recovered<'_>) -> Refused {
     Refused::NotEmpty {
         origin: config.origin.clone(),
         log,
-        archive: replayed.size(),
+        archive: recovered.size(),
     }
 }
 
 async fn refuse_what_is_signed_ahead(
     log: &dyn Log,
     config: &PartitionConfig,
-    replayed: &Replayed,
+    recovered: Recovered<'_>,
 ) -> Result<(), Refused> {
     let signed = crate::stages::restore::last_signed(log, config).await?;
-    let (size, root) = (replayed.size(), replayed.tree.root());
+    let (size, root) = (recovered.size(), recovered.root());
     match signed {
         Some(signed) if signed.size > size || (signed.size == size && signed.root != root) => {
             Err(Refused::SignedAhead {
@@ -181,17 +187,6 @@ async fn refuse_what_is_signed_ahead(
     }
 }
 
-/// The session of the fence: of the archive's head alone, so that a later run knows its own.
-fn session(origin: &str, size: u64, root: &Digest) -> Session {
-    let mut hasher = blake3::Hasher::new_derive_key("ledgerline 2026 session of a restore v1");
-    hasher.update(origin.as_bytes());
-    hasher.update(&size.to_le_bytes());
-    hasher.update(root);
-    let mut session = [0; 16];
-    hasher.finalize_xof().fill(&mut session);
-    session
-}
-
 /// Writes what is missing of what [`find`] answered.
 ///
 /// # Errors
@@ -201,22 +196,24 @@ pub async fn write(
     clock: &dyn Clock,
     random: &mut Random,
     config: &PartitionConfig,
-    replayed: &Replayed,
+    recovered: Recovered<'_>,
     found: Found,
 ) -> Result<Restored, Refused> {
     let (position, was_there) = match found {
         Found::Written { position } => (position, true),
-        Found::Begun { fence } => (write_snapshot(log, config, replayed, fence).await?, false),
+        Found::Begun { fence } => (write_snapshot(log, config, recovered, fence).await?, false),
     };
     let partition = config.partition;
     // Whoever asks where the log begins is told that it no longer has its beginning, and takes the snapshot's word.
     log.trim(topic::LEDGER_ENTRIES, partition, position.offset)
         .await?;
-    store_place_of_archiver(log, partition, position, replayed).await?;
-    let adopted = adopt_sources(log, clock, random, config, replayed).await?;
+    store_place_of_archiver(log, partition, position, recovered.replayed).await?;
+    // Before any source is declared anew: that is an owner's leaf, behind which none of an epoch before is accepted.
+    let appended = append_unsigned(log, config, recovered, &position.session).await?;
+    let adopted = adopt_sources(log, clock, random, config, recovered.state()).await?;
     Ok(Restored {
         position,
-        was_there: was_there && adopted.is_empty(),
+        was_there: was_there && adopted.is_empty() && appended == 0,
         adopted,
     })
 }
@@ -224,9 +221,10 @@ pub async fn write(
 async fn write_snapshot(
     log: &dyn Log,
     config: &PartitionConfig,
-    replayed: &Replayed,
+    recovered: Recovered<'_>,
     fence: Option<Offset>,
 ) -> Result<Position, Refused> {
+    let replayed = recovered.replayed;
     let partition = config.partition;
     // First: a snapshot says that the checkpoint of its cut is in the log.
     let key = format!("{}@{}", config.origin, replayed.size()).into_bytes();
@@ -237,7 +235,7 @@ async fn write_snapshot(
     };
     log.append(topic::LEDGER_CHECKPOINTS, partition, vec![checkpoint])
         .await?;
-    let session = session(&config.origin, replayed.size(), &replayed.tree.root());
+    let session = recovered.session(&config.origin);
     let fenced = match fence {
         Some(offset) => offset,
         None => append_fence(log, partition, &session).await?,
@@ -291,12 +289,12 @@ async fn adopt_sources(
     clock: &dyn Clock,
     random: &mut Random,
     config: &PartitionConfig,
-    replayed: &Replayed,
+    state: &PartitionState,
 ) -> Result<Vec<Adopted>, Refused> {
     let mut adopted = Vec::new();
     for topic in TOPICS {
         let source = format!("{topic}/{}", config.partition);
-        if !replayed.state.order.sources.contains_key(&source) {
+        if !state.order.sources.contains_key(&source) {
             continue;
         }
         let adoption = Adoption {

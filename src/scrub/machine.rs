@@ -1,12 +1,12 @@
 //! What is wrong with what lies under a name. Pure: the pass asks, this judges.
 
 use super::finding::{Finding, Kind};
-use super::known::{Known, Place};
 use crate::doctor::PROBES;
 use crate::ledger::time::write_sealed_at;
 use crate::ledger::verify::split_origin;
 use crate::stages::archive::HoldProgress;
 use crate::vault::Keep;
+use crate::vault::known::{Known, Place};
 use crate::vault::s3::{LockMode, ObjectVersion, Retention, VersionLock};
 use std::collections::BTreeMap;
 

@@ -3,10 +3,10 @@
 //! Names alone say where an archive ends, so that one whose newest cuts are deleted for good is a smaller archive, and a good one.
 
 use super::finding::{Finding, Kind};
-use super::known::Known;
 use super::scope::Scope;
 use crate::ledger::names;
 use crate::ledger::verify::split_origin;
+use crate::vault::known::Known;
 use std::collections::BTreeMap;
 
 /// How many leaves of each partition the log said were archived, before names were listed. Empty where no log was asked.

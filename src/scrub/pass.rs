@@ -1,18 +1,21 @@
 //! A pass: asks the archive, has it judged, says how far it is. Thin.
 
-use super::content::Covered;
+use super::content::Paced;
 use super::finding::{Finding, Kind};
-use super::known::{Known, Place};
 use super::machine::{Holds, is_held, is_looked_at, judge_lock, judge_name};
 use super::missing::{Archived, judge_sizes};
 use super::position::{At, Running};
 use super::scope::{Covers, Scope};
 use crate::clock::Clock;
 use crate::ledger::key::PublicKey;
-use crate::ledger::verify::{ArchiveSource, FirstBad, Options, Progress, Reason, Report, SourceError};
+use crate::ledger::verify::{
+    ArchiveSource, FirstBad, Options, Progress, Reason, Report, SourceError, verify,
+};
 use crate::log::{BoxError, Log, LogError, topic};
 use crate::stages::archive::{archived_size, hold_progress};
 use crate::vault::VaultError;
+use crate::vault::covered::Covered;
+use crate::vault::known::{Known, Place};
 use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock, VersionPage};
 use crate::vault::source::DirectorySource;
 use futures_util::future::try_join_all;
@@ -376,18 +379,16 @@ impl Pass {
         };
         let rate = self.demands.calls_per_second;
         let pause = rate.map_or(Duration::ZERO, |rate| Duration::from_secs(1) / rate.max(1));
-        let (scope, on_progress) = (self.scope.clone(), Arc::clone(&self.on_progress));
+        let (prefixes, on_progress) = (self.scope.content_prefixes(), Arc::clone(&self.on_progress));
         let covered_by = Arc::clone(known);
         let report = self
             .blocking(move |source, stop| {
+                let paced = Paced { source, stop, pause };
                 let covered = Covered {
-                    source,
-                    known: &covered_by,
-                    scope: &scope,
-                    stop,
-                    pause,
+                    prefixes,
+                    ..Covered::whole(&paced, &covered_by)
                 };
-                covered.verify(&options, &mut |progress| on_progress(progress))
+                verify(&covered, &options, &mut |progress| on_progress(progress))
             })
             .await?;
         Ok((of_report(known, &report).into_iter().collect(), report.bytes))

@@ -1,8 +1,8 @@
 //! What of an archive a pass looks at: all of it, or what the owner of one partition answers for. Pure.
 
-use super::known::Known;
 use crate::ledger::names;
 use crate::ledger::verify::split_origin;
+use crate::vault::known::Known;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {

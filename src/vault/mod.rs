@@ -1,7 +1,9 @@
 //! The archive's storage: create-only objects under slash-separated names. What the objects hold and how they are named is
 //! [`crate::ledger::segment`] and [`crate::ledger::names`]; a vault knows bytes.
 
+pub mod covered;
 pub mod directory;
+pub mod known;
 pub mod location;
 pub mod s3;
 pub mod source;

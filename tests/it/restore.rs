@@ -1,6 +1,7 @@
 //! A log that is lost is made anew from its archive, and every chain goes on.
 
 mod faults;
+mod unsigned;
 
 use crate::archive_fixture::Ledger;
 use crate::process::{ledgerline, ledgerline_with_input, stderr};

@@ -1,17 +1,13 @@
 //! What `restore` has done, for people and as JSON.
 
-use super::Row;
+use super::{Cut, Done, Row};
 use crate::cli::verify::time;
-use crate::ledger::verify::Report;
 use crate::recovery::Restored;
 use std::time::Duration;
 
-pub(super) fn describe(
-    report: &Report,
-    rows: &[Row],
-    dry_run: bool,
-    (verified_in, took): (Duration, Duration),
-) -> String {
+pub(super) fn describe(done: &Done) -> String {
+    let (report, rows) = (&done.report, &done.rows);
+    let (verified_in, took) = done.took;
     let mut text = format!(
         "{:<40}  {:>12}  {:<27}  STATE\n",
         "PARTITION", "LEAVES", "LAST CUT"
@@ -24,6 +20,7 @@ pub(super) fn describe(
             row.size,
             row.state()
         )]);
+        text.extend(row.cut.as_ref().map(of_cut));
         for adopted in row.restored.iter().flat_map(|restored| &restored.adopted) {
             text.extend([format!(
                 "  {} is another topic now: incarnation {} counts from offset {}; the one before was sealed to {}\n",
@@ -31,30 +28,48 @@ pub(super) fn describe(
             )]);
         }
     }
-    let done = if dry_run {
+    let what = if done.dry_run {
         "would be restored (--dry-run)"
     } else {
         "restored"
     };
     text.extend([format!(
-        "{} entries of {} tenants {done} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
-        report.entries,
+        "{} entries of {} tenants {what} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
+        done.entries(),
         report.tenants,
         took.as_secs_f64(),
         verified_in.as_secs_f64(),
-        per_second(report.leaves, took)
+        per_second(done.leaves(), took)
     )]);
+    for name in &done.undeclared {
+        text.extend([format!(
+            "{name} has a key that no archived leaf declares. Start `run` with the signer that holds it, which declares it; until then the archive is one with an object too many.\n"
+        )]);
+    }
     text.push_str("What was sealed after the last cuts is sealed again from the source topics, if they still hold it.\n");
     text
 }
 
-pub(super) fn to_json(
-    report: &Report,
-    rows: &[Row],
-    dry_run: bool,
-    (verified_in, took): (Duration, Duration),
-) -> String {
-    let partitions: Vec<_> = rows
+fn of_cut(cut: &Cut) -> String {
+    let whose = if cut.is_signed {
+        "whose checkpoint was given"
+    } else {
+        "that nobody signed"
+    };
+    format!(
+        "  with the cut from {} on {whose}: {} leaves, {} of them entries, in {} objects\n",
+        cut.first,
+        cut.leaves,
+        cut.entries,
+        cut.objects.len()
+    )
+}
+
+pub(super) fn to_json(done: &Done) -> String {
+    let report = &done.report;
+    let (verified_in, took) = done.took;
+    let partitions: Vec<_> = done
+        .rows
         .iter()
         .zip(&report.heads)
         .map(|(row, head)| {
@@ -64,6 +79,9 @@ pub(super) fn to_json(
                 "size": row.size,
                 "cut_at": time(head),
                 "state": row.state(),
+                "unsigned_cut": row.cut.as_ref().map(|cut| serde_json::json!({
+                    "first": cut.first, "leaves": cut.leaves, "entries": cut.entries, "objects": cut.objects, "signed_by_head": cut.is_signed,
+                })),
                 "adopted": adopted.map(|adopted| serde_json::json!({
                     "source": adopted.source, "incarnation": adopted.incarnation, "from": adopted.from, "sealed_to": adopted.sealed_to,
                 })).collect::<Vec<_>>(),
@@ -72,19 +90,34 @@ pub(super) fn to_json(
         .collect();
     let value = serde_json::json!({
         "partitions": partitions,
-        "entries": report.entries,
-        "leaves": report.leaves,
+        "entries": done.entries(),
+        "leaves": done.leaves(),
         "tenants": report.tenants,
-        "dry_run": dry_run,
+        "undeclared_key_sets": done.undeclared,
+        "dry_run": done.dry_run,
         "seconds": took.as_secs_f64(),
         "seconds_verifying": verified_in.as_secs_f64(),
-        "leaves_per_second": per_second(report.leaves, took),
+        "leaves_per_second": per_second(done.leaves(), took),
     });
     format!("{value:#}\n")
 }
 
 fn per_second(leaves: u64, took: Duration) -> f64 {
     leaves as f64 / took.as_secs_f64().max(f64::EPSILON)
+}
+
+impl Done {
+    fn cuts(&self) -> impl Iterator<Item = &Cut> {
+        self.rows.iter().filter_map(|row| row.cut.as_ref())
+    }
+
+    fn entries(&self) -> u64 {
+        self.report.entries + self.cuts().map(|cut| cut.entries).sum::<u64>()
+    }
+
+    fn leaves(&self) -> u64 {
+        self.report.leaves + self.cuts().map(|cut| cut.leaves).sum::<u64>()
+    }
 }
 
 impl Row {

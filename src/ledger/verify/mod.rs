@@ -37,7 +37,7 @@ pub(crate) use layout::{CutSizes, ObjectName, Part, split_origin};
 pub use pipeline::THREADS_MAX;
 use pipeline::{Planner, run_inline, run_threaded};
 use plan::Census;
-pub(crate) use plan::{Plan, SegmentJob};
+pub(crate) use plan::Plan;
 use std::io;
 use whole::Whole;
 
