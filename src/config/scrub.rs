@@ -83,13 +83,13 @@ mod tests {
     }
 
     #[test]
-    fn it_is_once_a_day_unless_it_is_set_and_0_turns_it_off() {
+    fn it_is_once_a_week_unless_it_is_set_and_0_turns_it_off() {
         let (config, faults) = checked(None, None);
         let config = config.unwrap();
         assert!(faults.is_empty());
         assert_eq!(
             (config.interval, config.calls_per_second),
-            (Duration::from_hours(24), 50)
+            (Duration::from_hours(7 * 24), 50)
         );
         assert_eq!(checked(Some("0"), None), (None, vec![]));
         assert_eq!(
