@@ -194,7 +194,7 @@ class RestoreFromS3(unittest.TestCase):
         replica = self.new_bucket("replica")
         restore = ("restore", "--from", self.url(replica), self.log, jwks, *heads)
         # Replication brings objects in any order: as long as it lags, nothing is restored.
-        newest = max(key for key in self.bucket.keys() if "/0/checkpoints/" in key)
+        newest = max(key for key in self.bucket.keys() if "/0/class=" in key)
         self.replicate(replica, {newest})
         self.assertIn("nothing was restored", self.command(*restore, status=1))
         self.replicate(replica)
