@@ -180,12 +180,12 @@ class Connectors(CaptureCase):
         self.write_file()
         missing = self.directory / "missing.json"
         self.assertIn("missing.json", self.ask("apply", missing, status=UNREADABLE)[1])
-        for name, text in (("list.json", "[]"), ("number.json", '{"tasks.max": 1}'), ("cut.json", '{"a": "b"'), ("a b.json", "{}")):
+        for name, text in (("list.json", "[]"), ("number.json", '{"connector.class": "a", "tasks.max": 1}'), ("cut.json", '{"a": "b"'), ("none.json", "{}"), ("a b.json", '{"connector.class": "a"}')):
             (self.directory / name).write_text(text)
             # The other file is not applied either.
             told = self.ask("apply", self.file, self.directory / name, status=WRONG)[1]
             self.assertIn(name, told)
-            self.assertIn({"list.json": "another value", "number.json": "value of tasks.max", "cut.json": "line 1 column 9", "a b.json": "its name"}[name], told)
+            self.assertIn({"list.json": "another value", "number.json": "value of tasks.max", "cut.json": "line 1 column 9", "none.json": "connector.class", "a b.json": "its name"}[name], told)
         self.assertIsNone(self.config())
         self.assertIn("--timeout-s", self.ask("apply", self.file, "--timeout-s", "soon", status=WRONG)[1])
         self.assertIn("http://HOST:PORT", self.ask("status", status=WRONG, worker="127.0.0.1:8083")[1])
