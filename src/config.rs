@@ -19,9 +19,11 @@ use crate::stages::capture::CaptureMapping;
 use crate::stages::notarize::NotarizeConfig;
 use crate::stages::seal::SealConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
+use crate::store;
 use crate::telemetry;
 pub use scrub::{ScrubConfig, ScrubSettings};
 pub use signer::KmsConfig;
+use sqlx::postgres::PgConnectOptions;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -117,7 +119,13 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_CAPTURE", value_name = "FILES")]
     pub capture: Option<String>,
 
-    /// Which stages this process runs, separated by commas [default: capture, where there are mapping files, and seal,notarize,archive,dead-letters].
+    /// The database of the read model, as `postgres://USER@HOST:PORT/DATABASE` (PostgreSQL 15 or newer); its password, where it needs one, comes from
+    /// `PGPASSWORD`, a .pgpass file or the URL. Without it there is no read model.
+    #[arg(long, env = "LEDGERLINE_DATABASE", value_name = "URL")]
+    pub database: Option<String>,
+
+    /// Which stages this process runs, separated by commas [default: capture, where there are mapping files, seal,notarize,archive,dead-letters, and
+    /// index, where there is a database].
     #[arg(long, env = "LEDGERLINE_STAGES", value_name = "STAGES")]
     pub stages: Option<String>,
 
@@ -282,15 +290,17 @@ pub enum StageName {
     Notarize,
     Archive,
     DeadLetters,
+    Index,
 }
 
 impl StageName {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Capture,
         Self::Seal,
         Self::Notarize,
         Self::Archive,
         Self::DeadLetters,
+        Self::Index,
     ];
 
     #[must_use]
@@ -301,6 +311,7 @@ impl StageName {
             Self::Notarize => "notarize",
             Self::Archive => "archive",
             Self::DeadLetters => "dead-letters",
+            Self::Index => "index",
         }
     }
 }
@@ -381,6 +392,8 @@ pub struct Config {
     /// How topics of Debezium's become audit events.
     pub capture: Arc<[CaptureMapping]>,
     pub listen: SocketAddr,
+    /// Where the read model is; `None`: there is none.
+    pub database: Option<PgConnectOptions>,
     pub schema_registry: Option<RegistryConfig>,
     pub cloud_event_tenant: String,
     pub seal: SealConfig,
@@ -422,6 +435,7 @@ impl Settings {
             stages: r.stages(),
             capture: r.capture(),
             listen: r.listen(),
+            database: r.database(),
             schema_registry: r.schema_registry(),
             cloud_event_tenant: r.cloud_event_tenant(),
             seal: r.seal(),
@@ -617,11 +631,15 @@ impl Reader<'_> {
     }
 
     fn stages(&mut self) -> Vec<StageName> {
-        let has_files = self.settings.capture.is_some();
+        let (has_files, has_database) = (self.settings.capture.is_some(), self.settings.database.is_some());
         let Some(text) = self.settings.stages.as_deref() else {
             let all = StageName::ALL.into_iter();
             return all
-                .filter(|stage| has_files || *stage != StageName::Capture)
+                .filter(|stage| match stage {
+                    StageName::Capture => has_files,
+                    StageName::Index => has_database,
+                    StageName::Seal | StageName::Notarize | StageName::Archive | StageName::DeadLetters => true,
+                })
                 .collect();
         };
         let parse = |name: &str| {
@@ -638,6 +656,14 @@ impl Reader<'_> {
                 );
                 Vec::new()
             }
+            Some(stages) if stages.contains(&StageName::Index) && !has_database => {
+                self.fault(
+                    "database",
+                    "LEDGERLINE_DATABASE",
+                    "is required by the stage index, for example postgres://ledgerline@127.0.0.1:5432/ledgerline",
+                );
+                Vec::new()
+            }
             Some(mut stages) => {
                 stages.sort_unstable();
                 stages.dedup();
@@ -647,7 +673,7 @@ impl Reader<'_> {
                 self.fault(
                     "stages",
                     "LEDGERLINE_STAGES",
-                    "must be names out of capture, seal, notarize, archive and dead-letters, separated by commas",
+                    "must be names out of capture, seal, notarize, archive, dead-letters and index, separated by commas",
                 );
                 Vec::new()
             }
@@ -677,6 +703,17 @@ impl Reader<'_> {
             );
             SocketAddr::from(([127, 0, 0, 1], 0))
         })
+    }
+
+    fn database(&mut self) -> Option<PgConnectOptions> {
+        let url = self.settings.database.as_deref()?;
+        match store::parse_url(url) {
+            Ok(options) => Some(options),
+            Err(what) => {
+                self.fault("database", "LEDGERLINE_DATABASE", what);
+                None
+            }
+        }
     }
 
     fn schema_registry(&mut self) -> Option<RegistryConfig> {

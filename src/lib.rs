@@ -30,6 +30,7 @@ pub mod scrub;
 pub mod service;
 pub mod signing;
 pub mod stages;
+pub mod store;
 pub mod telemetry;
 pub mod twin;
 pub mod vault;

@@ -367,17 +367,20 @@ async fn make_ready(config: &Config, seams: &Seams, status: &Status) -> Result<A
     }
 }
 
-/// Processes that run the same stages share the partitions out among them; those that run others have groups of their own. A process that captures beside
-/// other stages is in the group of those that do not: two groups that seal would fence one another for ever.
+/// Processes that run the same stages share the partitions out among them; those that run others have groups of their own. A process that captures or indexes
+/// beside other stages is in the group of those that do not: two groups that seal would fence one another for ever.
 fn role(stages: &[StageName]) -> String {
     let names: Vec<&str> = stages
         .iter()
-        .filter(|stage| **stage != StageName::Capture)
+        .filter(|stage| !matches!(stage, StageName::Capture | StageName::Index))
         .map(|stage| stage.as_str())
         .collect();
     match names.len() {
-        0 => StageName::Capture.as_str().to_owned(),
-        len if len == StageName::ALL.len() - 1 => String::new(),
+        0 => {
+            let alone: Vec<&str> = stages.iter().map(|stage| stage.as_str()).collect();
+            alone.join("-")
+        }
+        len if len == StageName::ALL.len() - 2 => String::new(),
         _ => names.join("-"),
     }
 }

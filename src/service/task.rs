@@ -7,6 +7,7 @@ use crate::pause::jittered;
 use crate::stages::archive::Archiver;
 use crate::stages::capture::Capturer;
 use crate::stages::dead_letters::LetterWriter;
+use crate::stages::index::Indexer;
 use crate::stages::notarize::Notary;
 use crate::stages::seal::Sealer;
 use crate::stages::{StageError, Step};
@@ -28,6 +29,7 @@ pub(super) enum Runner {
     Notarize(Box<Notary>),
     Archive(Box<Archiver>),
     DeadLetters(Box<LetterWriter>),
+    Index(Box<Indexer>),
 }
 
 impl Runner {
@@ -38,6 +40,7 @@ impl Runner {
             Self::Notarize(notary) => notary.step().await,
             Self::Archive(archiver) => archiver.step().await,
             Self::DeadLetters(writer) => writer.step().await,
+            Self::Index(indexer) => indexer.step().await,
         }
     }
 
@@ -45,7 +48,7 @@ impl Runner {
         match self {
             Self::Seal(sealer) => sealer.declared_keys(),
             Self::Notarize(notary) => notary.declared_keys(),
-            Self::Capture(_) | Self::Archive(_) | Self::DeadLetters(_) => &[],
+            Self::Capture(_) | Self::Archive(_) | Self::DeadLetters(_) | Self::Index(_) => &[],
         }
     }
 
@@ -54,7 +57,7 @@ impl Runner {
         match self {
             Self::Capture(capturer) => capturer.waits_for(),
             Self::Seal(sealer) => sealer.waits_for(),
-            Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) => None,
+            Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) | Self::Index(_) => None,
         }
     }
 
@@ -62,7 +65,11 @@ impl Runner {
     fn is_waiting(&self) -> bool {
         match self {
             Self::Capture(capturer) => capturer.is_waiting(),
-            Self::Seal(_) | Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) => false,
+            Self::Seal(_)
+            | Self::Notarize(_)
+            | Self::Archive(_)
+            | Self::DeadLetters(_)
+            | Self::Index(_) => false,
         }
     }
 
@@ -73,6 +80,7 @@ impl Runner {
             Self::Notarize(notary) => notary.signed_size(),
             Self::Archive(archiver) => archiver.archived_size(),
             Self::DeadLetters(writer) => writer.reached(),
+            Self::Index(indexer) => indexer.reached(),
         }
     }
 
@@ -81,7 +89,7 @@ impl Runner {
         match self {
             Self::Capture(capturer) => capturer.finish().await.map(|()| true),
             Self::Seal(sealer) => sealer.cut().await,
-            Self::Notarize(_) | Self::Archive(_) => Ok(true),
+            Self::Notarize(_) | Self::Archive(_) | Self::Index(_) => Ok(true),
             Self::DeadLetters(writer) => writer.finish().await.map(|()| true),
         }
     }
@@ -238,7 +246,8 @@ impl Task {
                 | StageName::Seal
                 | StageName::Notarize
                 | StageName::Archive
-                | StageName::DeadLetters,
+                | StageName::DeadLetters
+                | StageName::Index,
                 _,
             ) => IDLE_PAUSE_MAX,
         }

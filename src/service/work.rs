@@ -12,14 +12,19 @@ use crate::stages::StageError;
 use crate::stages::archive::{Archiver, newest_checkpoint};
 use crate::stages::capture::Capturer;
 use crate::stages::dead_letters::LetterWriter;
+use crate::stages::index::Indexer;
 use crate::stages::notarize::Notary;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::seal::{Random, Sealer, sources};
+use crate::store::{self, ReadModel};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
+
+/// Connections of the stage index, whatever the number of partitions.
+const INDEX_CONNECTIONS_MAX: u32 = 4;
 
 pub(super) struct Work {
     config: Config,
@@ -28,6 +33,8 @@ pub(super) struct Work {
     going: BTreeMap<StageName, Going>,
     input_ended: watch::Receiver<bool>,
     aborted: watch::Sender<bool>,
+    /// Asked by the stage index alone.
+    read_model: Arc<ReadModel>,
     /// Where this process archives and is to scrub.
     scrubbing: Option<Scrubbing>,
 }
@@ -45,6 +52,7 @@ impl Work {
                 .collect(),
             input_ended: ending.input_ended,
             aborted: watch::channel(false).0,
+            read_model: Arc::new(read_model(config)),
             scrubbing: scrubbing(config, seams),
         }
     }
@@ -239,8 +247,20 @@ impl Work {
                     .with_twins(self.config.twins),
             )),
             StageName::DeadLetters => Runner::DeadLetters(Box::new(LetterWriter::new(log, clock, partition))),
+            StageName::Index => Runner::Index(Box::new(Indexer::new(
+                log,
+                Arc::clone(&self.read_model),
+                partition,
+            ))),
         }
     }
+}
+
+/// A connection for each of a few partitions at a time; the others wait for theirs. None is made before the stage index asks, which needs a database to be
+/// configured.
+fn read_model(config: &Config) -> ReadModel {
+    let options = config.database.clone().unwrap_or_default();
+    ReadModel::new(&options, store::SCHEMA, INDEX_CONNECTIONS_MAX)
 }
 
 /// Who archives a partition scrubs it.

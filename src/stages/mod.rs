@@ -9,6 +9,7 @@ pub mod archive;
 pub mod beginning;
 pub mod capture;
 pub mod dead_letters;
+pub mod index;
 pub mod notarize;
 pub mod restore;
 pub mod seal;

@@ -1,0 +1,138 @@
+//! Making a copy of the read model, bringing it up to this version, and giving it the other's place.
+
+use super::{AUDITOR_ROLE, NEXT_SCHEMA, OLD_SCHEMA, READER_ROLE, SCHEMA, StoreError};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgPool;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _, SqlSafeStr as _, SqlStr, Transaction};
+
+/// Every version, oldest first. One that was released MUST NOT be changed: a later one alters what it made.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(
+    1,
+    "read model",
+    include_str!("../../migrations/0001_read_model.sql"),
+)];
+
+/// The newest version of this program.
+pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
+/// Makes the copy `schema` where it is not there, and applies the migrations up to `version` that it lacks. `pool` MUST be the owner's, of that schema.
+///
+/// # Errors
+/// `Wrong` where the user may not, or where a newer program was here before.
+pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await?;
+    // Whoever comes at the same time waits here: the migrator's own lock comes only after the schema.
+    let mut transaction = connection.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
+        .execute(&mut *transaction)
+        .await?;
+    sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}")))
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    migrator(version)
+        .run(&mut *connection)
+        .await
+        .map_err(migrate_error)?;
+    for role in [READER_ROLE, AUDITOR_ROLE] {
+        sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+fn migrator(version: i64) -> Migrator {
+    let migrations = MIGRATIONS
+        .iter()
+        .filter(|(number, _, _)| *number <= version)
+        .map(|(number, what, sql)| {
+            let sql: SqlStr = (*sql).into_sql_str();
+            Migration::new(*number, (*what).into(), MigrationType::Simple, sql, false)
+        })
+        .collect();
+    Migrator::with_migrations(migrations)
+}
+
+fn migrate_error(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::from(error),
+        MigrateError::VersionMissing(version) => StoreError::wrong(format!(
+            "its tables are of version {version}, which a newer program made: run that one"
+        )),
+        MigrateError::VersionMismatch(version) => StoreError::wrong(format!(
+            "the migration {version} that made its tables is not this program's: `ledgerline index rebuild` makes them anew"
+        )),
+        other => StoreError::wrong(other.to_string()),
+    }
+}
+
+/// Takes away what an earlier building left, so that the next begins with nothing.
+pub async fn drop_next(pool: &PgPool) -> Result<(), StoreError> {
+    sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {NEXT_SCHEMA} CASCADE")))
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+/// The copy that is read, held still so that another can take its place.
+pub struct Swap {
+    transaction: Transaction<'static, Postgres>,
+}
+
+impl Swap {
+    /// Holds the writers of the copy that is read, between two of their batches. Readers go on.
+    pub async fn begin(pool: &PgPool) -> Result<Self, StoreError> {
+        let mut transaction = pool.begin().await?;
+        for statement in [
+            format!("DROP SCHEMA IF EXISTS {OLD_SCHEMA} CASCADE"),
+            format!("LOCK TABLE {SCHEMA}.positions IN EXCLUSIVE MODE"),
+        ] {
+            run(&mut transaction, statement).await?;
+        }
+        Ok(Self { transaction })
+    }
+
+    /// The next index of each partition of the copy that is read: the other MUST reach as far before it takes its place.
+    pub async fn due(&mut self) -> Result<Vec<(u32, u64)>, StoreError> {
+        let rows = sqlx::query(AssertSqlSafe(format!(
+            "SELECT partition, next_index FROM {SCHEMA}.positions ORDER BY partition"
+        )))
+        .fetch_all(&mut *self.transaction)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                let (partition, index): (i32, i64) = (row.try_get(0)?, row.try_get(1)?);
+                Ok((partition as u32, index as u64))
+            })
+            .collect()
+    }
+
+    /// The next copy takes the place of the one that is read: a reader sees the one or the other, whole.
+    ///
+    /// A writer of the old copy finds its position gone from where it left it, and goes on from the new one's. A crash before the commit leaves both as they
+    /// were; after it, the old one under [`OLD_SCHEMA`], which the next swap, or [`drop_old`], takes away.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        for statement in [
+            format!("ALTER SCHEMA {SCHEMA} RENAME TO {OLD_SCHEMA}"),
+            format!("ALTER SCHEMA {NEXT_SCHEMA} RENAME TO {SCHEMA}"),
+        ] {
+            run(&mut self.transaction, statement).await?;
+        }
+        self.transaction.commit().await?;
+        Ok(())
+    }
+}
+
+async fn run(connection: &mut PgConnection, statement: String) -> Result<(), StoreError> {
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await?;
+    Ok(())
+}
+
+/// Takes the copy before away. Readers that are still in it are waited for as long as a lock may take.
+pub async fn drop_old(pool: &PgPool) -> Result<(), StoreError> {
+    sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {OLD_SCHEMA} CASCADE")))
+        .execute(pool)
+        .await?;
+    Ok(())
+}
