@@ -8,6 +8,7 @@ pub mod dead_letters;
 pub mod demo;
 pub mod doctor;
 pub mod hold;
+mod index;
 pub mod import;
 pub mod ingest;
 pub mod keys;
@@ -56,6 +57,7 @@ enum Command {
     Topics(topics::Args),
     Sources(sources::Args),
     Hold(hold::Args),
+    Index(index::Args),
     DeadLetters(dead_letters::Args),
     Connectors(connectors::Args),
 }
@@ -218,6 +220,7 @@ pub fn main() -> ExitCode {
         Command::Topics(args) => topics::run(args),
         Command::Sources(args) => sources::run(args),
         Command::Hold(args) => hold::run(args),
+        Command::Index(args) => index::run(args),
         Command::DeadLetters(args) => dead_letters::run(args),
         Command::Connectors(args) => connectors::run(args),
     };

@@ -11,14 +11,14 @@ use std::ops::Range;
 
 /// The lines of one cut. Those of several classes lie in several objects. At most [`SEGMENT_BYTES_MAX`], and a line.
 #[derive(Debug, Default)]
-pub(super) struct CutLines {
+pub struct CutLines {
     bytes: Vec<u8>,
     /// By the index of the leaf.
     lines: Vec<(u64, Range<usize>)>,
 }
 
 #[derive(Debug)]
-pub(super) enum LinesError {
+pub enum LinesError {
     Source(SourceError),
     /// The object is not one, and why.
     Other(String),
@@ -66,6 +66,12 @@ impl CutLines {
         Ok(last)
     }
 
+    /// Forgets all lines.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines.clear();
+    }
+
     /// Puts the lines in order of their leaves.
     pub(super) fn sort(&mut self) {
         self.lines.sort_by_key(|(index, _)| *index);
@@ -75,7 +81,7 @@ impl CutLines {
         self.lines.len() as u64
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &[u8])> {
         let line = |at: &Range<usize>| self.bytes.get(at.clone()).unwrap_or_default();
         self.lines.iter().map(move |(index, at)| (*index, line(at)))
     }
@@ -94,21 +100,20 @@ impl CutLines {
                 .map_err(|error| format!("leaf {index}: {error}"))?;
             tree.push(leaf_hash(line.parts.leaf));
         }
-        self.bytes.clear();
-        self.lines.clear();
+        self.clear();
         Ok(())
     }
 }
 
-/// A line, in its parts.
-pub(super) struct Line<'l> {
+/// A line of a segment, in its parts.
+pub struct Line<'l> {
     pub parts: LineRef<'l>,
     pub leaf: Leaf<'l>,
     pub raw: Option<Vec<u8>>,
 }
 
 impl<'l> Line<'l> {
-    pub(super) fn parse(line: &'l [u8]) -> Result<Self, String> {
+    pub fn parse(line: &'l [u8]) -> Result<Self, String> {
         let parts = parse_line(line).map_err(|error| error.to_string())?;
         let leaf = Leaf::parse(parts.leaf).map_err(|error| error.to_string())?;
         let raw = parts

@@ -12,6 +12,7 @@
 //! sealed from still hold their records: those are then sealed again, behind the cut.
 
 mod append;
+mod cuts;
 mod judge;
 mod lines;
 mod recovered;
@@ -20,6 +21,8 @@ mod target;
 mod unsigned;
 mod view;
 
+pub use cuts::Cuts;
+pub use lines::{CutLines, Line};
 pub use recovered::Recovered;
 pub use replay::{ReplayError, Replayed, replay};
 pub use target::{Found, Refused, Restored, find, write};

@@ -67,6 +67,15 @@ fn migrate_error(error: MigrateError) -> StoreError {
     }
 }
 
+/// Whether there is a copy that is read, of whatever version.
+pub async fn is_there(pool: &PgPool) -> Result<bool, StoreError> {
+    let found = sqlx::query("SELECT to_regclass($1) IS NOT NULL")
+        .bind(format!("{SCHEMA}.positions"))
+        .fetch_one(pool)
+        .await?;
+    Ok(found.try_get(0)?)
+}
+
 /// Takes away what an earlier building left, so that the next begins with nothing.
 pub async fn drop_next(pool: &PgPool) -> Result<(), StoreError> {
     sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {NEXT_SCHEMA} CASCADE")))

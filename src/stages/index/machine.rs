@@ -7,7 +7,6 @@ use crate::ledger::leaf::{Body, Leaf};
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::tile::{TileBuilder, TileName};
 use crate::ledger::time::parse_occurred_at;
-use crate::log::reader::Accepted;
 use crate::stages::state::{LeafRecord, Violation, check_digests};
 
 /// One leaf, with what has a column.
@@ -84,17 +83,22 @@ impl IndexMachine {
     ///
     /// # Errors
     /// Where what is stored beside the leaf is not what it names.
-    pub fn take<'r>(&mut self, accepted: Accepted<'r>) -> Result<LeafRow<'r>, Violation> {
+    pub fn take<'r>(
+        &mut self,
+        leaf: Leaf<'r>,
+        leaf_bytes: &'r [u8],
+        event: Option<&'r [u8]>,
+        raw: Option<&[u8]>,
+    ) -> Result<LeafRow<'r>, Violation> {
         check_digests(&LeafRecord {
-            leaf: &accepted.leaf,
-            leaf_bytes: accepted.leaf_bytes,
-            event: accepted.event,
-            raw: accepted.raw,
-            via: accepted.via,
+            leaf: &leaf,
+            leaf_bytes,
+            event,
+            raw,
+            via: None,
         })?;
-        self.tree
-            .push(leaf_hash(accepted.leaf_bytes), &mut self.completed);
-        LeafRow::new(accepted.leaf, accepted.leaf_bytes, accepted.event)
+        self.tree.push(leaf_hash(leaf_bytes), &mut self.completed);
+        LeafRow::new(leaf, leaf_bytes, event)
     }
 
     /// The tiles that the leaves taken since the last call have completed, and those that are still to grow.

@@ -4,8 +4,10 @@
 
 mod machine;
 mod members;
+mod rebuild;
 mod runner;
 
 pub use machine::{IndexMachine, LeafRow};
 pub use members::Members;
+pub use rebuild::{Rebuild, take_over};
 pub use runner::Indexer;

@@ -78,7 +78,7 @@ impl Indexer {
             next.sealed_at = accepted.leaf.sealed_at;
             let row = run
                 .machine
-                .take(accepted)
+                .take(accepted.leaf, accepted.leaf_bytes, accepted.event, accepted.raw)
                 .map_err(|violation| StageError::Violated {
                     partition: self.partition.partition,
                     what: violation.to_string(),
