@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub(crate) mod capture_files;
+mod audit;
 mod scrub;
 mod signer;
 
@@ -21,6 +22,7 @@ use crate::stages::seal::SealConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
 use crate::store;
 use crate::telemetry;
+pub use audit::{AuditConfig, AuditSettings};
 pub use scrub::{ScrubConfig, ScrubSettings};
 pub use signer::KmsConfig;
 use sqlx::postgres::PgConnectOptions;
@@ -47,6 +49,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub scrub: ScrubSettings,
+
+    #[command(flatten)]
+    pub audit: AuditSettings,
 
     /// Where the signing keys lie: `file:DIR`; they are made there on first use. Or set `SIGNING_KEY_PROVIDER=local` and `SIGNING_KEY_PATH`.
     #[arg(long, env = "LEDGERLINE_SIGNER", value_name = "URL")]
@@ -404,6 +409,8 @@ pub struct Config {
     pub twins: bool,
     /// `None`: the archive is not scrubbed.
     pub scrub: Option<ScrubConfig>,
+    /// `None`: the read model is not checked.
+    pub audit: Option<AuditConfig>,
     /// How long a stage may fail before the process ends, so that a supervisor and a person know.
     pub retry_for: Duration,
     /// What is logged: one of [`telemetry::is_log_level`].
@@ -450,6 +457,7 @@ impl Settings {
             classes: r.classes(),
             twins: self.archive_parquet,
             scrub: scrub::check(&self.scrub, &mut r.faults),
+            audit: audit::check(&self.audit, &mut r.faults),
             retry_for: r.retry_for(),
             log_level: r.log_level(),
         };

@@ -4,6 +4,7 @@
 //! Which partitions it holds, the log says, and may say otherwise at any time ([`crate::log::lease`]). A partition that is asked back ends after
 //! the step under way; one that is lost is dropped at once. Neither matters to what is sealed: the next owner fences this one.
 
+mod audit;
 mod keys;
 pub mod scrub;
 mod status;

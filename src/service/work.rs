@@ -1,5 +1,6 @@
 //! The stages of the partitions that this process holds.
 
+use super::audit::{self, Auditing, Auditor};
 use super::scrub::{self, Scrubber, Scrubbing};
 use super::status::{Doing, Status};
 use super::task::{Counted, Going, RETRY_PAUSE_MAX, Runner, Task, given_up};
@@ -16,7 +17,7 @@ use crate::stages::index::Indexer;
 use crate::stages::notarize::Notary;
 use crate::stages::restore::PartitionConfig;
 use crate::stages::seal::{Random, Sealer, sources};
-use crate::store::{self, ReadModel};
+use crate::store::{self, ReadModel, Role};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub(super) struct Work {
     read_model: Arc<ReadModel>,
     /// Where this process archives and is to scrub.
     scrubbing: Option<Scrubbing>,
+    /// Where this process indexes and is to check.
+    auditing: Option<Auditing>,
 }
 
 impl Work {
@@ -44,7 +47,6 @@ impl Work {
         Self {
             config: config.clone(),
             seams: seams.clone(),
-            status,
             going: config
                 .stages
                 .iter()
@@ -54,6 +56,8 @@ impl Work {
             aborted: watch::channel(false).0,
             read_model: Arc::new(read_model(config)),
             scrubbing: scrubbing(config, seams),
+            auditing: auditing(config, &status),
+            status,
         }
     }
 
@@ -169,6 +173,14 @@ impl Work {
             };
             tasks.spawn(task.run());
         }
+        if let Some(auditing) = self.auditing.clone() {
+            let auditor = Auditor { auditing, partition };
+            let (stop, ended) = (stop.subscribe(), upstream.clone());
+            tasks.spawn(async move {
+                auditor.run(stop, ended).await;
+                Ok(())
+            });
+        }
         if let Some(scrubbing) = self.scrubbing.clone() {
             let scrubber = Scrubber { scrubbing, partition };
             // By now the end of the last stage.
@@ -263,6 +275,19 @@ fn read_model(config: &Config) -> ReadModel {
     ReadModel::new(&options, store::SCHEMA, INDEX_CONNECTIONS_MAX)
 }
 
+/// Who indexes a partition checks its rows.
+fn auditing(config: &Config, status: &Arc<Status>) -> Option<Auditing> {
+    let indexes = config.stages.contains(&StageName::Index);
+    let audit = config.audit.clone().filter(|_| indexes)?;
+    Some(Auditing {
+        config: audit,
+        log_name: config.log_name.clone(),
+        pool: store::pool(config.database.as_ref()?, store::SCHEMA, Role::Auditor, 1),
+        status: Arc::clone(status),
+        turn: Arc::new(Semaphore::new(1)),
+    })
+}
+
 /// Who archives a partition scrubs it.
 fn scrubbing(config: &Config, seams: &Seams) -> Option<Scrubbing> {
     let archives = config.stages.contains(&StageName::Archive);
@@ -292,6 +317,7 @@ fn forget(partition: u32) {
         metrics::gauge!("ledgerline_stopped_sources", "topic" => topic, "partition" => label()).set(f64::NAN);
     }
     scrub::forget(partition);
+    audit::forget(partition);
 }
 
 pub fn os_random() -> Random {
