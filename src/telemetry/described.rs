@@ -81,6 +81,11 @@ const COUNTERS: [Described; 23] = [
         "Stored bytes of the archive that were verified again",
     ),
     (
+        "ledgerline_read_model_checked_rows_total",
+        Unit::Count,
+        "Rows of the read model that were held against their leaves",
+    ),
+    (
         "ledgerline_scrub_retries_total",
         Unit::Count,
         "Steps of the scrub that failed and are tried again",
@@ -152,6 +157,11 @@ const GAUGES: [Described; 11] = [
         "ledgerline_stopped_sources",
         Unit::Count,
         "1 where a source is not sealed, or a captured topic not captured, until a person has looked, by topic and partition",
+    ),
+    (
+        "ledgerline_read_model_differences",
+        Unit::Count,
+        "Rows and tiles of the read model that are not what the ledger says, by partition: of the last whole pass, or of the one under way where that has found more",
     ),
     (
         "ledgerline_scrub_findings",
