@@ -3,8 +3,10 @@
 //! A line is its parts byte for byte between fixed brackets, so finding the parts and rebuilding the line are the same
 //! thing. What the parts say is not judged here.
 
+mod builder;
 mod frame;
 
+pub use builder::{Frame, SegmentBuilder};
 pub use frame::{FrameError, LineReader, WINDOW_BYTES_MAX};
 
 use super::Digest;
@@ -151,13 +153,17 @@ pub fn identity(lines: &[u8]) -> Digest {
 /// The identity of a stored segment; `None` where the frame is none or holds more than a segment may.
 #[must_use]
 pub fn identity_of_frame(frame: &[u8]) -> Option<Digest> {
+    lines_of_frame(frame).map(|lines| identity(&lines))
+}
+
+/// All lines of a segment at once, at most [`SEGMENT_BYTES_MAX`]; `None` as in [`identity_of_frame`].
+#[must_use]
+pub fn lines_of_frame(frame: &[u8]) -> Option<Vec<u8>> {
     let bytes = zstd::bulk::Decompressor::upper_bound(frame)?;
     if bytes as u64 > SEGMENT_BYTES_MAX {
         return None;
     }
-    zstd::bulk::decompress(frame, bytes)
-        .ok()
-        .map(|lines| identity(&lines))
+    zstd::bulk::decompress(frame, bytes).ok()
 }
 
 #[cfg(test)]
