@@ -26,6 +26,8 @@ class Broker:
 
     def __init__(self, work):
         self.work = work / "broker"
+        # A round begins where another ended.
+        shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir()
         self.port, self.controller = free_ports(2)
         self.address = f"127.0.0.1:{self.port}"

@@ -7,7 +7,7 @@ use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction};
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::names;
-use crate::ledger::segment;
+use crate::ledger::segment::{Frame, SegmentBuilder, SegmentError};
 use crate::ledger::tile::{TileBuilder, TileName};
 use crate::stages::state::LeafRecord;
 use std::collections::BTreeMap;
@@ -35,14 +35,14 @@ impl Classes {
     }
 }
 
-/// The open segment of one partition. Holds at most a segment's lines: what the log cuts by bytes is bounded.
+/// The open segment of one partition. Holds what its lines are compressed, and about 3 MiB for each class: what the log cuts by bytes is bounded.
 pub struct ArchiveMachine {
     origin: String,
     classes: Classes,
     tree: TileBuilder,
     full_tiles: Vec<(TileName, Vec<u8>)>,
-    /// Lines by class.
-    lines: BTreeMap<String, Vec<u8>>,
+    /// By class.
+    open: BTreeMap<String, SegmentBuilder>,
     genesis_keys: Vec<PublicKey>,
     added_keys: Vec<PublicKey>,
     /// As of the last leaf that was taken.
@@ -54,8 +54,7 @@ pub struct ArchiveMachine {
 pub struct Segment {
     pub name: String,
     pub class: String,
-    /// Not compressed.
-    pub lines: Vec<u8>,
+    pub frame: Frame,
 }
 
 /// All that a cut puts into the archive but its checkpoint.
@@ -84,7 +83,7 @@ impl ArchiveMachine {
             classes,
             tree,
             full_tiles: Vec::new(),
-            lines: BTreeMap::new(),
+            open: BTreeMap::new(),
             genesis_keys: Vec::new(),
             added_keys: Vec::new(),
             holds,
@@ -118,15 +117,18 @@ impl ArchiveMachine {
     }
 
     /// Takes the next leaf; at a cut, everything that the cut closes.
-    pub fn take(&mut self, record: &LeafRecord<'_>) -> Option<Finished> {
+    ///
+    /// # Errors
+    /// Where a segment cannot be compressed; the machine MUST NOT be used after that.
+    pub fn take(&mut self, record: &LeafRecord<'_>) -> Result<Option<Finished>, SegmentError> {
         let leaf = record.leaf;
         self.tree.push(leaf_hash(record.leaf_bytes), &mut self.full_tiles);
         let class = self.classes.of(leaf.body.tenant());
-        let lines = match self.lines.get_mut(class) {
-            Some(lines) => lines,
-            None => self.lines.entry(class.to_owned()).or_default(),
+        let segment = match self.open.get_mut(class) {
+            Some(segment) => segment,
+            None => self.open.entry(class.to_owned()).or_default(),
         };
-        segment::write_line(lines, record.leaf_bytes, record.event, record.raw);
+        segment.push(record.leaf_bytes, record.event, record.raw)?;
         match &leaf.body {
             Body::Genesis { keys, .. } => self.genesis_keys.clone_from(keys),
             Body::Key {
@@ -134,7 +136,7 @@ impl ArchiveMachine {
                 key,
                 ..
             } => self.added_keys.push(key.clone()),
-            Body::Cut { from } => return Some(self.finish(*from, leaf.index, leaf.sealed_at)),
+            Body::Cut { from } => return self.finish(*from, leaf.index, leaf.sealed_at).map(Some),
             Body::Hold { class, on } => self.holds.note(class, *on),
             Body::Key {
                 action: KeyAction::Retire,
@@ -146,25 +148,27 @@ impl ArchiveMachine {
             | Body::Rerouted { .. }
             | Body::Source { .. } => {}
         }
-        None
+        Ok(None)
     }
 
-    fn finish(&mut self, first: u64, last: u64, cut_at: UnixMicros) -> Finished {
+    fn finish(&mut self, first: u64, last: u64, cut_at: UnixMicros) -> Result<Finished, SegmentError> {
         let tile = |(name, bytes): (TileName, Vec<u8>)| (format!("{}/{}", self.origin, name.path()), bytes);
         let tiles = std::mem::take(&mut self.full_tiles)
             .into_iter()
             .chain(self.tree.partials())
             .map(tile)
             .collect();
-        let segments = std::mem::take(&mut self.lines)
+        let segments = std::mem::take(&mut self.open)
             .into_iter()
-            .map(|(class, lines)| Segment {
-                name: names::segment(&self.origin, &class, cut_at, first, last),
-                class,
-                lines,
+            .map(|(class, segment)| {
+                Ok(Segment {
+                    name: names::segment(&self.origin, &class, cut_at, first, last),
+                    class,
+                    frame: segment.finish()?,
+                })
             })
-            .collect();
-        Finished {
+            .collect::<Result<_, _>>()?;
+        Ok(Finished {
             size: self.tree.size(),
             root: self.tree.root(),
             sealed_at: cut_at,
@@ -173,6 +177,6 @@ impl ArchiveMachine {
             genesis_keys: std::mem::take(&mut self.genesis_keys),
             added_keys: std::mem::take(&mut self.added_keys),
             holds: self.holds.clone(),
-        }
+        })
     }
 }

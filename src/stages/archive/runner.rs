@@ -330,7 +330,11 @@ impl Archiver {
             run.unarchived_since.get_or_insert(accepted.leaf.sealed_at);
             // What is stored cannot be taken back: an event that is not the leaf's must not get that far.
             check_digests(&record).map_err(|violation| self.violated(violation.to_string()))?;
-            if let Some(finished) = run.machine.take(&record) {
+            let taken = run.machine.take(&record).map_err(|error| StageError::Fatal {
+                what: format!("leaf {}: its segment cannot be made", accepted.leaf.index),
+                source: Some(error.into()),
+            })?;
+            if let Some(finished) = taken {
                 run.finished = Some(finished);
                 break;
             }

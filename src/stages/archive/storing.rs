@@ -147,14 +147,11 @@ impl Storage<'_> {
     }
 
     async fn store_segment(&self, finished: &Finished, segment: &Segment) -> Result<(), StageError> {
-        let Segment { name, class, lines } = segment;
-        let frame = segment::compress(lines).map_err(|error| StageError::Fatal {
-            what: format!("cannot compress {name}: {error}"),
-            source: None,
-        })?;
+        let Segment { name, class, frame } = segment;
         // Another compressor's frame of the same lines is the same segment.
-        let same = |stored: &[u8]| segment::identity_of_frame(stored) == Some(segment::identity(lines));
-        self.put(name, &frame, keep(finished, Some(class)), same).await
+        let same = |stored: &[u8]| segment::identity_of_frame(stored) == Some(frame.identity);
+        self.put(name, &frame.bytes, keep(finished, Some(class)), same)
+            .await
     }
 
     /// A twin is no evidence: one that cannot be made, or that somebody else put in its place, is told of and stops nothing.
@@ -169,16 +166,20 @@ impl Storage<'_> {
     }
 
     async fn try_twin(&self, finished: &Finished, segment: &Segment, name: &str) -> Result<(), NoTwin> {
-        let twin = twin::write(&segment.lines).map_err(|error| NoTwin::Not {
+        let not_made = |what: String| NoTwin::Not {
             reason: "not_made",
-            what: error.to_string(),
-        })?;
+            what,
+        };
+        let lines = segment::lines_of_frame(&segment.frame.bytes)
+            .ok_or_else(|| not_made("its segment cannot be read".to_owned()))?;
+        let twin = twin::write(&lines).map_err(|error| not_made(error.to_string()))?;
+        drop(lines);
         let keep = keep(finished, Some(&segment.class));
         match self.vault.put_new(name, &twin, keep).await? {
             Put::Created => count_stored(twin.len()),
             Put::Exists => {
                 let stored = self.vault.get(name).await?.unwrap_or_default();
-                if stored != twin && !twin::names_segment(&stored, &segment::identity(&segment.lines)) {
+                if stored != twin && !twin::names_segment(&stored, &segment.frame.identity) {
                     return Err(NoTwin::Not {
                         reason: "another",
                         what: "an object that is not the twin of this segment is there".to_owned(),
