@@ -2,8 +2,8 @@
 //! the start and reported at once.
 
 pub mod archive;
-pub(crate) mod capture_files;
 mod audit;
+pub(crate) mod capture_files;
 mod scrub;
 mod signer;
 
@@ -646,7 +646,9 @@ impl Reader<'_> {
                 .filter(|stage| match stage {
                     StageName::Capture => has_files,
                     StageName::Index => has_database,
-                    StageName::Seal | StageName::Notarize | StageName::Archive | StageName::DeadLetters => true,
+                    StageName::Seal | StageName::Notarize | StageName::Archive | StageName::DeadLetters => {
+                        true
+                    }
                 })
                 .collect();
         };

@@ -84,7 +84,11 @@ fn check(args: &RebuildArgs) -> Result<Plan, Failure> {
         .as_deref()
         .map(|text| Archive::parse(text, &args.access, &mut faults));
     let (database, log) = faults.done_with(database.zip(log))?;
-    Ok(Plan { database, log, archive })
+    Ok(Plan {
+        database,
+        log,
+        archive,
+    })
 }
 
 fn rebuild(args: &RebuildArgs) -> Result<(), Failure> {
@@ -110,7 +114,9 @@ async fn build(
 ) -> Result<String, Failure> {
     let owner = store::pool(&plan.database, SCHEMA, Role::Owner, CONNECTIONS_MAX);
     if from_scratch {
-        schema::drop_next(&owner).await.map_err(|error| store_failure(&error))?;
+        schema::drop_next(&owner)
+            .await
+            .map_err(|error| store_failure(&error))?;
     }
     let log_name = ledger_name(log.as_ref())
         .await
@@ -159,7 +165,10 @@ async fn swap(
     rebuild: &Rebuild<'_>,
     indexers: &mut [(u32, Indexer)],
 ) -> Result<(), Failure> {
-    if !schema::is_there(owner).await.map_err(|error| store_failure(&error))? {
+    if !schema::is_there(owner)
+        .await
+        .map_err(|error| store_failure(&error))?
+    {
         // Nothing was read before: an empty copy gives its place.
         let empty = ReadModel::new(&plan.database, SCHEMA, 1);
         empty.pool().await.map_err(|error| store_failure(&error))?;
@@ -182,6 +191,8 @@ fn store_failure(error: &StoreError) -> Failure {
 fn stage_failure(error: &StageError) -> Failure {
     match error {
         StageError::Stopped { .. } | StageError::Violated { .. } => Failure::invalid(super::chain(error)),
-        StageError::Retry { .. } | StageError::Waits { .. } | StageError::Fatal { .. } => super::failure(error),
+        StageError::Retry { .. } | StageError::Waits { .. } | StageError::Fatal { .. } => {
+            super::failure(error)
+        }
     }
 }

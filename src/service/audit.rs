@@ -78,7 +78,8 @@ impl Auditor {
         let found = audit.finish(&self.auditing.status.declared_keys()).await?;
         differences = self.tell(differences, &found);
         let partition = self.partition.to_string();
-        metrics::gauge!("ledgerline_read_model_differences", "partition" => partition).set(differences as f64);
+        metrics::gauge!("ledgerline_read_model_differences", "partition" => partition)
+            .set(differences as f64);
         tracing::info!(
             partition = self.partition,
             rows = audit.checked(),

@@ -65,11 +65,9 @@ impl Runner {
     fn is_waiting(&self) -> bool {
         match self {
             Self::Capture(capturer) => capturer.is_waiting(),
-            Self::Seal(_)
-            | Self::Notarize(_)
-            | Self::Archive(_)
-            | Self::DeadLetters(_)
-            | Self::Index(_) => false,
+            Self::Seal(_) | Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) | Self::Index(_) => {
+                false
+            }
         }
     }
 

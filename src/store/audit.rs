@@ -125,12 +125,13 @@ impl Audit {
     }
 
     async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let row = sqlx::query("SELECT hashes FROM tiles WHERE partition = $1 AND level = $2 AND tile_index = $3")
-            .bind(self.partition as i32)
-            .bind(i16::from(level))
-            .bind(index as i64)
-            .fetch_optional(&self.pool)
-            .await?;
+        let row =
+            sqlx::query("SELECT hashes FROM tiles WHERE partition = $1 AND level = $2 AND tile_index = $3")
+                .bind(self.partition as i32)
+                .bind(i16::from(level))
+                .bind(index as i64)
+                .fetch_optional(&self.pool)
+                .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 

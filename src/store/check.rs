@@ -86,7 +86,13 @@ impl StoredRow {
     fn compare(&self, due: &LeafRow<'_>) -> Result<(), Difference> {
         let members = due.members.as_ref();
         let number = |number: u64| number as i64;
-        let is = |same: bool, column| if same { Ok(()) } else { Err(Difference::Column(column)) };
+        let is = |same: bool, column| {
+            if same {
+                Ok(())
+            } else {
+                Err(Difference::Column(column))
+            }
+        };
         is(self.leaf_index == number(due.leaf.index), "leaf_index")?;
         is(self.kind == due.leaf.body.kind(), "kind")?;
         is(self.sealed_at == due.leaf.sealed_at, "sealed_at")?;
@@ -94,12 +100,27 @@ impl StoredRow {
         is(Some(&self.month) == month.as_ref(), "month")?;
         is(self.tenant_id.as_deref() == due.leaf.body.tenant(), "tenant_id")?;
         is(self.sequence == due.sequence().map(number), "sequence")?;
-        is(self.entry_hash.as_deref() == due.entry_hash.as_ref().map(|hash| &hash[..]), "entry_hash")?;
+        is(
+            self.entry_hash.as_deref() == due.entry_hash.as_ref().map(|hash| &hash[..]),
+            "entry_hash",
+        )?;
         is(self.occurred_at == due.occurred_at, "occurred_at")?;
-        is(self.event_id.as_deref() == members.map(|members| members.event_id.as_ref()), "event_id")?;
-        is(self.action.as_deref() == members.map(|members| members.action.as_ref()), "action")?;
-        is(self.actor_type.as_deref() == members.map(|members| members.actor.kind.as_ref()), "actor_type")?;
-        is(self.actor_id.as_deref() == members.map(|members| members.actor.id.as_ref()), "actor_id")
+        is(
+            self.event_id.as_deref() == members.map(|members| members.event_id.as_ref()),
+            "event_id",
+        )?;
+        is(
+            self.action.as_deref() == members.map(|members| members.action.as_ref()),
+            "action",
+        )?;
+        is(
+            self.actor_type.as_deref() == members.map(|members| members.actor.kind.as_ref()),
+            "actor_type",
+        )?;
+        is(
+            self.actor_id.as_deref() == members.map(|members| members.actor.id.as_ref()),
+            "actor_id",
+        )
     }
 }
 
@@ -143,7 +164,13 @@ impl ChainCheck {
     /// Why it is not.
     pub fn take(&mut self, tenant: &str, row: &StoredRow) -> Result<(), Difference> {
         let leaf = row.check()?;
-        let Body::Entry { prev, sequence, tenant: of, .. } = &leaf.body else {
+        let Body::Entry {
+            prev,
+            sequence,
+            tenant: of,
+            ..
+        } = &leaf.body
+        else {
             return Err(Difference::Column("kind"));
         };
         if *sequence > self.head.sequence + 1 {

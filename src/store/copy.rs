@@ -2,7 +2,7 @@
 //!
 //! Not a client of the protocol: it makes the bytes that sqlx sends.
 
-use sqlx::{PgConnection, postgres::PgPoolCopyExt as _};
+use sqlx::PgConnection;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
 /// 2000-01-01, from which Postgres counts days, in days since 1970.
@@ -48,12 +48,19 @@ impl CopyRows {
         self
     }
 
-    pub fn optional<T: ?Sized>(&mut self, value: Option<&T>, put: impl Fn(&mut Self, &T)) -> &mut Self {
+    /// Bytes, or text as its bytes.
+    pub fn optional(&mut self, value: Option<&[u8]>) -> &mut Self {
         match value {
-            Some(value) => put(self, value),
-            None => drop(self.null()),
+            Some(value) => self.bytes(value),
+            None => self.null(),
         }
-        self
+    }
+
+    pub fn optional_int8(&mut self, value: Option<i64>) -> &mut Self {
+        match value {
+            Some(value) => self.int8(value),
+            None => self.null(),
+        }
     }
 
     pub fn int4(&mut self, value: i32) -> &mut Self {

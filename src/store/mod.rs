@@ -48,16 +48,6 @@ pub enum Role {
     Auditor,
 }
 
-impl Role {
-    const fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Owner => None,
-            Self::Reader => Some(READER_ROLE),
-            Self::Auditor => Some(AUDITOR_ROLE),
-        }
-    }
-}
-
 /// A copy of the read model, as its owner writes it. Connects, and makes or alters the tables, when it is first asked.
 #[derive(Debug)]
 pub struct ReadModel {
@@ -183,11 +173,7 @@ pub fn pool(options: &PgConnectOptions, schema: &'static str, role: Role, connec
 }
 
 /// Settings of a session, not of its start: poolers refuse some there.
-async fn prepare(
-    connection: &mut PgConnection,
-    schema: &'static str,
-    role: Role,
-) -> Result<(), sqlx::Error> {
+async fn prepare(connection: &mut PgConnection, schema: &'static str, role: Role) -> Result<(), sqlx::Error> {
     sqlx::query(
         "SELECT set_config('search_path', $1, false), set_config('statement_timeout', $2, false), \
          set_config('lock_timeout', $3, false), set_config('timezone', 'UTC', false)",
@@ -199,6 +185,7 @@ async fn prepare(
     .await?;
     match role {
         Role::Owner => Ok(()),
+        // READER_ROLE and AUDITOR_ROLE, spelled out: a statement has no parameter there.
         Role::Reader => connection.execute("SET ROLE ledgerline_reader").await.map(drop),
         Role::Auditor => connection.execute("SET ROLE ledgerline_auditor").await.map(drop),
     }
@@ -213,7 +200,10 @@ mod tests {
         assert!(parse_url("postgres://u:secret@h:5/d").is_ok());
         for url in ["mysql://u:secret@h:5/d", "h:5/d", "", "postgres:/h/d"] {
             let told = parse_url(url).unwrap_err();
-            assert!(told.contains("postgres://USER") && !told.contains("secret"), "{url}: {told}");
+            assert!(
+                told.contains("postgres://USER") && !told.contains("secret"),
+                "{url}: {told}"
+            );
         }
     }
 }

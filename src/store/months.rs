@@ -126,7 +126,10 @@ mod tests {
         let of = |text: &str| Month::of(parse_occurred_at(text).unwrap()).unwrap();
         let november = of("2026-11-30T23:59:59.999999Z");
         assert_eq!(november, of("2026-11-01T00:00:00Z"));
-        assert_eq!((november.to_string(), november.date(), november.next()), ("2026-11".into(), "2026-11-01".into(), "2026-12-01".into()));
+        assert_eq!(
+            (november.to_string(), november.date(), november.next()),
+            ("2026-11".into(), "2026-11-01".into(), "2026-12-01".into())
+        );
         assert_eq!(of("2026-12-05T00:00:00Z").next(), "2027-01-01");
         assert_eq!(november.table("leaves"), "leaves_2026_11");
         assert_eq!(Month::parse("2026-11"), Some(november));

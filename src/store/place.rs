@@ -81,11 +81,7 @@ fn unsigned(row: &PgRow, column: &str) -> Result<u64, StoreError> {
 }
 
 /// The first row of a partition. Where two begin at once, one of them finds the other's.
-pub async fn begin(
-    connection: &mut PgConnection,
-    partition: u32,
-    place: &Place,
-) -> Result<bool, StoreError> {
+pub async fn begin(connection: &mut PgConnection, partition: u32, place: &Place) -> Result<bool, StoreError> {
     let done = sqlx::query(
         "INSERT INTO positions (partition, origin, log_offset, epoch, session, next_index, checkpoints_offset, sealed_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",

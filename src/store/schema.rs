@@ -3,7 +3,7 @@
 use super::{AUDITOR_ROLE, NEXT_SCHEMA, OLD_SCHEMA, READER_ROLE, SCHEMA, StoreError};
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Postgres, Row as _, SqlSafeStr as _, SqlStr, Transaction};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, SqlSafeStr as _, SqlStr, Transaction};
 
 /// Every version, oldest first. One that was released MUST NOT be changed: a later one alters what it made.
 const MIGRATIONS: [(i64, &str, &str); 1] = [(
@@ -20,9 +20,8 @@ pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// # Errors
 /// `Wrong` where the user may not, or where a newer program was here before.
 pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await?;
     // Whoever comes at the same time waits here: the migrator's own lock comes only after the schema.
-    let mut transaction = connection.begin().await?;
+    let mut transaction = pool.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
         .execute(&mut *transaction)
         .await?;
@@ -30,13 +29,10 @@ pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Resul
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    migrator(version)
-        .run(&mut *connection)
-        .await
-        .map_err(migrate_error)?;
+    migrator(version).run(pool).await.map_err(migrate_error)?;
     for role in [READER_ROLE, AUDITOR_ROLE] {
         sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
-            .execute(&mut *connection)
+            .execute(pool)
             .await?;
     }
     Ok(())
@@ -78,9 +74,11 @@ pub async fn is_there(pool: &PgPool) -> Result<bool, StoreError> {
 
 /// Takes away what an earlier building left, so that the next begins with nothing.
 pub async fn drop_next(pool: &PgPool) -> Result<(), StoreError> {
-    sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {NEXT_SCHEMA} CASCADE")))
-        .execute(pool)
-        .await?;
+    sqlx::query(AssertSqlSafe(format!(
+        "DROP SCHEMA IF EXISTS {NEXT_SCHEMA} CASCADE"
+    )))
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -140,8 +138,10 @@ async fn run(connection: &mut PgConnection, statement: String) -> Result<(), Sto
 
 /// Takes the copy before away. Readers that are still in it are waited for as long as a lock may take.
 pub async fn drop_old(pool: &PgPool) -> Result<(), StoreError> {
-    sqlx::query(AssertSqlSafe(format!("DROP SCHEMA IF EXISTS {OLD_SCHEMA} CASCADE")))
-        .execute(pool)
-        .await?;
+    sqlx::query(AssertSqlSafe(format!(
+        "DROP SCHEMA IF EXISTS {OLD_SCHEMA} CASCADE"
+    )))
+    .execute(pool)
+    .await?;
     Ok(())
 }

@@ -1,15 +1,15 @@
 //! One batch of a partition: rows, tiles, checkpoints and the place behind them, in one transaction.
 
+use super::StoreError;
 use super::copy::CopyRows;
 use super::months::{self, Month};
 use super::place::{self, Place};
-use super::StoreError;
 use crate::ledger::Digest;
 use crate::ledger::leaf::Body;
 use crate::ledger::tile::TileName;
-use crate::stages::index::LeafRow;
-use sqlx::postgres::PgPool;
+use crate::stages::index::{LeafRow, Members};
 use sqlx::PgConnection;
+use sqlx::postgres::PgPool;
 use std::collections::{BTreeMap, HashSet};
 
 /// So many of a partition's newest checkpoints are kept: proofs are for the newest one, the archive has those of every cut.
@@ -129,9 +129,14 @@ async fn copy_rows(
         put_targets(&mut targets, month, row);
     }
     let statement = |parent: &str, columns: &str| {
-        format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", month.table(parent))
+        format!(
+            "COPY {} ({columns}) FROM STDIN (FORMAT binary)",
+            month.table(parent)
+        )
     };
-    leaves.send(connection, &statement("leaves", LEAF_COLUMNS)).await?;
+    leaves
+        .send(connection, &statement("leaves", LEAF_COLUMNS))
+        .await?;
     targets
         .send(
             connection,
@@ -142,8 +147,7 @@ async fn copy_rows(
 }
 
 fn put_leaf(into: &mut CopyRows, partition: u32, month: Month, row: &LeafRow<'_>) {
-    let members = row.members.as_ref();
-    let text = |into: &mut CopyRows, text: &str| drop(into.text(text));
+    let member = |of: fn(&Members<'_>) -> &str| row.members.as_ref().map(|members| of(members).as_bytes());
     into.row(15)
         .date(month.first_day())
         .int4(partition as i32)
@@ -151,21 +155,21 @@ fn put_leaf(into: &mut CopyRows, partition: u32, month: Month, row: &LeafRow<'_>
         .int8(row.leaf.sealed_at)
         .text(row.leaf.body.kind())
         .bytes(row.leaf_bytes)
-        .optional(row.leaf.body.tenant(), text)
-        .optional(row.sequence().as_ref(), |into, sequence| {
-            drop(into.int8(*sequence as i64));
-        })
-        .optional(row.entry_hash.as_ref(), |into, hash| drop(into.bytes(hash)))
-        .optional(members.map(|members| members.event_id.as_ref()), text)
-        .optional(row.occurred_at.as_ref(), |into, at| drop(into.int8(*at)))
-        .optional(members.map(|members| members.action.as_ref()), text)
-        .optional(members.map(|members| members.actor.kind.as_ref()), text)
-        .optional(members.map(|members| members.actor.id.as_ref()), text)
-        .optional(row.event, |into, event| drop(into.bytes(event)));
+        .optional(row.leaf.body.tenant().map(str::as_bytes))
+        .optional_int8(row.sequence().map(|sequence| sequence as i64))
+        .optional(row.entry_hash.as_ref().map(|hash| &hash[..]))
+        .optional(member(|members| members.event_id.as_ref()))
+        .optional_int8(row.occurred_at)
+        .optional(member(|members| members.action.as_ref()))
+        .optional(member(|members| members.actor.kind.as_ref()))
+        .optional(member(|members| members.actor.id.as_ref()))
+        .optional(row.event);
 }
 
 fn put_targets(into: &mut CopyRows, month: Month, row: &LeafRow<'_>) {
-    let (Some(members), Some(tenant), Some(sequence)) = (&row.members, row.leaf.body.tenant(), row.sequence()) else {
+    let (Some(members), Some(tenant), Some(sequence)) =
+        (&row.members, row.leaf.body.tenant(), row.sequence())
+    else {
         return;
     };
     for target in members.target_ids() {

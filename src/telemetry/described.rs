@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 23] = [
+const COUNTERS: [Described; 24] = [
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -127,7 +127,7 @@ const COUNTERS: [Described; 23] = [
     ),
 ];
 
-const GAUGES: [Described; 11] = [
+const GAUGES: [Described; 12] = [
     (
         "ledgerline_stage_index",
         Unit::Count,

@@ -33,7 +33,11 @@ impl Database {
     fn new() -> Self {
         let url = stack("LEDGERLINE_STACK_POSTGRES_URL");
         let server = store::parse_url(&url).unwrap();
-        let name = format!("it_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "it_{}_{}",
+            std::process::id(),
+            DATABASES.fetch_add(1, Ordering::Relaxed)
+        );
         let runtime = Runtime::new().unwrap();
         let database = Self {
             url: format!("{}/{name}", url.rsplit_once('/').unwrap().0),
@@ -47,10 +51,16 @@ impl Database {
 
     fn on_server(&self, what: &str) {
         let sql = format!("{what} {}", self.name);
-        let force = if what.starts_with("DROP") { " WITH (FORCE)" } else { "" };
+        let force = if what.starts_with("DROP") {
+            " WITH (FORCE)"
+        } else {
+            ""
+        };
         self.runtime.block_on(async {
             let pool = store::pool(&self.server, SCHEMA, Role::Owner, 1);
-            pool.execute(AssertSqlSafe(format!("{sql}{force}"))).await.unwrap();
+            pool.execute(AssertSqlSafe(format!("{sql}{force}")))
+                .await
+                .unwrap();
         });
     }
 
@@ -84,7 +94,12 @@ impl Database {
     fn number(&self, sql: &str) -> i64 {
         let pool = self.pool(Role::Owner);
         self.runtime
-            .block_on(async { sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_one(&pool).await?.try_get(0) })
+            .block_on(async {
+                sqlx::query(AssertSqlSafe(sql.to_owned()))
+                    .fetch_one(&pool)
+                    .await?
+                    .try_get(0)
+            })
             .unwrap()
     }
 }
@@ -114,7 +129,10 @@ fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
         lines.push(event("acme", id));
     }
     let log = settings.log.clone().unwrap();
-    let output = ledgerline_with_input(&["ingest", "--log", &log, "-"], (lines.join("\n") + "\n").as_bytes());
+    let output = ledgerline_with_input(
+        &["ingest", "--log", &log, "-"],
+        (lines.join("\n") + "\n").as_bytes(),
+    );
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
@@ -135,13 +153,18 @@ fn assert_rows_are_the_ledgers(database: &Database, dir: &Path) {
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     let mut next: BTreeMap<i32, i64> = BTreeMap::new();
     for row in &rows {
-        row.check().unwrap_or_else(|difference| panic!("{}/{}: {difference}", row.partition, row.leaf_index));
+        row.check()
+            .unwrap_or_else(|difference| panic!("{}/{}: {difference}", row.partition, row.leaf_index));
         let due = next.entry(row.partition).or_default();
         assert_eq!(row.leaf_index, *due, "in order, each once, none missing");
         *due += 1;
         *kinds.entry(row.kind.clone()).or_default() += 1;
     }
-    let due: BTreeMap<String, u64> = sealed.kinds.iter().map(|(kind, count)| ((*kind).to_owned(), *count)).collect();
+    let due: BTreeMap<String, u64> = sealed
+        .kinds
+        .iter()
+        .map(|(kind, count)| ((*kind).to_owned(), *count))
+        .collect();
     assert_eq!(kinds, due);
     for (tenant, events) in &sealed.events {
         let mut chain = ChainCheck::default();
@@ -172,7 +195,11 @@ fn every_leaf_becomes_a_row_that_says_what_was_sealed() {
 
     let row = &database.rows("tenant_id, sequence")[0];
     assert_eq!(
-        (row.action.as_deref(), row.actor_type.as_deref(), row.event_id.as_deref()),
+        (
+            row.action.as_deref(),
+            row.actor_type.as_deref(),
+            row.event_id.as_deref()
+        ),
         (Some("doc.read"), Some("user"), Some("acme-0"))
     );
     let tiles = database.number("SELECT count(*) FROM tiles WHERE level = 0 AND octet_length(hashes) = 8192");
@@ -180,7 +207,11 @@ fn every_leaf_becomes_a_row_that_says_what_was_sealed() {
     let targets = "SELECT count(*) FROM pg_class WHERE relname LIKE 'targets_2%' AND relkind = 'r'";
     assert_eq!(database.number(targets), 1);
     let covered = "SELECT count(*) FROM positions p WHERE EXISTS (SELECT FROM checkpoints c WHERE c.partition = p.partition AND c.size = p.next_index)";
-    assert_eq!(database.number(covered), database.number("SELECT count(*) FROM positions"), "the last checkpoint is there");
+    assert_eq!(
+        database.number(covered),
+        database.number("SELECT count(*) FROM positions"),
+        "the last checkpoint is there"
+    );
 }
 
 #[test]
@@ -215,7 +246,15 @@ fn a_tenant_sees_its_own_rows_and_nobody_sees_or_writes_what_is_not_his() {
         assert_eq!(seen_by(Role::Reader, None, sql).unwrap(), 0, "{table}");
         assert_eq!(seen_by(Role::Auditor, None, sql).unwrap(), 3, "{table}");
     }
-    assert_eq!(seen_by(Role::Reader, Some("acme"), "SELECT count(*) FROM leaves WHERE tenant_id <> 'acme' OR tenant_id IS NULL").unwrap(), 0);
+    assert_eq!(
+        seen_by(
+            Role::Reader,
+            Some("acme"),
+            "SELECT count(*) FROM leaves WHERE tenant_id <> 'acme' OR tenant_id IS NULL"
+        )
+        .unwrap(),
+        0
+    );
     let month = database.number("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMM')::bigint");
     let part = format!("leaves_{}_{:02}", month / 100, month % 100);
     for role in [Role::Reader, Role::Auditor] {
@@ -228,9 +267,13 @@ fn a_tenant_sees_its_own_rows_and_nobody_sees_or_writes_what_is_not_his() {
             "UPDATE positions SET next_index = 0".to_owned(),
             "CREATE TABLE mine (n integer)".to_owned(),
         ] {
-            let refused = database.runtime.block_on(pool.execute(AssertSqlSafe(sql.clone())));
+            let refused = database
+                .runtime
+                .block_on(pool.execute(AssertSqlSafe(sql.clone())));
             let error = refused.map(|_| ()).expect_err(&sql);
-            let code = error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+            let code = error
+                .as_database_error()
+                .and_then(|error| error.code().map(|code| code.into_owned()));
             assert_eq!(code.as_deref(), Some("42501"), "{role:?}: {sql}: {error}");
         }
     }
@@ -248,7 +291,9 @@ fn a_read_model_made_anew_takes_the_place_of_one_that_was_changed_by_hand() {
     let part = format!("leaves_{}_{:02}", month / 100, month % 100);
     assert_eq!(
         database
-            .execute(&format!("UPDATE ledgerline.{part} SET actor_id = 'somebody' WHERE tenant_id = 'acme' AND sequence = 7"))
+            .execute(&format!(
+                "UPDATE ledgerline.{part} SET actor_id = 'somebody' WHERE tenant_id = 'acme' AND sequence = 7"
+            ))
             .unwrap(),
         1
     );
@@ -265,11 +310,23 @@ fn a_read_model_made_anew_takes_the_place_of_one_that_was_changed_by_hand() {
     assert!(stderr(&without).contains("--archive"), "{}", stderr(&without));
     // Twice: the second one finds nothing of the first but what is read.
     for _ in 0..2 {
-        let output = ledgerline(&["index", "rebuild", "--database", &database.url, "--log", &log, "--archive", &archive]);
+        let output = ledgerline(&[
+            "index",
+            "rebuild",
+            "--database",
+            &database.url,
+            "--log",
+            &log,
+            "--archive",
+            &archive,
+        ]);
         assert!(output.status.success(), "{}", stderr(&output));
         assert_rows_are_the_ledgers(&database, dir.path());
     }
-    assert_eq!(database.number("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'ledgerline_%'"), 0);
+    assert_eq!(
+        database.number("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'ledgerline_%'"),
+        0
+    );
     // And `run` goes on with it.
     ingest(&settings, 900..950);
     drain(&settings);
@@ -282,9 +339,13 @@ fn forget_what_snapshots_cover(database: &Database, settings: &Settings) {
     database.runtime.block_on(async {
         let log = open_log_that_exists(&config.log).await.unwrap();
         for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await.unwrap() {
-            let newest = ledgerline::stages::snapshot::newest(log.as_ref(), partition).await.unwrap();
+            let newest = ledgerline::stages::snapshot::newest(log.as_ref(), partition)
+                .await
+                .unwrap();
             let (snapshot, _) = newest.expect("a snapshot at every cut");
-            log.trim(topic::LEDGER_ENTRIES, partition, snapshot.position.offset).await.unwrap();
+            log.trim(topic::LEDGER_ENTRIES, partition, snapshot.position.offset)
+                .await
+                .unwrap();
         }
         log.close().await.unwrap();
     });
@@ -305,7 +366,13 @@ fn two_that_write_one_partition_write_each_row_once() {
         let log: Arc<dyn Log> = open_log_that_exists(&config.log).await.unwrap();
         let mut refused = 0;
         for partition in 0..log.partitions(topic::LEDGER_ENTRIES).await.unwrap() {
-            let new = || Indexer::new(Arc::clone(&log), Arc::clone(&model), PartitionConfig::to_look(LOG_NAME, partition));
+            let new = || {
+                Indexer::new(
+                    Arc::clone(&log),
+                    Arc::clone(&model),
+                    PartitionConfig::to_look(LOG_NAME, partition),
+                )
+            };
             let (mut one, mut other) = (new(), new());
             let mut idle = 0;
             while idle < 2 {
@@ -329,7 +396,11 @@ fn two_that_write_one_partition_write_each_row_once() {
 
 #[test]
 fn a_database_of_another_ledger_is_left_alone() {
-    let (dir, other, database) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Database::new());
+    let (dir, other, database) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        Database::new(),
+    );
     let first = with_database(dir.path(), &database);
     ingest(&first, 0..5);
     drain(&first);

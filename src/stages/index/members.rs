@@ -55,7 +55,9 @@ impl<'e> Members<'e> {
         for target in &self.targets {
             match target {
                 Target::Named { id }
-                    if id.len() <= TARGET_BYTES_MAX && ids.len() < TARGETS_MAX && !ids.contains(&id.as_ref()) =>
+                    if id.len() <= TARGET_BYTES_MAX
+                        && ids.len() < TARGETS_MAX
+                        && !ids.contains(&id.as_ref()) =>
                 {
                     ids.push(id);
                 }
@@ -78,17 +80,25 @@ mod tests {
         );
         let members = Members::read(event.as_bytes()).unwrap();
         assert_eq!(members.target_ids(), ["d", "é\n"]);
-        assert_eq!((members.actor.id.as_ref(), members.actor.kind.as_ref()), ("u\"1", "user"));
+        assert_eq!(
+            (members.actor.id.as_ref(), members.actor.kind.as_ref()),
+            ("u\"1", "user")
+        );
         assert!(Members::read(b"{}").is_none());
     }
 
     #[test]
     fn no_event_costs_more_rows_than_the_limit() {
-        let targets: Vec<String> = (0..2 * TARGETS_MAX).map(|n| format!(r#"{{"id":"{n}"}}"#)).collect();
+        let targets: Vec<String> = (0..2 * TARGETS_MAX)
+            .map(|n| format!(r#"{{"id":"{n}"}}"#))
+            .collect();
         let event = format!(
             r#"{{"action":"a","actor":{{"id":"u","type":"user"}},"event_id":"e","occurred_at":"2026-11-22T10:00:00Z","targets":[{}],"tenant_id":"t"}}"#,
             targets.join(",")
         );
-        assert_eq!(Members::read(event.as_bytes()).unwrap().target_ids().len(), TARGETS_MAX);
+        assert_eq!(
+            Members::read(event.as_bytes()).unwrap().target_ids().len(),
+            TARGETS_MAX
+        );
     }
 }

@@ -40,12 +40,20 @@ impl Rebuild<'_> {
     /// Reads the archive in place, between transactions: give it a runtime of several threads.
     pub async fn partition(&self, partition: u32, on_rows: OnRows<'_>) -> Result<Indexer, StageError> {
         let config = PartitionConfig::to_look(&self.log_name, partition);
-        let pool = self.model.pool().await.map_err(|error| failed(partition, error))?;
+        let pool = self
+            .model
+            .pool()
+            .await
+            .map_err(|error| failed(partition, error))?;
         let mut writer = Writer::new(pool.clone(), partition);
         let begin = Place::begin(&config.origin);
-        let place = writer.place(&begin).await.map_err(|error| failed(partition, error))?;
+        let place = writer
+            .place(&begin)
+            .await
+            .map_err(|error| failed(partition, error))?;
         if let Some(to) = self.archive_until(partition, &place).await? {
-            self.from_archive(&mut writer, partition, place, &to, on_rows).await?;
+            self.from_archive(&mut writer, partition, place, &to, on_rows)
+                .await?;
         }
         let mut indexer = Indexer::new(Arc::clone(&self.log), Arc::clone(&self.model), config);
         self.catch_up(&mut indexer, partition, 0, on_rows).await?;
@@ -72,7 +80,11 @@ impl Rebuild<'_> {
     }
 
     /// The place in the log up to which the archive must give the leaves; `None` where the log has all that is missing.
-    async fn archive_until(&self, partition: u32, place: &Place) -> Result<Option<snapshot::Snapshot>, StageError> {
+    async fn archive_until(
+        &self,
+        partition: u32,
+        place: &Place,
+    ) -> Result<Option<snapshot::Snapshot>, StageError> {
         let start = self.log.start(topic::LEDGER_ENTRIES, partition).await?;
         // An unfinished building from the archive has leaves and no place in the log.
         let is_within = place.position.epoch == 0 && place.position.index > 0;
@@ -103,7 +115,8 @@ impl Rebuild<'_> {
             .map_err(|error| stopped(error.to_string()))?;
         let mut machine = IndexMachine::new(TileBuilder::new());
         while machine.size() < to.position.index {
-            let cut = tokio::task::block_in_place(|| cuts.next_cut()).map_err(|error| stopped(error.to_string()))?;
+            let cut = tokio::task::block_in_place(|| cuts.next_cut())
+                .map_err(|error| stopped(error.to_string()))?;
             let cut = cut.ok_or_else(|| {
                 stopped(format!(
                     "the archive ends at leaf {}, and the log's snapshot is of leaf {}: wait until the archiver has stored that cut",
@@ -186,7 +199,8 @@ pub async fn take_over(
         let Some((_, indexer)) = found else {
             return Err(StageError::Stopped {
                 partition,
-                what: "the read model has this partition and the log has not: it is of another ledger".to_owned(),
+                what: "the read model has this partition and the log has not: it is of another ledger"
+                    .to_owned(),
             });
         };
         rebuild.catch_up(indexer, partition, due, &mut *on_rows).await?;

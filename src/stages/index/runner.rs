@@ -7,9 +7,9 @@ use crate::log::reader::{Reader, ReaderError, Seen};
 use crate::log::{Log, topic};
 use crate::stages::restore::{PartitionConfig, reader_error};
 use crate::stages::{StageError, Step};
-use crate::store::{ReadModel, StoreError};
 use crate::store::place::Place;
 use crate::store::write::{Batch, Writer};
+use crate::store::{ReadModel, StoreError};
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use std::collections::HashMap;
@@ -106,7 +106,13 @@ impl Indexer {
         let mut offset = next.checkpoints_offset.max(start);
         let records = self
             .log
-            .read(topic, partition, offset, CHECKPOINTS_READ_MAX, CHECKPOINT_BYTES_READ_MAX)
+            .read(
+                topic,
+                partition,
+                offset,
+                CHECKPOINTS_READ_MAX,
+                CHECKPOINT_BYTES_READ_MAX,
+            )
             .await?;
         for record in records {
             let signed = SignedCheckpoint::parse(&record.value).ok();
@@ -144,7 +150,11 @@ impl Indexer {
                     place.position.index
                 )));
             }
-            Err(error @ (ReaderError::Log(_) | ReaderError::LogShorter { .. } | ReaderError::OffsetsBackwards { .. })) => {
+            Err(
+                error @ (ReaderError::Log(_)
+                | ReaderError::LogShorter { .. }
+                | ReaderError::OffsetsBackwards { .. }),
+            ) => {
                 return Err(reader_error(partition, error));
             }
         };
