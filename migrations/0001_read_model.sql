@@ -9,12 +9,21 @@ DECLARE
     name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['ledgerline_reader', 'ledgerline_auditor'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', name);
-        END IF;
-        IF NOT pg_has_role(current_user, name, 'MEMBER') THEN
-            EXECUTE format('GRANT %I TO current_user', name);
-        END IF;
+        BEGIN
+            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
+                EXECUTE format('CREATE ROLE %I NOLOGIN', name);
+            END IF;
+        EXCEPTION
+            -- Another database of this server makes it at the same moment.
+            WHEN duplicate_object OR unique_violation THEN NULL;
+        END;
+        BEGIN
+            IF NOT pg_has_role(current_user, name, 'MEMBER') THEN
+                EXECUTE format('GRANT %I TO current_user', name);
+            END IF;
+        EXCEPTION
+            WHEN unique_violation THEN NULL;
+        END;
     END LOOP;
 END
 $$;

@@ -7,7 +7,7 @@ use super::place::{self, Place};
 use crate::ledger::Digest;
 use crate::ledger::leaf::Body;
 use crate::ledger::tile::TileName;
-use crate::stages::index::{LeafRow, Members};
+use crate::stages::index::LeafRow;
 use sqlx::PgConnection;
 use sqlx::postgres::PgPool;
 use std::collections::{BTreeMap, HashSet};
@@ -147,7 +147,7 @@ async fn copy_rows(
 }
 
 fn put_leaf(into: &mut CopyRows, partition: u32, month: Month, row: &LeafRow<'_>) {
-    let member = |of: fn(&Members<'_>) -> &str| row.members.as_ref().map(|members| of(members).as_bytes());
+    let members = row.members.as_ref();
     into.row(15)
         .date(month.first_day())
         .int4(partition as i32)
@@ -158,11 +158,11 @@ fn put_leaf(into: &mut CopyRows, partition: u32, month: Month, row: &LeafRow<'_>
         .optional(row.leaf.body.tenant().map(str::as_bytes))
         .optional_int8(row.sequence().map(|sequence| sequence as i64))
         .optional(row.entry_hash.as_ref().map(|hash| &hash[..]))
-        .optional(member(|members| members.event_id.as_ref()))
+        .optional(members.map(|members| members.event_id.as_bytes()))
         .optional_int8(row.occurred_at)
-        .optional(member(|members| members.action.as_ref()))
-        .optional(member(|members| members.actor.kind.as_ref()))
-        .optional(member(|members| members.actor.id.as_ref()))
+        .optional(members.map(|members| members.action.as_bytes()))
+        .optional(members.map(|members| members.actor.kind.as_bytes()))
+        .optional(members.map(|members| members.actor.id.as_bytes()))
         .optional(row.event);
 }
 
