@@ -79,11 +79,14 @@ class Postgres:
         return True
 
     def sql(self):
-        return psycopg.connect(self.url.replace("/ledgerline", "/postgres"), autocommit=True, connect_timeout=5)
+        return psycopg.connect(self.address("postgres"), autocommit=True, connect_timeout=5)
+
+    def address(self, database):
+        return f"postgres://ledgerline@127.0.0.1:{self.port}/{database}"
 
     @property
     def url(self):
-        return f"postgres://ledgerline@127.0.0.1:{self.port}/ledgerline"
+        return self.address("ledgerline")
 
     def kill(self):
         self.process.kill()
