@@ -5,8 +5,8 @@ use super::status::Status;
 use crate::config::AuditConfig;
 use crate::ledger::names;
 use crate::pause::jittered;
-use crate::store::StoreError;
 use crate::store::audit::{Audit, Found};
+use crate::store::{ReadModel, StoreError};
 use sqlx::postgres::PgPool;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -22,6 +22,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(30);
 pub(super) struct Auditing {
     pub config: AuditConfig,
     pub log_name: String,
+    /// Whose making is waited for: the roles come with it.
+    pub model: Arc<ReadModel>,
     /// The auditor's connections.
     pub pool: PgPool,
     pub status: Arc<Status>,
@@ -62,6 +64,7 @@ impl Auditor {
         let Ok(_turn) = self.auditing.turn.acquire().await else {
             return Ok(());
         };
+        self.auditing.model.pool().await?;
         let origin = names::origin(&self.auditing.log_name, self.partition);
         let begun = Audit::begin(self.auditing.pool.clone(), self.partition, &origin).await?;
         let Some(mut audit) = begun else {

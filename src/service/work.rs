@@ -44,6 +44,7 @@ pub(super) struct Work {
 
 impl Work {
     pub fn new(config: &Config, seams: &Seams, status: Arc<Status>, ending: Ending) -> Self {
+        let read_model = Arc::new(read_model(config));
         Self {
             config: config.clone(),
             seams: seams.clone(),
@@ -54,9 +55,9 @@ impl Work {
                 .collect(),
             input_ended: ending.input_ended,
             aborted: watch::channel(false).0,
-            read_model: Arc::new(read_model(config)),
             scrubbing: scrubbing(config, seams),
-            auditing: auditing(config, &status),
+            auditing: auditing(config, &status, &read_model),
+            read_model,
             status,
         }
     }
@@ -276,12 +277,13 @@ fn read_model(config: &Config) -> ReadModel {
 }
 
 /// Who indexes a partition checks its rows.
-fn auditing(config: &Config, status: &Arc<Status>) -> Option<Auditing> {
+fn auditing(config: &Config, status: &Arc<Status>, model: &Arc<ReadModel>) -> Option<Auditing> {
     let indexes = config.stages.contains(&StageName::Index);
     let audit = config.audit.clone().filter(|_| indexes)?;
     Some(Auditing {
         config: audit,
         log_name: config.log_name.clone(),
+        model: Arc::clone(model),
         pool: store::pool(config.database.as_ref()?, store::SCHEMA, Role::Auditor, 1),
         status: Arc::clone(status),
         turn: Arc::new(Semaphore::new(1)),

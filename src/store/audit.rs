@@ -7,11 +7,14 @@ use super::StoreError;
 use super::check::{COLUMNS, Difference, StoredRow};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::key::PublicKey;
+use crate::ledger::keyring::KeyRing;
+use crate::ledger::leaf::Body;
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::tile::{TILE_WIDTH, TileBuilder, TileName};
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// Rows of one step: a tile of them.
 const ROWS_AT_ONCE: u64 = TILE_WIDTH;
@@ -33,28 +36,32 @@ pub struct Audit {
     next_index: u64,
     /// Where it will end: what the tables held when it began.
     end: u64,
+    /// Leaves of months that were detached.
+    let_go: Vec<Range<u64>>,
     /// The tree that the tiles of level 0 make.
     tree: TileBuilder,
+    /// As the leaves declare them.
+    keys: KeyRing,
 }
 
 impl Audit {
-    /// A pass over all that the tables hold of the partition now; `None` where that is nothing.
+    /// A pass over all that the partition's newest checkpoint covers; `None` where there is none yet.
     pub async fn begin(pool: PgPool, partition: u32, origin: &str) -> Result<Option<Self>, StoreError> {
-        let row = sqlx::query(
-            "SELECT max(c.size), coalesce(min(m.first_index), 0) FROM checkpoints c, partition_months m \
-             WHERE c.partition = $1 AND m.partition = $1",
-        )
-        .bind(partition as i32)
-        .fetch_one(&pool)
-        .await?;
+        let row = sqlx::query("SELECT max(size) FROM checkpoints WHERE partition = $1")
+            .bind(partition as i32)
+            .fetch_one(&pool)
+            .await?;
         let end: Option<i64> = row.try_get(0)?;
-        Ok(end.map(|end| Self {
+        let Some(end) = end else { return Ok(None) };
+        Ok(Some(Self {
+            let_go: let_go(&pool, partition).await?,
             pool,
             partition,
             origin: origin.to_owned(),
             next_index: 0,
             end: end as u64,
             tree: TileBuilder::new(),
+            keys: KeyRing::default(),
         }))
     }
 
@@ -78,6 +85,7 @@ impl Audit {
             let hash = tile.as_deref().and_then(|tile| tile.get(at..at + 32));
             let outcome = match rows.get(&index) {
                 Some(row) => self.one(row, hash),
+                None if self.let_go.iter().any(|range| range.contains(&index)) => Ok(()),
                 None => Err(Difference::Missing),
             };
             if let Err(what) = outcome {
@@ -98,13 +106,27 @@ impl Audit {
         Ok(Some(found))
     }
 
-    fn one(&self, row: &StoredRow, hash: Option<&[u8]>) -> Result<(), Difference> {
+    fn one(&mut self, row: &StoredRow, hash: Option<&[u8]>) -> Result<(), Difference> {
         let leaf = row.check()?;
         if leaf.origin != self.origin {
             return Err(Difference::Origin);
         }
         if hash != Some(&leaf_hash(&row.leaf)[..]) {
             return Err(Difference::Tree);
+        }
+        match &leaf.body {
+            Body::Genesis { keys, .. } => self.keys = KeyRing::genesis(keys).map_err(|_| Difference::Leaf)?,
+            Body::Key { action, key, proof } => self
+                .keys
+                .apply(&self.origin, leaf.index, *action, key, proof)
+                .map_err(|_| Difference::Leaf)?,
+            Body::Entry { .. }
+            | Body::Duplicate { .. }
+            | Body::Rejected { .. }
+            | Body::Rerouted { .. }
+            | Body::Source { .. }
+            | Body::Cut { .. }
+            | Body::Hold { .. } => {}
         }
         Ok(())
     }
@@ -135,8 +157,14 @@ impl Audit {
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Holds the tiles against the checkpoint of the size at which the pass ended. `keys` are the ledger's.
-    pub async fn finish(&self, keys: &[PublicKey]) -> Result<Vec<Found>, StoreError> {
+    /// Holds the tiles against the checkpoint of the size at which the pass ended. `known` are keys of the ledger that are known from elsewhere; without any, those
+    /// that the leaves declare count; where these were let go of, the signatures are not judged.
+    pub async fn finish(&self, known: &[PublicKey]) -> Result<Vec<Found>, StoreError> {
+        let keys = if known.is_empty() {
+            self.keys.declared()
+        } else {
+            known
+        };
         let note = sqlx::query("SELECT note FROM checkpoints WHERE partition = $1 AND size = $2")
             .bind(self.partition as i32)
             .bind(self.end as i64)
@@ -150,7 +178,7 @@ impl Audit {
         let is_signed = SignedCheckpoint::parse(&note).is_ok_and(|signed| {
             signed.checkpoint.origin == self.origin
                 && signed.checkpoint.root == self.tree.root()
-                && signed.verify_by_known(keys).is_ok()
+                && (keys.is_empty() || signed.verify_by_known(keys).is_ok())
         });
         let is_whole = self.are_there(&self.tree.partials()).await?;
         Ok(if is_signed && is_whole {
@@ -177,4 +205,21 @@ impl Audit {
             what: Difference::Checkpoint,
         }
     }
+}
+
+/// The leaves of months whose tables are no longer attached: they are not missing.
+async fn let_go(pool: &PgPool, partition: u32) -> Result<Vec<Range<u64>>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT first_index, last_index FROM partition_months WHERE partition = $1 AND NOT EXISTS (SELECT FROM pg_inherits \
+         WHERE inhparent = 'leaves'::regclass AND inhrelid = to_regclass('leaves_' || to_char(month, 'YYYY_MM')))",
+    )
+    .bind(partition as i32)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let (first, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+            Ok(first as u64..last as u64 + 1)
+        })
+        .collect()
 }

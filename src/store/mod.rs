@@ -168,6 +168,8 @@ pub fn pool(options: &PgConnectOptions, schema: &'static str, role: Role, connec
     PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_PATIENCE)
+        // The stage says itself what it waits for.
+        .acquire_slow_threshold(ACQUIRE_PATIENCE)
         .after_connect(move |connection, _| Box::pin(prepare(connection, schema, role)))
         .connect_lazy_with(options.clone())
 }

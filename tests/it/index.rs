@@ -9,6 +9,7 @@ use ledgerline::service::open_log_that_exists;
 use ledgerline::stages::index::Indexer;
 use ledgerline::stages::restore::PartitionConfig;
 use ledgerline::stages::{StageError, Step};
+use ledgerline::store::audit::Audit;
 use ledgerline::store::check::{COLUMNS, ChainCheck, StoredRow};
 use ledgerline::store::{self, ReadModel, Role, SCHEMA};
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -349,6 +350,111 @@ fn forget_what_snapshots_cover(database: &Database, settings: &Settings) {
         }
         log.close().await.unwrap();
     });
+}
+
+/// What a pass over every partition finds.
+fn audit(database: &Database) -> Vec<String> {
+    let pool = database.pool(Role::Auditor);
+    database.runtime.block_on(async {
+        let mut told = Vec::new();
+        for partition in 0..4 {
+            let origin = format!("{LOG_NAME}/{partition}");
+            let begun = Audit::begin(pool.clone(), partition, &origin).await.unwrap();
+            let mut audit = begun.expect("a checkpoint");
+            let mut found = Vec::new();
+            while let Some(more) = audit.step().await.unwrap() {
+                found.extend(more);
+            }
+            found.extend(audit.finish(&[]).await.unwrap());
+            told.extend(found.into_iter().map(|found| found.what.to_string()));
+        }
+        told
+    })
+}
+
+#[test]
+fn a_pass_over_the_rows_finds_whatever_was_changed_and_nothing_else() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let settings = with_database(dir.path(), &database);
+    ingest(&settings, 0..300);
+    drain(&settings);
+    assert_eq!(audit(&database), Vec::<String>::new());
+    let month = database.number("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMM')::bigint");
+    let part = format!("leaves_{}_{:02}", month / 100, month % 100);
+    let column = |name: &str| format!("its {name} is not what its leaf and its event say");
+    let acme = "WHERE tenant_id = 'acme' AND sequence = 9";
+    for (change, back, due) in [
+        (
+            "SET action = 'doc.write'",
+            "SET action = 'doc.read'",
+            column("action"),
+        ),
+        (
+            "SET occurred_at = occurred_at + 1",
+            "SET occurred_at = occurred_at - 1",
+            column("occurred_at"),
+        ),
+        (
+            "SET event_id = 'acme-8x'",
+            "SET event_id = 'acme-8'",
+            column("event_id"),
+        ),
+        (
+            "SET canonical_event_json = convert_to(replace(convert_from(canonical_event_json, 'UTF8'), 'doc.read', 'doc.seen'), 'UTF8')",
+            "SET canonical_event_json = convert_to(replace(convert_from(canonical_event_json, 'UTF8'), 'doc.seen', 'doc.read'), 'UTF8')",
+            "its event is not the one that its leaf names".to_owned(),
+        ),
+        (
+            "SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), '\"sequence\":9', '\"sequence\":8'), 'UTF8'), sequence = 1000008",
+            "SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), '\"sequence\":8', '\"sequence\":9'), 'UTF8'), sequence = 9",
+            column("sequence"),
+        ),
+    ] {
+        assert_eq!(
+            database
+                .execute(&format!("UPDATE ledgerline.{part} {change} {acme}"))
+                .unwrap(),
+            1,
+            "{change}"
+        );
+        assert_eq!(audit(&database), [due], "{change}");
+        let now = acme.replace("= 9", "IN (9, 1000008)");
+        assert_eq!(
+            database
+                .execute(&format!("UPDATE ledgerline.{part} {back} {now}"))
+                .unwrap(),
+            1,
+            "{back}"
+        );
+    }
+    let flip = "UPDATE ledgerline.tiles SET hashes = set_byte(hashes, 40, 255 - get_byte(hashes, 40)) WHERE level = 0 AND partition = (SELECT min(partition) FROM ledgerline.tenant_months WHERE tenant_id = 'acme') AND tile_index = 0";
+    database.execute(flip).unwrap();
+    let found = audit(&database);
+    assert!(
+        found
+            .iter()
+            .any(|what| what.contains("not the one that the tree has"))
+            && found.iter().any(|what| what.contains("signed checkpoint")),
+        "{found:?}"
+    );
+    database.execute(flip).unwrap();
+    database
+        .execute(&format!("DELETE FROM ledgerline.{part} {acme}"))
+        .unwrap();
+    assert_eq!(audit(&database), ["the row is missing"]);
+    // What was let go of as a whole is not missing.
+    database
+        .execute(&format!(
+            "ALTER TABLE ledgerline.leaves DETACH PARTITION ledgerline.{part}"
+        ))
+        .unwrap();
+    assert_eq!(audit(&database), Vec::<String>::new());
+    let note = "UPDATE ledgerline.checkpoints SET note = (SELECT note FROM ledgerline.checkpoints c WHERE c.partition = 0 ORDER BY size LIMIT 1) WHERE partition = 1";
+    database.execute(note).unwrap();
+    assert_eq!(
+        audit(&database),
+        ["the hash tiles are not those of the signed checkpoint"]
+    );
 }
 
 #[test]
