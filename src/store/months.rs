@@ -9,8 +9,8 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Month {
     year: i32,
-    /// 1 to 12.
-    month: u32,
+    /// 1 to 12, within the year.
+    number: u32,
     /// Its first day, in days since 1970.
     first_day: i32,
 }
@@ -24,12 +24,12 @@ impl Month {
         let day = utc_day(at);
         let mut parts = day.split('-');
         let year = parts.next()?.parse().ok()?;
-        let month = parts.next()?.parse().ok()?;
+        let number = parts.next()?.parse().ok()?;
         let day_of_month: i32 = parts.next()?.parse().ok()?;
         let days = i32::try_from(at.div_euclid(MICROS_PER_DAY)).ok()?;
         Some(Self {
             year,
-            month,
+            number,
             first_day: days - (day_of_month - 1),
         })
     }
@@ -54,22 +54,22 @@ impl Month {
     }
 
     fn next(self) -> String {
-        match self.month {
+        match self.number {
             12 => format!("{:04}-01-01", self.year + 1),
-            month => format!("{:04}-{:02}-01", self.year, month + 1),
+            number => format!("{:04}-{:02}-01", self.year, number + 1),
         }
     }
 
     /// The table of its own that it has behind `parent`.
     #[must_use]
     pub fn table(self, parent: &str) -> String {
-        format!("{parent}_{:04}_{:02}", self.year, self.month)
+        format!("{parent}_{:04}_{:02}", self.year, self.number)
     }
 }
 
 impl std::fmt::Display for Month {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:04}-{:02}", self.year, self.month)
+        write!(f, "{:04}-{:02}", self.year, self.number)
     }
 }
 

@@ -274,7 +274,7 @@ fn a_tenant_sees_its_own_rows_and_nobody_sees_or_writes_what_is_not_his() {
             let error = refused.map(|_| ()).expect_err(&sql);
             let code = error
                 .as_database_error()
-                .and_then(|error| error.code().map(|code| code.into_owned()));
+                .and_then(|error| error.code().map(std::borrow::Cow::into_owned));
             assert_eq!(code.as_deref(), Some("42501"), "{role:?}: {sql}: {error}");
         }
     }

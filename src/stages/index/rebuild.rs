@@ -52,7 +52,7 @@ impl Rebuild<'_> {
             .await
             .map_err(|error| failed(partition, error))?;
         if let Some(to) = self.archive_until(partition, &place).await? {
-            self.from_archive(&mut writer, partition, place, &to, on_rows)
+            self.take_archived(&mut writer, partition, place, &to, on_rows)
                 .await?;
         }
         let mut indexer = Indexer::new(Arc::clone(&self.log), Arc::clone(&self.model), config);
@@ -99,7 +99,7 @@ impl Rebuild<'_> {
         Ok(Some(snapshot))
     }
 
-    async fn from_archive(
+    async fn take_archived(
         &self,
         writer: &mut Writer,
         partition: u32,
