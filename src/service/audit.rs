@@ -81,8 +81,7 @@ impl Auditor {
         let found = audit.finish(&self.auditing.status.declared_keys()).await?;
         differences = self.tell(differences, &found);
         let partition = self.partition.to_string();
-        metrics::gauge!("ledgerline_read_model_differences", "partition" => partition)
-            .set(differences as f64);
+        metrics::gauge!("ledgerline_read_model_findings", "partition" => partition).set(differences as f64);
         tracing::info!(
             partition = self.partition,
             rows = audit.checked(),
@@ -114,7 +113,7 @@ impl Auditor {
         let now = before + found.len() as u64;
         if !found.is_empty() {
             let partition = self.partition.to_string();
-            metrics::gauge!("ledgerline_read_model_differences", "partition" => partition).set(now as f64);
+            metrics::gauge!("ledgerline_read_model_findings", "partition" => partition).set(now as f64);
         }
         now
     }
@@ -122,5 +121,5 @@ impl Auditor {
 
 /// What the gauge said of this partition is up to another instance now.
 pub(super) fn forget(partition: u32) {
-    metrics::gauge!("ledgerline_read_model_differences", "partition" => partition.to_string()).set(f64::NAN);
+    metrics::gauge!("ledgerline_read_model_findings", "partition" => partition.to_string()).set(f64::NAN);
 }

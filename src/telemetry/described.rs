@@ -159,7 +159,7 @@ const GAUGES: [Described; 12] = [
         "1 where a source is not sealed, or a captured topic not captured, until a person has looked, by topic and partition",
     ),
     (
-        "ledgerline_read_model_differences",
+        "ledgerline_read_model_findings",
         Unit::Count,
         "Rows and tiles of the read model that are not what the ledger says, by partition: of the last whole pass, or of the one under way where that has found more",
     ),

@@ -179,15 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_was_made_as_its_lines_came_is_refused_when_any_byte_of_it_is_another() {
+    fn a_frame_that_was_made_as_its_lines_came_gives_its_lines_or_none_when_any_byte_of_it_is_another() {
         let (frame, due) = built(8_000);
         assert!(due.len() > LINES_BYTES_MAX);
-        // Not of the descriptor's unused bit, nor of how much memory a reader is to have.
-        for at in (0..4).chain(6..64).chain((64..frame.bytes.len()).step_by(997)) {
+        let mut refused = 0;
+        for at in (0..256).chain((256..frame.bytes.len()).step_by(997)) {
             let mut bad = frame.bytes.clone();
             bad[at] ^= 0x10;
-            assert_ne!(identity_of_frame(&bad), Some(frame.identity), "byte {at}");
+            match identity_of_frame(&bad) {
+                None => refused += 1,
+                // A few bits say how, and not what.
+                Some(identity) => assert_eq!(identity, frame.identity, "byte {at}"),
+            }
         }
+        assert!(refused > 200, "{refused}");
     }
 
     #[test]
