@@ -61,6 +61,9 @@ pub struct Args {
     /// How many event ids of each partition are remembered, as `run` has it [default: 100000]
     #[arg(long, value_name = "N", env = "LEDGERLINE_DEDUPE_ENTRIES_MAX")]
     dedupe_entries_max: Option<String>,
+    /// Declare that topics are others now although the clock is more than 24 hours ahead of the last leaf: for a log that was lost for longer, with a clock that is right
+    #[arg(long, env = "LEDGERLINE_ACCEPT_CLOCK_JUMP", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_clock_jump: bool,
     /// Verify, and say what would be done
     #[arg(long)]
     dry_run: bool,

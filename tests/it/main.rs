@@ -8,6 +8,7 @@
 mod archive_fixture;
 mod canonical;
 mod cli;
+mod clock_jump;
 mod dead_letters;
 mod doctor;
 mod formats;
