@@ -358,7 +358,7 @@ fn count<T, E>(operation: &'static str, answer: Result<T, SdkError<E, HttpRespon
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let answer = answer.map_err(Refusal::of);
+    let answer = answer.map_err(|error| Refusal::of(&error));
     let outcome = match &answer {
         Ok(_) => "ok",
         Err(refusal) => match refusal.kind {

@@ -70,11 +70,11 @@ impl NoAnswer {
 }
 
 impl Refusal {
-    pub fn of<E>(error: SdkError<E, HttpResponse>) -> Self
+    pub fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        match &error {
+        match error {
             SdkError::ServiceError(answered) => {
                 let status = answered.raw().status().as_u16();
                 let code = answered.err().code().unwrap_or_default().to_owned();
@@ -83,7 +83,7 @@ impl Refusal {
                 Self::answered(status, &code, what)
             }
             // Built, sent or read in vain; the SDK keeps the list open.
-            _ => Self::unanswered(&error),
+            _ => Self::unanswered(error),
         }
     }
 

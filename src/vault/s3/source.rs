@@ -78,7 +78,7 @@ impl S3Source {
         let page = self
             .runtime
             .block_on(Box::pin(ask.send()))
-            .map_err(|error| cannot("listing", &self.access, &bucket.key(prefix), Refusal::of(error)))?;
+            .map_err(|error| cannot("listing", &self.access, &bucket.key(prefix), Refusal::of(&error)))?;
         let keys = page.contents().iter().filter_map(|object| object.key());
         let names = keys
             .filter_map(|key| bucket.name(key))
@@ -195,7 +195,7 @@ impl Download {
             .key(&self.key)
             .set_if_match(self.version.clone())
             .set_range(range);
-        Box::pin(get.send()).await.map_err(Refusal::of)
+        Box::pin(get.send()).await.map_err(|error| Refusal::of(&error))
     }
 
     /// The whole of a small object; `None` for what is not one, or does not come: who needs it asks again, and is told why.
