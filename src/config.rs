@@ -776,13 +776,9 @@ impl Reader<'_> {
                 s.cut_interval_ms.as_deref(),
                 300_000,
             ),
-            clock_ahead_micros_max: if s.accept_clock_jump {
-                i64::MAX
-            } else {
-                default.clock_ahead_micros_max
-            },
             ..default
         }
+        .accepting_clock_jump(s.accept_clock_jump)
     }
 
     fn notarize(&mut self) -> NotarizeConfig {

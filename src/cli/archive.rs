@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::arguments::{Faults, is_scheme};
-use crate::config::archive::{AccessSettings, check_access, parse_location};
+use crate::config::archive::{AccessSettings, ArchiveConfig, check_access, parse_location};
 use crate::ledger::verify::ArchiveSource;
 use crate::vault::location::Location;
 use crate::vault::s3::{Access, S3Source};
@@ -20,6 +20,15 @@ pub enum Archive {
 impl Default for Archive {
     fn default() -> Self {
         Self::Directory(PathBuf::new())
+    }
+}
+
+impl From<&ArchiveConfig> for Archive {
+    fn from(config: &ArchiveConfig) -> Self {
+        match config {
+            ArchiveConfig::Directory(path) => Self::Directory(path.clone()),
+            ArchiveConfig::S3(config) => Self::S3(Box::new(config.access.clone())),
+        }
     }
 }
 
@@ -68,6 +77,33 @@ impl Archive {
                 Err(error) => Err(failed(&error)),
             },
         }
+    }
+}
+
+impl Archive {
+    /// What is said where nothing in it is of a ledger: above all, what it was looked for by.
+    pub(super) fn holds_no_ledger(&self) -> String {
+        let Self::S3(access) = self else {
+            return format!(
+                "there is no ledger in {self}: no file there is named as those of an archive are; see the path"
+            );
+        };
+        let bucket = &access.bucket;
+        let (looked_for, mend) = match bucket.prefix.as_str() {
+            "" => (
+                "no key there".to_owned(),
+                "see whether the archive has a prefix, as s3://BUCKET/PREFIX",
+            ),
+            prefix => (
+                format!("no key there that begins with {prefix}/"),
+                "see how bucket and prefix are spelt",
+            ),
+        };
+        format!(
+            "there is no ledger under {bucket}: the bucket {} at {} was asked, and {looked_for} is that of an archive's object; {mend}",
+            bucket.bucket,
+            access.at()
+        )
     }
 }
 

@@ -31,17 +31,20 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Hold a class
-    Set {
-        #[arg(value_name = "CLASS")]
-        class: String,
-    },
+    Set(Declare),
     /// Hold it no more: its retention counts again
-    Release {
-        #[arg(value_name = "CLASS")]
-        class: String,
-    },
+    Release(Declare),
     /// A line for each class that is held, or whose release is not done yet
     List,
+}
+
+#[derive(Debug, clap::Args)]
+struct Declare {
+    #[arg(value_name = "CLASS")]
+    class: String,
+    /// Declare it although the clock is more than 24 hours ahead of the last leaf: for a ledger that was idle or down for longer, with a clock that is right
+    #[arg(long, env = "LEDGERLINE_ACCEPT_CLOCK_JUMP", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_clock_jump: bool,
 }
 
 /// # Errors
@@ -54,8 +57,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             .await
             .map_err(|error| super::failure(&error))?;
         let outcome = match &args.command {
-            Command::Set { class } => declare(log.as_ref(), class, true, args.json).await,
-            Command::Release { class } => declare(log.as_ref(), class, false, args.json).await,
+            Command::Set(said) => declare(log.as_ref(), said, true, args.json).await,
+            Command::Release(said) => declare(log.as_ref(), said, false, args.json).await,
             Command::List => list(log.as_ref(), args.json).await,
         };
         drop(log.close().await);
@@ -72,21 +75,31 @@ fn check(args: &Args) -> Result<InputConfig, Failure> {
     };
     let config = faults.settings(settings.check_input());
     match &args.command {
-        Command::Set { class } | Command::Release { class } if !names::is_class(class) => faults.add(
-            format!("CLASS {class:?} must be 1 to 63 of the characters a-z 0-9 -, not beginning with -"),
-        ),
-        Command::Set { .. } | Command::Release { .. } | Command::List => {}
+        Command::Set(said) | Command::Release(said) if !names::is_class(&said.class) => faults.add(format!(
+            "CLASS {:?} must be 1 to 63 of the characters a-z 0-9 -, not beginning with -",
+            said.class
+        )),
+        Command::Set(_) | Command::Release(_) | Command::List => {}
     }
     faults.done_with(config)
 }
 
-async fn declare(log: &dyn Log, class: &str, on: bool, json: bool) -> Result<String, Failure> {
+async fn declare(log: &dyn Log, said: &Declare, on: bool, json: bool) -> Result<String, Failure> {
+    let class = &said.class;
     let mut random = service::os_random();
     let mut indexes = BTreeMap::new();
     for config in partitions(log).await? {
-        let index = declare_hold(log, &SystemClock, &mut random, &config, class, on)
-            .await
-            .map_err(refused)?;
+        let index = declare_hold(
+            log,
+            &SystemClock,
+            &mut random,
+            &config,
+            class,
+            on,
+            said.accept_clock_jump,
+        )
+        .await
+        .map_err(refused)?;
         indexes.insert(config.partition, index);
     }
     Ok(declared(class, on, &indexes, json))

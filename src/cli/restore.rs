@@ -12,7 +12,7 @@ use crate::config::LogConfig;
 use crate::config::archive::AccessSettings;
 use crate::ledger::canonical::Limits;
 use crate::ledger::names;
-use crate::ledger::verify::{FirstBad, Options, PartitionHead, Report, Verdict};
+use crate::ledger::verify::{FirstBad, Options, PartitionHead, Reason, Report, Verdict};
 use crate::recovery::{Restored, View};
 use crate::service;
 use crate::stages::restore::PartitionConfig;
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]
     log: String,
     /// The keys that the archive must be signed with (RFC 7517)
-    #[arg(long, value_name = "FILE", required_unless_present = "trust_archive_keys")]
+    #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
     /// Take the archive's own keys, which show that it is whole, and not whose it is
     #[arg(long, conflicts_with = "jwks")]
@@ -61,6 +61,9 @@ pub struct Args {
     /// How many event ids of each partition are remembered, as `run` has it [default: 100000]
     #[arg(long, value_name = "N", env = "LEDGERLINE_DEDUPE_ENTRIES_MAX")]
     dedupe_entries_max: Option<String>,
+    /// Declare that topics are others now although the clock is more than 24 hours ahead of the last leaf: for a log that was lost for longer, with a clock that is right
+    #[arg(long, env = "LEDGERLINE_ACCEPT_CLOCK_JUMP", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_clock_jump: bool,
     /// Verify, and say what would be done
     #[arg(long)]
     dry_run: bool,
@@ -68,6 +71,10 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// What is said to who has no keys, or others.
+const ITS_OWN_KEYS: &str =
+    "--trust-archive-keys takes the archive's own instead, which shows that it is whole, and not whose it is";
 
 struct Plan {
     archive: Archive,
@@ -124,6 +131,11 @@ fn check(args: &Args) -> Result<Plan, Failure> {
         WINDOW_ENTRIES_MAX as u64,
         0..=10_000_000,
     );
+    if args.jwks.is_none() && !args.trust_archive_keys {
+        faults.add(format!(
+            "--jwks is required, the keys that the archive must be signed with, as its operator has published them; {ITS_OWN_KEYS}"
+        ));
+    }
     let options = Options {
         trusted: faults.take(args.jwks.as_deref().map(trusted_keys).transpose()),
         expected_heads: args
@@ -154,6 +166,10 @@ fn verified(plan: &Plan, args: &Args, view: &mut View<'_>) -> Result<(Report, Ve
         .is_some_and(|bad| view.hide_late_keys(bad))
     {
         report = verify_source(&view.covered(), &options, !args.json)?;
+    }
+    if report.is_of_no_ledger() {
+        let what = plan.archive.holds_no_ledger();
+        return Err(Failure::invalid(format!("nothing was restored: {what}")));
     }
     let log_name = log_name(&report)?;
     let judged = unsigned::Judged {
@@ -189,7 +205,12 @@ fn told(bad: &FirstBad) -> String {
         .as_deref()
         .map(|object| format!(" ({object})"))
         .unwrap_or_default();
-    format!("{}: {}{place}", bad.reason.code(), bad.detail)
+    let remedy = if bad.reason == Reason::UntrustedKey {
+        format!("; see that --jwks has the keys of this ledger. {ITS_OWN_KEYS}")
+    } else {
+        String::new()
+    };
+    format!("{}: {}{place}{remedy}", bad.reason.code(), bad.detail)
 }
 
 /// An unsigned cut that is taken over.

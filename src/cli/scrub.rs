@@ -4,11 +4,13 @@ mod place;
 mod print;
 
 use super::Failure;
+use super::archive::Archive;
 use super::arguments::Faults;
 use super::verify::{default_threads, trusted_keys};
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogConfig;
 use crate::config::archive::{ArchiveConfig, S3Settings, check};
+use crate::ledger::verify::Reason;
 use crate::pause::jittered;
 use crate::scrub::{
     At, Demands, Finding, OnProgress, Pass, Running, Scope, ScrubError, Store, VERSIONS_AT_ONCE,
@@ -118,8 +120,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if outcome.running.counts.findings.is_empty() {
         return Ok(());
     }
-    // The report has said everything.
-    Err(Failure::invalid(""))
+    // Otherwise the report has said everything.
+    let is_of_no_ledger = outcome
+        .findings
+        .iter()
+        .any(|finding| finding.what.starts_with(Reason::NoPartition.code()));
+    Err(Failure::invalid(if is_of_no_ledger {
+        Archive::from(&archive).holds_no_ledger()
+    } else {
+        String::new()
+    }))
 }
 
 fn check_args(args: &Args) -> Result<(ArchiveConfig, Option<LogConfig>, Demands), Failure> {

@@ -64,6 +64,9 @@ struct Adopt {
     /// Say what would be declared, and declare nothing
     #[arg(long)]
     dry_run: bool,
+    /// Declare it although the clock is more than 24 hours ahead of the last leaf: for a ledger that was idle or down for longer, with a clock that is right
+    #[arg(long, env = "LEDGERLINE_ACCEPT_CLOCK_JUMP", value_parser = clap::builder::BoolishValueParser::new())]
+    accept_clock_jump: bool,
 }
 
 /// # Errors
@@ -149,6 +152,7 @@ fn adoption(args: &Adopt) -> Result<Adopting<'_>, Failure> {
         from,
         forced: args.force,
         dry_run: args.dry_run,
+        accept_clock_jump: args.accept_clock_jump,
     };
     Ok(Adopting::Sealed(partition, adoption))
 }

@@ -114,6 +114,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             args.tenant.as_deref().unwrap_or_default()
         ))),
         Verdict::Valid | Verdict::Consistent => Ok(()),
+        Verdict::Invalid if report.is_of_no_ledger() => Err(Failure::invalid(archive.holds_no_ledger())),
         // The report has said everything.
         Verdict::Invalid => Err(Failure::invalid("")),
     }

@@ -1,7 +1,8 @@
 //! What a store says to a call: here every answer is a finding, and none is an error.
 
+use crate::aws::Silence;
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
 use std::fmt;
 use std::pin::Pin;
@@ -16,6 +17,10 @@ pub(super) type Answer<T> = Result<T, Refused>;
 pub(super) struct Refused {
     /// 0: no answer came.
     pub status: u16,
+    /// The store's word for it; answers to HEAD have none.
+    pub code: String,
+    /// Why no answer came, where none did.
+    pub silence: Option<Silence>,
     what: String,
 }
 
@@ -25,19 +30,34 @@ impl Refused {
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
         let SdkError::ServiceError(answered) = error else {
-            return Self::new(0, &DisplayErrorContext(error).to_string());
+            return Self::silent(Silence::of(error));
         };
         let status = answered.raw().status().as_u16();
         let code = answered.err().code().unwrap_or_default();
         let message = answered.err().message().unwrap_or_default();
-        Self::new(status, &format!("{status} {code} {message}"))
+        // On one line, and not for ever.
+        let words: Vec<&str> = message.split_whitespace().collect();
+        let what = format!("{status} {code} {}", words.join(" "));
+        Self {
+            status,
+            code: code.to_owned(),
+            silence: None,
+            what: what.trim_end().chars().take(WHAT_CHARS_MAX).collect(),
+        }
     }
 
-    /// On one line, and not for ever.
-    fn new(status: u16, what: &str) -> Self {
-        let words: Vec<&str> = what.split_whitespace().collect();
-        let what = words.join(" ").chars().take(WHAT_CHARS_MAX).collect();
-        Self { status, what }
+    fn silent(silence: Silence) -> Self {
+        let what = match &silence {
+            Silence::NoCredentials => "no credentials were found".to_owned(),
+            Silence::CredentialsAway(why) => format!("credentials could not be had: {why}"),
+            Silence::NoAnswer(why) => format!("no answer: {why}"),
+        };
+        Self {
+            status: 0,
+            code: String::new(),
+            silence: Some(silence),
+            what,
+        }
     }
 
     /// By IAM, a policy or a lock.
@@ -57,10 +77,7 @@ impl Refused {
 
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.status {
-            0 => write!(f, "no answer ({})", self.what),
-            _ => f.write_str(&self.what),
-        }
+        f.write_str(&self.what)
     }
 }
 

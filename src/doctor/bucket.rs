@@ -5,7 +5,8 @@ use super::catalog::{self, Check};
 use super::lifecycle::effects;
 use super::policy::denies_without_tls;
 use super::{Findings, ProbeLeft};
-use crate::vault::s3::{S3Config, Tries, connect};
+use crate::aws::{GIVE_CREDENTIALS, Silence};
+use crate::vault::s3::{S3Config, Tries, UNKNOWN_KEY, WRONG_SECRET, connect};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{BucketVersioningStatus, LifecycleRule, ObjectLockConfiguration, ObjectLockEnabled};
 
@@ -86,7 +87,7 @@ impl Exam<'_> {
         if !rest.is_empty() {
             command = format!("{command} {rest}");
         }
-        match &self.config.access.endpoint {
+        match self.config.access.address() {
             Some(endpoint) => format!("{command} --endpoint-url {endpoint}"),
             None => command,
         }
@@ -112,27 +113,60 @@ impl Exam<'_> {
             self.findings.good(check, what);
             return true;
         };
-        let (what, mend) = match refused.status {
-            404 => (
+        let refused = self.in_words(refused).await;
+        let (what, mend) = self.out_of_reach(&refused);
+        self.findings.fault(check, what, vec![mend]);
+        false
+    }
+
+    /// What was refused, as the store words it: answers to HEAD have no words, and why it is refused is in them.
+    async fn in_words(&self, refused: Refused) -> Refused {
+        if refused.silence.is_some() {
+            return refused;
+        }
+        let list = self.client.list_objects_v2().bucket(self.bucket()).max_keys(1);
+        ask(list.send()).await.err().unwrap_or(refused)
+    }
+
+    /// Why the bucket cannot be reached, and what mends it.
+    fn out_of_reach(&self, refused: &Refused) -> (String, String) {
+        let at = self.config.access.at();
+        let (what, mend) = match (&refused.silence, refused.status, refused.code.as_str()) {
+            (Some(Silence::NoCredentials), _, _) => {
+                return ("no credentials were found".to_owned(), format!("{GIVE_CREDENTIALS}, as `run` will have them"));
+            }
+            (Some(Silence::CredentialsAway(why)), _, _) => {
+                let mend = "see the service that AWS_PROFILE, a web identity, or the container's or machine's role asks for them".to_owned();
+                return (format!("credentials could not be had: {why}"), mend);
+            }
+            (Some(Silence::NoAnswer(why)), _, _) => {
+                let mend = "see that the store runs and is reached from here: --archive-endpoint (or LEDGERLINE_ARCHIVE_ENDPOINT) is its address, and without it AWS's for AWS_REGION";
+                return (format!("no answer from {at}: {why}"), mend.to_owned());
+            }
+            (None, _, "InvalidAccessKeyId" | "XAdminUserNotFound" | "InvalidToken") => {
+                (UNKNOWN_KEY, format!("aws sts get-caller-identity; {GIVE_CREDENTIALS}, of the store at {at}"))
+            }
+            (None, _, "SignatureDoesNotMatch") => {
+                (WRONG_SECRET, format!("{GIVE_CREDENTIALS}, of the store at {at}"))
+            }
+            (None, 404, _) => (
                 "there is no such bucket",
                 self.s3api("create-bucket", "--object-lock-enabled-for-bucket"),
             ),
-            401 | 403 => (
+            (None, 401 | 403, _) => (
                 "s3:ListBucket is denied, or the credentials are not of this store",
                 "aws sts get-caller-identity; then allow s3:ListBucket to that identity, as deploy/aws/iam.tf does".to_owned(),
             ),
-            301 | 307 | 400 => (
+            (None, 301 | 307 | 400, _) => (
                 "the bucket is in another region or at another address",
                 self.s3api("get-bucket-location", ""),
             ),
-            _ => (
+            (None, _, _) => (
                 "the store does not answer as one",
-                "see the network, --archive-endpoint, AWS_REGION, and where the credentials come from".to_owned(),
+                "see the network, --archive-endpoint (or LEDGERLINE_ARCHIVE_ENDPOINT) and AWS_REGION".to_owned(),
             ),
         };
-        self.findings
-            .fault(check, format!("{what}: {refused}"), vec![mend]);
-        false
+        (format!("{what}: {refused}"), mend)
     }
 
     async fn versioning(&mut self, read: &mut Read) {

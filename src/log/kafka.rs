@@ -1,7 +1,7 @@
 //! The log on a Kafka cluster, through librdkafka. It needs no Kafka transactions: the acceptance rule ([`super::reader`]) is the fence.
 //!
 //! [`url`] says where a cluster is, [`producer`] appends, [`reads`] finds or makes the [`fetcher`] that holds what a reader wants, [`clerk`] asks and
-//! commits, [`group`] shares the partitions out, [`failure`] says what errors mean, [`statistics`] makes metrics of librdkafka's numbers. Topics are not made
+//! commits, [`glance`] looks at one record past what was fetched, [`group`] shares the partitions out, [`failure`] says what errors mean, [`statistics`] makes metrics of librdkafka's numbers. Topics are not made
 //! here but by [`topics`].
 
 mod arrivals;
@@ -10,6 +10,7 @@ mod client;
 mod delivery;
 mod failure;
 mod fetcher;
+mod glance;
 mod group;
 mod producer;
 mod reads;
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 use clerk::{Bounds, Clerk, number};
 use client::{ASK_PATIENCE, Troubles};
 use failure::Failure;
+use glance::Glances;
 use producer::Producer;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
@@ -58,6 +60,7 @@ pub struct KafkaLog {
     arrivals: Arc<Arrivals>,
     producer: Producer,
     reads: Reads,
+    glances: Glances,
     clerks: Mutex<HashMap<String, Clerk>>,
     /// Topics that others make and write, and that were found. Few: those that are configured.
     found: Mutex<BTreeSet<&'static str>>,
@@ -77,6 +80,7 @@ impl KafkaLog {
         Self {
             producer: Producer::new(Arc::clone(&config), Arc::clone(&troubles)),
             reads: Reads::new(Arc::clone(&config), Arc::clone(&troubles), Arc::clone(&arrivals)),
+            glances: Glances::new(Arc::clone(&config), Arc::clone(&troubles)),
             config,
             troubles,
             arrivals,
@@ -262,6 +266,16 @@ impl Log for KafkaLog {
             bytes_max,
         };
         self.reads.read(&self.asking()?, wanted).await
+    }
+
+    async fn record_at(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<Option<Record>, LogError> {
+        let topic = self.place(topic, partition).await?;
+        self.glances.record(topic, partition, offset).await
     }
 
     async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {

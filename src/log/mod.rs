@@ -148,6 +148,23 @@ pub trait Log: Send + Sync {
         bytes_max: usize,
     ) -> Result<Vec<Record>, LogError>;
 
+    /// The record at `offset`; `None` where none is there, any more or yet.
+    ///
+    /// It MUST be what the log holds when it is asked, though a read may give what was fetched before: a topic that others write may be another one since. This is so of a log whose
+    /// reads are never from memory; implementations whose reads may be MUST ask past it.
+    async fn record_at(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<Option<Record>, LogError> {
+        let records = self.read(topic, partition, offset, 1, 1).await?;
+        Ok(records
+            .into_iter()
+            .next()
+            .filter(|record| record.offset == offset))
+    }
+
     /// The offset after the last record, 0 for an empty partition.
     async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError>;
 

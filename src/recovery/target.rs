@@ -187,7 +187,7 @@ async fn refuse_what_is_signed_ahead(
     }
 }
 
-/// Writes what is missing of what [`find`] answered.
+/// Writes what is missing of what [`find`] answered. `accept_clock_jump`: as [`Adoption`] has it, for topics that are others now.
 ///
 /// # Errors
 /// Where the log fails; the same call may be made again.
@@ -198,6 +198,7 @@ pub async fn write(
     config: &PartitionConfig,
     recovered: Recovered<'_>,
     found: Found,
+    accept_clock_jump: bool,
 ) -> Result<Restored, Refused> {
     let (position, was_there) = match found {
         Found::Written { position } => (position, true),
@@ -210,7 +211,7 @@ pub async fn write(
     store_place_of_archiver(log, partition, position, recovered.replayed).await?;
     // Before any source is declared anew: that is an owner's leaf, behind which none of an epoch before is accepted.
     let appended = append_unsigned(log, config, recovered, &position.session).await?;
-    let adopted = adopt_sources(log, clock, random, config, recovered.state()).await?;
+    let adopted = adopt_sources(log, clock, random, config, recovered.state(), accept_clock_jump).await?;
     Ok(Restored {
         position,
         was_there: was_there && adopted.is_empty() && appended == 0,
@@ -290,6 +291,7 @@ async fn adopt_sources(
     random: &mut Random,
     config: &PartitionConfig,
     state: &PartitionState,
+    accept_clock_jump: bool,
 ) -> Result<Vec<Adopted>, Refused> {
     let mut adopted = Vec::new();
     for topic in TOPICS {
@@ -302,6 +304,7 @@ async fn adopt_sources(
             from: From::Start,
             forced: false,
             dry_run: false,
+            accept_clock_jump,
         };
         match seal::adopt(log, clock, random, config, adoption).await {
             Ok(declared) => adopted.push(declared),

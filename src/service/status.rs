@@ -2,8 +2,13 @@
 
 use crate::config::StageName;
 use crate::ledger::key::PublicKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What goes on is said again after this.
+const TOLD_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// How a stage of a partition is doing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +33,8 @@ struct Known {
     waits_for: Option<String>,
     /// Why the log cannot be reached.
     out_of_reach: Option<String>,
+    /// What was lately said of what many tasks wait for, and when.
+    told: BTreeMap<String, Instant>,
     /// Every key that a leaf was seen to declare, in that order.
     declared_keys: Vec<PublicKey>,
 }
@@ -78,17 +85,38 @@ impl Status {
     #[must_use]
     pub fn not_ready(&self) -> Vec<String> {
         let known = self.known();
-        let describe = |((stage, partition), (doing, _)): (&(StageName, u32), &(Doing, u64))| {
+        let whole = known.waits_for.iter().chain(&known.out_of_reach).cloned();
+        // What all wait for is said once, with who waits.
+        let mut reasons: Vec<(&str, Waiting)> = Vec::new();
+        for ((stage, partition), (doing, _)) in &known.by_task {
             let reason = match doing {
-                Doing::Working | Doing::Finished => return None,
+                Doing::Working | Doing::Finished => continue,
                 Doing::Starting => "starting",
                 Doing::Retrying(reason) | Doing::Stopped(reason) => reason,
             };
-            Some(format!("{} of partition {partition}: {reason}", stage.as_str()))
-        };
-        let tasks = known.by_task.iter().filter_map(describe);
-        let whole = known.waits_for.iter().chain(&known.out_of_reach).cloned();
+            match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, waiting)) => waiting.add(*stage, *partition),
+                None => reasons.push((reason, Waiting::of(*stage, *partition))),
+            }
+        }
+        let tasks = reasons
+            .iter()
+            .map(|(reason, waiting)| format!("{waiting}: {reason}"));
         whole.chain(tasks).collect()
+    }
+
+    /// Whether a line of the log is due about what a task waits for: not where another task, or this one, has just said the same.
+    pub(super) fn is_to_be_told(&self, reason: &str) -> bool {
+        let now = Instant::now();
+        let mut known = self.known();
+        known
+            .told
+            .retain(|_, at| now.duration_since(*at) < TOLD_AGAIN_AFTER);
+        if known.told.contains_key(reason) {
+            return false;
+        }
+        known.told.insert(reason.to_owned(), now);
+        true
     }
 
     /// Sum over partitions of the index that a stage has reached.
@@ -100,5 +128,95 @@ impl Status {
             .filter(|((of, _), _)| *of == stage)
             .map(|(_, (_, index))| index)
             .sum()
+    }
+}
+
+/// Which partitions of which stages wait.
+struct Waiting(BTreeMap<StageName, BTreeSet<u32>>);
+
+impl Waiting {
+    fn of(stage: StageName, partition: u32) -> Self {
+        Self(BTreeMap::from([(stage, BTreeSet::from([partition]))]))
+    }
+
+    fn add(&mut self, stage: StageName, partition: u32) {
+        self.0.entry(stage).or_default().insert(partition);
+    }
+}
+
+impl fmt::Display for Waiting {
+    /// `seal of partition 3`, `seal, archive of partitions 0 to 3, 7`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut by_partitions: Vec<(&BTreeSet<u32>, Vec<&str>)> = Vec::new();
+        for (stage, partitions) in &self.0 {
+            match by_partitions.iter_mut().find(|(known, _)| *known == partitions) {
+                Some((_, stages)) => stages.push(stage.as_str()),
+                None => by_partitions.push((partitions, vec![stage.as_str()])),
+            }
+        }
+        let described = by_partitions.iter().map(|(partitions, stages)| {
+            let noun = if partitions.len() == 1 {
+                "partition"
+            } else {
+                "partitions"
+            };
+            format!("{} of {noun} {}", stages.join(", "), ranges(partitions))
+        });
+        f.write_str(&described.collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// `0 to 3, 7`
+fn ranges(numbers: &BTreeSet<u32>) -> String {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for number in numbers.iter().copied() {
+        match ranges.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            Some(_) | None => ranges.push((number, number)),
+        }
+    }
+    let described = ranges.into_iter().map(|(first, last)| {
+        if first == last {
+            first.to_string()
+        } else {
+            format!("{first} to {last}")
+        }
+    });
+    described.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_all_partitions_wait_for_is_said_once_with_who_waits() {
+        let status = Status::default();
+        let away = || Doing::Retrying("the store is away".to_owned());
+        for partition in [0, 1, 2, 5] {
+            status.set(StageName::Seal, partition, away(), 0);
+            status.set(StageName::Archive, partition, away(), 0);
+        }
+        status.set(StageName::Archive, 3, Doing::Stopped("a fork".to_owned()), 0);
+        status.set(StageName::Seal, 3, Doing::Working, 0);
+        assert_eq!(
+            status.not_ready(),
+            [
+                "seal, archive of partitions 0 to 2, 5: the store is away",
+                "archive of partition 3: a fork"
+            ]
+        );
+        status.set(StageName::Archive, 6, away(), 0);
+        let reasons = status.not_ready();
+        let said = "seal of partitions 0 to 2, 5; archive of partitions 0 to 2, 5 to 6: the store is away";
+        assert!(reasons.contains(&said.to_owned()), "{reasons:?}");
+    }
+
+    #[test]
+    fn the_same_is_told_once_by_however_many() {
+        let status = Status::default();
+        assert!(status.is_to_be_told("the store is away"));
+        assert!(!status.is_to_be_told("the store is away"));
+        assert!(status.is_to_be_told("another is away"));
     }
 }

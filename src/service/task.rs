@@ -11,6 +11,8 @@ use crate::stages::index::Indexer;
 use crate::stages::notarize::Notary;
 use crate::stages::seal::Sealer;
 use crate::stages::{StageError, Step};
+use crate::vault::s3::NoAnswer;
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -206,13 +208,15 @@ impl Task {
                     if since.elapsed() > self.retry_for {
                         return Err(given_up(&what, source, self.retry_for));
                     }
-                    self.try_again(what, retry_pause).await;
+                    let trouble = Trouble::of(what, source.as_deref());
+                    self.try_again(trouble, retry_pause).await;
                     retry_pause = (retry_pause * 2).min(RETRY_PAUSE_MAX);
                 }
                 Err(StageError::Waits { what, .. }) => {
                     failing_since = None;
                     // Every partition waits for the same: they must not all ask at once when it is back.
-                    self.try_again(what, jittered(retry_pause)).await;
+                    let trouble = Trouble { what, shared: None };
+                    self.try_again(trouble, jittered(retry_pause)).await;
                     retry_pause = (retry_pause * 2).min(WAIT_PAUSE_MAX);
                 }
                 Err(
@@ -227,11 +231,15 @@ impl Task {
         Ok(())
     }
 
-    async fn try_again(&mut self, what: String, pause: Duration) {
-        let (stage, partition) = (self.stage.as_str(), self.partition);
-        tracing::warn!(stage, partition, what, "trying again");
+    async fn try_again(&mut self, trouble: Trouble, pause: Duration) {
+        let (stage, partition, what) = (self.stage.as_str(), self.partition, trouble.what.as_str());
+        if trouble.is_to_be_told(&self.status) {
+            tracing::warn!(stage, partition, what, "trying again");
+        } else {
+            tracing::debug!(stage, partition, what, "trying again");
+        }
         metrics::counter!("ledgerline_stage_retries_total", "stage" => stage).increment(1);
-        self.report(Doing::Retrying(what));
+        self.report(Doing::Retrying(trouble.reason()));
         self.pause(pause, false).await;
     }
 
@@ -311,6 +319,33 @@ impl Task {
             }
         }
         Ok(())
+    }
+}
+
+/// Why something is tried again.
+pub(super) struct Trouble {
+    pub what: String,
+    /// The same for whatever else is asked of an archive that gives no answer.
+    pub shared: Option<String>,
+}
+
+impl Trouble {
+    pub fn of(what: String, source: Option<&(dyn Error + Send + Sync + 'static)>) -> Self {
+        let no_answer = source.and_then(|source| NoAnswer::find(source));
+        let shared = no_answer.map(|none| format!("the archive cannot be used right now: {none}"));
+        Self { what, shared }
+    }
+
+    /// What readiness says: of what is the same for all partitions, nothing that is of one.
+    pub fn reason(self) -> String {
+        self.shared.unwrap_or(self.what)
+    }
+
+    /// Whether a line of the log is due: of what is the same for all partitions, one is enough.
+    pub fn is_to_be_told(&self, status: &Status) -> bool {
+        self.shared
+            .as_deref()
+            .is_none_or(|reason| status.is_to_be_told(reason))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::audit::{self, Auditing, Auditor};
 use super::scrub::{self, Scrubber, Scrubbing};
 use super::status::{Doing, Status};
-use super::task::{Counted, Going, RETRY_PAUSE_MAX, Runner, Task, given_up};
+use super::task::{Counted, Going, RETRY_PAUSE_MAX, Runner, Task, Trouble, given_up};
 use super::{Ending, Seams, ended_unexpectedly};
 use crate::config::{Config, StageName};
 use crate::ledger::canonical::Limits;
@@ -202,11 +202,15 @@ impl Work {
                 Err(StageError::Retry { what, source }) if since.elapsed() > self.config.retry_for => {
                     return Err(given_up(&what, source, self.config.retry_for));
                 }
-                Err(StageError::Retry { what, .. }) => {
-                    tracing::warn!(partition, what, "looking at the archive again");
+                Err(StageError::Retry { what, source }) => {
+                    let trouble = Trouble::of(what, source.as_deref());
+                    if trouble.is_to_be_told(&self.status) {
+                        tracing::warn!(partition, what = trouble.what, "looking at the archive again");
+                    }
+                    let reason = trouble.reason();
                     for stage in &self.config.stages {
                         self.status
-                            .set(*stage, partition, Doing::Retrying(what.clone()), 0);
+                            .set(*stage, partition, Doing::Retrying(reason.clone()), 0);
                     }
                     tokio::time::sleep(RETRY_PAUSE_MAX).await;
                 }

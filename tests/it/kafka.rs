@@ -1,5 +1,6 @@
 //! Tests that need a real Kafka: `tests/stack up kafka` starts one. Each makes topics of its own in it.
 
+mod captured;
 mod completeness;
 mod dead_letters;
 mod end_to_end;

@@ -149,6 +149,31 @@ async fn trimmed_records_are_gone_and_offsets_go_on(log: &dyn Log) {
     assert_eq!(log.end(LEDGER_HEADS, 0).await.unwrap(), 6);
 }
 
+async fn a_record_is_looked_at_alone_and_what_is_not_there_is_none(log: &dyn Log) {
+    let mut written = batch("l", 5);
+    written[1].headers = vec![("h".to_owned(), vec![1])];
+    written[3].value = vec![7; 100_000];
+    log.append(LEDGER_HEADS, 0, written).await.unwrap();
+    let read = read_all(log, LEDGER_HEADS, 0).await;
+    // In any order, and again.
+    for offset in [4, 0, 3, 1, 1, 2] {
+        let found = log.record_at(LEDGER_HEADS, 0, offset).await.unwrap();
+        assert_eq!(found.as_ref(), read.get(usize::try_from(offset).unwrap()));
+    }
+    for beyond in [5, 6, 1_000] {
+        assert_eq!(log.record_at(LEDGER_HEADS, 0, beyond).await.unwrap(), None);
+    }
+    assert_eq!(log.record_at(LEDGER_HEADS, 1, 0).await.unwrap(), None);
+    log.append(LEDGER_HEADS, 0, batch("m", 1)).await.unwrap();
+    let found = log.record_at(LEDGER_HEADS, 0, 5).await.unwrap().unwrap();
+    assert_eq!((found.offset, found.value.as_slice()), (5, &b"m 0"[..]));
+    log.trim(LEDGER_HEADS, 0, 3).await.unwrap();
+    assert_eq!(log.record_at(LEDGER_HEADS, 0, 2).await.unwrap(), None);
+    let found = log.record_at(LEDGER_HEADS, 0, 3).await.unwrap();
+    assert_eq!(found.as_ref(), Some(&read[3]));
+    assert!(log.record_at("no.such.topic", 0, 0).await.is_err());
+}
+
 async fn a_committed_position_is_kept_whole_per_group_and_partition(log: &dyn Log) {
     let position = |offset, metadata: &str| Committed {
         offset,
@@ -285,6 +310,7 @@ conformance!(
     a_read_starts_where_it_is_told_and_keeps_its_bounds,
     a_read_gives_at_least_one_record_however_large,
     trimmed_records_are_gone_and_offsets_go_on,
+    a_record_is_looked_at_alone_and_what_is_not_there_is_none,
     a_committed_position_is_kept_whole_per_group_and_partition,
     a_refused_append_leaves_nothing_of_its_batch,
     an_empty_append_and_unknown_places_are_refused_for_good,

@@ -5,9 +5,11 @@
 // Tables of cases are spelled where they are used, and the names of objects have one case.
 #![allow(clippy::type_complexity, clippy::case_sensitive_file_extension_comparisons)]
 
+mod archive_away;
 mod archive_fixture;
 mod canonical;
 mod cli;
+mod clock_jump;
 mod dead_letters;
 mod doctor;
 mod formats;

@@ -129,6 +129,11 @@ fn a_restore_that_was_done_before_the_service_began_is_found_whole() {
     for partition in told["partitions"].as_array().unwrap() {
         assert_eq!(partition["state"], "was restored before");
     }
+    let told = String::from_utf8(restore(dir.path(), &[]).stdout).unwrap();
+    assert!(
+        told.contains("60 entries of 7 tenants are there already") && told.contains("Nothing was written"),
+        "{told}"
+    );
     ingest(dir.path(), 60..61);
     drain(&settings);
     assert_eq!(read_archive(&dir.path().join("archive")).count("entry"), 61);
@@ -209,7 +214,21 @@ fn whose_keys_are_meant_has_to_be_said() {
     let log = format!("--log=sqlite:{}", dir.path().join("ledger.db").display());
     let refused = ledgerline(&["restore", &from, &log]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(stderr(&refused).contains("--jwks"), "{}", stderr(&refused));
+    let said = stderr(&refused);
+    assert!(
+        said.contains("--jwks") && said.contains("--trust-archive-keys"),
+        "{said}"
+    );
+    // Those of another ledger.
+    let (other, _) = lost();
+    let jwks = format!("--jwks={}", newest_jwks(other.path()).display());
+    let refused = ledgerline(&["restore", &from, &log, &jwks]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = stderr(&refused);
+    assert!(
+        said.contains("untrusted_key") && said.contains("--trust-archive-keys"),
+        "{said}"
+    );
     let tried = ledgerline(&["restore", &from, &log, "--trust-archive-keys", "--dry-run"]);
     assert!(tried.status.success(), "{}", stderr(&tried));
     assert!(!dir.path().join("ledger.db").exists());

@@ -1,5 +1,6 @@
 //! What an archive and a log hold, read back independently of the stages that wrote them, and the oracle that it is compared with.
 
+use ledgerline::clock::{Clock, SystemClock};
 use ledgerline::config::Settings;
 use ledgerline::ledger::jwks;
 use ledgerline::ledger::leaf::{Body, Leaf};
@@ -33,13 +34,19 @@ pub fn drain(settings: &Settings) {
 
 /// As [`drain`]; what stopped it.
 pub fn try_drain(settings: &Settings) -> Result<(), String> {
+    try_drain_by(settings, Arc::new(SystemClock))
+}
+
+/// As [`try_drain`], by a clock of the test's.
+pub fn try_drain_by(settings: &Settings, clock: Arc<dyn Clock>) -> Result<(), String> {
     let config = settings.check().expect("settings that are right");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("threads");
     runtime.block_on(async {
-        let seams = Seams::open(&config).await.map_err(|error| error.to_string())?;
+        let opened = Seams::open(&config).await.map_err(|error| error.to_string())?;
+        let seams = Seams { clock, ..opened };
         let (_ended, input_ended) = watch::channel(true);
         let (_stop, shutdown) = watch::channel(false);
         let ending = Ending {

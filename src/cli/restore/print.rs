@@ -7,7 +7,6 @@ use std::time::Duration;
 
 pub(super) fn describe(done: &Done) -> String {
     let (report, rows) = (&done.report, &done.rows);
-    let (verified_in, took) = done.took;
     let mut text = format!(
         "{:<40}  {:>12}  {:<27}  STATE\n",
         "PARTITION", "LEAVES", "LAST CUT"
@@ -28,19 +27,7 @@ pub(super) fn describe(done: &Done) -> String {
             )]);
         }
     }
-    let what = if done.dry_run {
-        "would be restored (--dry-run)"
-    } else {
-        "restored"
-    };
-    text.extend([format!(
-        "{} entries of {} tenants {what} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
-        done.entries(),
-        report.tenants,
-        took.as_secs_f64(),
-        verified_in.as_secs_f64(),
-        per_second(done.leaves(), took)
-    )]);
+    text.push_str(&what_was_done(done));
     for name in &done.undeclared {
         text.extend([format!(
             "{name} has a key that no archived leaf declares. Start `run` with the signer that holds it, which declares it; until then the archive is one with an object too many.\n"
@@ -48,6 +35,28 @@ pub(super) fn describe(done: &Done) -> String {
     }
     text.push_str("What was sealed after the last cuts is sealed again from the source topics, if they still hold it.\n");
     text
+}
+
+fn what_was_done(done: &Done) -> String {
+    let (verified_in, took) = done.took;
+    let all = format!("{} entries of {} tenants", done.entries(), done.report.tenants);
+    if done.was_there() {
+        return format!(
+            "{all} are there already: an earlier run restored them. Nothing was written; the archive was verified in {:.1} s\n",
+            verified_in.as_secs_f64()
+        );
+    }
+    let what = if done.dry_run {
+        "would be restored (--dry-run)"
+    } else {
+        "restored"
+    };
+    format!(
+        "{all} {what} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
+        took.as_secs_f64(),
+        verified_in.as_secs_f64(),
+        per_second(done.leaves(), took)
+    )
 }
 
 fn of_cut(cut: &Cut) -> String {
@@ -107,6 +116,12 @@ fn per_second(leaves: u64, took: Duration) -> f64 {
 }
 
 impl Done {
+    /// Whether an earlier run had done all of it.
+    fn was_there(&self) -> bool {
+        let was_there = |row: &Row| row.restored.as_ref().is_some_and(|restored| restored.was_there);
+        !self.rows.is_empty() && self.rows.iter().all(was_there)
+    }
+
     fn cuts(&self) -> impl Iterator<Item = &Cut> {
         self.rows.iter().filter_map(|row| row.cut.as_ref())
     }

@@ -51,7 +51,7 @@ pub(super) fn restore(
             unsigned: unsigned.as_ref(),
         };
         let restored = runtime
-            .block_on(one(log, &config, recovered, args.dry_run))
+            .block_on(one(log, &config, recovered, args))
             .map_err(|refused| failure(&refused))?;
         rows.push(Row {
             size: recovered.size(),
@@ -68,16 +68,23 @@ async fn one(
     log: &dyn Log,
     config: &PartitionConfig,
     recovered: Recovered<'_>,
-    dry_run: bool,
+    args: &Args,
 ) -> Result<Option<Restored>, Refused> {
     let found: Found = find(log, config, recovered).await?;
-    if dry_run {
+    if args.dry_run {
         return Ok(None);
     }
     let mut random = service::os_random();
-    write(log, &SystemClock, &mut random, config, recovered, found)
-        .await
-        .map(Some)
+    let written = write(
+        log,
+        &SystemClock,
+        &mut random,
+        config,
+        recovered,
+        found,
+        args.accept_clock_jump,
+    );
+    written.await.map(Some)
 }
 
 fn failure(refused: &Refused) -> Failure {

@@ -170,6 +170,13 @@ pub struct Report {
 }
 
 impl Report {
+    /// Whether nothing at all of a ledger was found: the place may be the wrong one.
+    #[must_use]
+    pub fn is_of_no_ledger(&self) -> bool {
+        let reason = self.first_bad.as_ref().map(|bad| bad.reason);
+        reason == Some(Reason::NoPartition)
+    }
+
     pub(super) fn empty() -> Self {
         Self {
             verdict: Verdict::Invalid,

@@ -324,7 +324,7 @@ fn take(consumer: &BaseConsumer<Context>) -> Vec<Taken> {
     while taken.len() < TAKEN_AT_ONCE && empty < EMPTY_POLLS {
         match consumer.poll(Duration::ZERO) {
             None => empty += 1,
-            Some(Ok(message)) => taken.extend(record(&message)),
+            Some(Ok(message)) => taken.extend(taken_record(&message)),
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 taken.extend(u32::try_from(partition).ok().map(Taken::End));
             }
@@ -351,17 +351,20 @@ fn trouble(error: KafkaError) -> Option<Taken> {
     }
 }
 
-fn record(message: &BorrowedMessage<'_>) -> Option<Taken> {
+fn taken_record(message: &BorrowedMessage<'_>) -> Option<Taken> {
     let partition = u32::try_from(message.partition()).ok()?;
-    let record = Record {
+    Some(Taken::Record(partition, record(message)?))
+}
+
+pub(super) fn record(message: &BorrowedMessage<'_>) -> Option<Record> {
+    Some(Record {
         offset: Offset::try_from(message.offset()).ok()?,
         timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
         key: message.key().unwrap_or_default().to_vec(),
         // A tombstone is an input like any other: sealed as rejected, being empty.
         value: message.payload().unwrap_or_default().to_vec(),
         headers: headers(message),
-    };
-    Some(Taken::Record(partition, record))
+    })
 }
 
 /// The library panics over a header's name that is not UTF-8, and anybody who may produce can send one. Such a record has no headers.

@@ -2,6 +2,7 @@
 //! and a time for all of it. A longer wait is the caller's business.
 
 use super::failure::{Kind, KmsFailure};
+use crate::aws;
 use crate::ledger::key::Alg;
 use crate::pause::jittered;
 use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
@@ -50,11 +51,14 @@ impl KmsClient {
             .operation_timeout(ATTEMPT_TIMEOUT)
             .build();
         // Attempts are made, counted and spaced here.
-        let config = aws_sdk_kms::Config::from(aws)
+        let mut config = aws_sdk_kms::Config::from(aws)
             .to_builder()
             .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts)
-            .build();
+            .timeout_config(timeouts);
+        if aws::is_endpoint_set_to_nothing("KMS") {
+            config.set_endpoint_url(aws::endpoint("KMS"));
+        }
+        let config = config.build();
         let region = config
             .region()
             .map_or("no region", |region| region.as_ref())

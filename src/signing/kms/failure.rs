@@ -1,5 +1,6 @@
 //! What KMS refuses, and what that means for the caller.
 
+use crate::aws::{GIVE_CREDENTIALS, Silence};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
 
@@ -94,7 +95,12 @@ impl KmsFailure {
             };
             return Self::new(Kind::of_code(code, status), &detail);
         }
-        Self::new(Kind::Unreachable, &chain(error))
+        let detail = match Silence::of(error) {
+            Silence::NoCredentials => format!("no credentials were found: {GIVE_CREDENTIALS}"),
+            Silence::CredentialsAway(why) => format!("credentials could not be had: {why}"),
+            Silence::NoAnswer(why) => why,
+        };
+        Self::new(Kind::Unreachable, &detail)
     }
 
     pub fn new(kind: Kind, detail: &str) -> Self {
@@ -103,16 +109,6 @@ impl KmsFailure {
         let detail = words.join(" ").chars().take(DETAIL_CHARS_MAX).collect();
         Self { kind, detail }
     }
-}
-
-/// An error and its causes: the first alone says only that dispatching failed.
-fn chain(error: &dyn Error) -> String {
-    let (mut text, mut next) = (error.to_string(), error.source());
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

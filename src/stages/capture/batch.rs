@@ -22,6 +22,7 @@ pub(super) struct Ready {
     incarnation: u64,
     /// Behind its last record.
     pub next: Offset,
+    pub first: Mark,
     pub last: Mark,
     /// By partition of `audit.captured`, each in the order of the source.
     pub targets: BTreeMap<u32, Vec<NewRecord>>,
@@ -70,11 +71,8 @@ impl Preparing<'_> {
         source
             .standing
             .heed_decoding(held_up.as_ref().filter(|_| decoded.is_empty()), next);
-        let Some(last) = records
-            .get(..decoded.len())
-            .and_then(<[Record]>::last)
-            .map(Mark::of)
-        else {
+        let taken = records.get(..decoded.len()).unwrap_or_default();
+        let (Some(first), Some(last)) = (taken.first().map(Mark::of), taken.last().map(Mark::of)) else {
             source
                 .standing
                 .tell_lag(records.last().map(|record| record.offset), from);
@@ -96,6 +94,7 @@ impl Preparing<'_> {
             from,
             incarnation: source.incarnation,
             next: last.offset + 1,
+            first,
             last,
             targets,
             tally,

@@ -243,7 +243,7 @@ impl Capturer {
     async fn let_go(&mut self, topic: &str, now: UnixMicros) -> Result<(), StageError> {
         let of_topic = |source: &&mut Source| source.topic == topic;
         for source in self.sources.iter_mut().filter(of_topic) {
-            source.commit(self.log.as_ref(), now).await?;
+            source.commit_last(self.log.as_ref(), now).await?;
             tracing::warn!(
                 topic,
                 partition = source.partition,
@@ -313,6 +313,7 @@ impl Capturer {
         };
         let Ready {
             next,
+            first,
             last,
             targets,
             tally,
@@ -330,7 +331,7 @@ impl Capturer {
         let (sent, following) = join(send(self.log.as_ref(), targets), prepared).await;
         // Without it all of the batch is sent again, and what was made ready behind it is let go.
         sent?;
-        (source.next, source.last) = (next, Some(last));
+        source.captured(first, last, next);
         source.standing.tell_lag(Some(next.saturating_sub(1)), next);
         tally.count();
         self.captured += count;
@@ -341,8 +342,12 @@ impl Capturer {
     }
 
     async fn commit(&mut self, now: UnixMicros) -> Result<(), StageError> {
-        for source in &mut self.sources {
-            match source.commit(self.log.as_ref(), now).await {
+        // At once: each asks the brokers.
+        let log = self.log.as_ref();
+        let commits = self.sources.iter_mut().map(|source| source.commit(log, now));
+        let committed = join_all(commits).await;
+        for (source, committed) in self.sources.iter().zip(committed) {
+            match committed {
                 Ok(()) => {}
                 // Without it the next owner sends again what the sealer knows.
                 Err(error @ (LogError::Retry { .. } | LogError::Unknown { .. })) => {

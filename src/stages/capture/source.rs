@@ -18,8 +18,6 @@ const REFRESH_INTERVAL_MICROS: i64 = 3_600_000_000;
 const WAIT_INTERVAL_MICROS: i64 = 5_000_000;
 /// Of the digest of a record in a [`Mark`].
 const MARK_BYTES: usize = 16;
-/// A read gives one record at least, however large.
-const COMPARED_BYTES: usize = 1;
 
 /// Where capturing goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,14 +149,17 @@ pub(super) struct Source {
     pub next: Offset,
     pub incarnation: u64,
     /// The last of those that were captured.
-    pub last: Option<Mark>,
+    last: Option<Mark>,
+    /// Up to where all that was captured is known to be of one topic, and the record by which that is known. Nothing beyond it is stored: whoever goes on from there
+    /// compares that record, and what another topic has put in its place would be taken for the same.
+    proven: Place,
     /// Why it could not be looked at, or captured, when that was last tried.
     pub trouble: Option<String>,
     /// Whether its bounds are known, and that what it holds is still what was captured. Nothing is captured before.
     pub looked: bool,
     /// When it was last captured, or tried.
     pub asked_at: UnixMicros,
-    /// Whether `last` has to be compared: it was not, or differed.
+    /// Whether the record that `proven` names has to be compared before anything is captured: it was not, or differed.
     unsure: bool,
     /// Where it ended when it was last looked at.
     end: Offset,
@@ -195,6 +196,7 @@ impl Source {
             next: place.next,
             incarnation: place.incarnation,
             last: place.last,
+            proven: place,
             trouble: None,
             looked: false,
             asked_at: 0,
@@ -217,7 +219,22 @@ impl Source {
         (self.begun || self.next > 0).then_some(self.next)
     }
 
-    /// Holds its bounds, and the last record that was captured where that may be another one now, against what was captured of it.
+    /// Heeds that the records from `first` to `last` were captured, and that `next` comes behind them.
+    pub fn captured(&mut self, first: Mark, last: Mark, next: Offset) {
+        // Of a source of which nothing is known yet, the very first record is what the others are held against.
+        self.proven.last.get_or_insert(first);
+        (self.next, self.last) = (next, Some(last));
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            next: self.next,
+            incarnation: self.incarnation,
+            last: self.last,
+        }
+    }
+
+    /// Holds its bounds, and a record that was captured where that may be another one now, against what was captured of it.
     pub async fn look(&mut self, log: &dyn Log) -> Result<(), LogError> {
         self.unsure |= !self.looked;
         self.looked = false;
@@ -231,8 +248,7 @@ impl Source {
         self.unsure |= end < self.end;
         let mut differs = None;
         if self.unsure && judge(start, end, self.next_offset()) != Bounds::EndsBefore {
-            differs = self.compare(log, start).await?;
-            self.unsure = differs.is_some();
+            differs = self.prove(log).await?;
         }
         self.standing.heed(start, end, self.next_offset());
         if let Some(mark) = differs {
@@ -242,16 +258,24 @@ impl Source {
         Ok(())
     }
 
-    /// The mark of the last record that was captured, where the topic has another record there. One that is not there any more tells nothing.
-    async fn compare(&self, log: &dyn Log, start: Offset) -> Result<Option<Mark>, LogError> {
-        let Some(mark) = self.last.filter(|mark| mark.offset >= start) else {
-            return Ok(None);
+    /// Finds out whether all that was captured is of one topic: it is where the record that was last known to be captured is still there, since a topic that is deleted does not come
+    /// back, and all that was captured since was fetched before this asks. Answers the mark of that record where the topic has another one there now; it is then as if nothing
+    /// behind it had been captured. One that is not there any more tells nothing.
+    async fn prove(&mut self, log: &dyn Log) -> Result<Option<Mark>, LogError> {
+        let there = match self.proven.last {
+            Some(mark) => log.record_at(&self.topic, self.partition, mark.offset).await?,
+            None => None,
         };
-        let records = log
-            .read(&self.topic, self.partition, mark.offset, 1, COMPARED_BYTES)
-            .await?;
-        let there = records.first().filter(|record| record.offset == mark.offset);
-        Ok(there.filter(|record| Mark::of(record) != mark).map(|_| mark))
+        let differs = self
+            .proven
+            .last
+            .filter(|mark| there.is_some_and(|record| Mark::of(&record) != *mark));
+        match differs {
+            None => self.proven = self.place(),
+            Some(_) => (self.next, self.last) = (self.proven.next, self.proven.last),
+        }
+        self.unsure = differs.is_some();
+        Ok(differs)
     }
 
     /// Goes on where an operator has said so since. Answers the place that is stored of the incarnation that is then read.
@@ -261,21 +285,42 @@ impl Source {
             let (topic, partition, incarnation) = (&self.topic, self.partition, place.incarnation);
             tracing::info!(topic, partition, incarnation, offset = place.next, "adopted");
             (self.next, self.incarnation, self.committed) = (place.next, incarnation, stored);
-            (self.last, self.unsure) = (place.last, true);
+            (self.last, self.proven, self.unsure) = (place.last, place, true);
         }
         Ok(stored.filter(|place| place.incarnation == self.incarnation))
     }
 
-    /// Stores how far it was captured, where that is further than before or was stored long ago.
+    /// Stores how far it was captured, where that is further than before or was stored long ago, and known to be of one topic.
     pub async fn commit(&mut self, log: &dyn Log, now: UnixMicros) -> Result<(), LogError> {
-        let place = Place {
-            next: self.next,
-            incarnation: self.incarnation,
-            last: self.last,
+        if self.standing.stopped().is_some() {
+            return Ok(());
+        }
+        let proved = if self.looked && self.proven != self.place() {
+            self.prove(log).await
+        } else {
+            Ok(None)
         };
+        if let Ok(Some(mark)) = &proved {
+            self.standing.heed_another(mark.offset);
+        }
+        // Also where it is another topic: of one of which nothing is stored, nothing could be declared.
+        self.store(log, self.proven, now).await?;
+        proved.map(|_| ())
+    }
+
+    /// As [`Self::commit`], of a topic that is not there any more: nothing is left to compare, and what is made in its place is another one in any case.
+    pub async fn commit_last(&mut self, log: &dyn Log, now: UnixMicros) -> Result<(), LogError> {
+        if self.standing.stopped().is_some() {
+            return Ok(());
+        }
+        self.store(log, self.place(), now).await
+    }
+
+    async fn store(&mut self, log: &dyn Log, place: Place, now: UnixMicros) -> Result<(), LogError> {
         let is_fresh = now.saturating_sub(self.committed_at).abs() < REFRESH_INTERVAL_MICROS;
         let is_known = self.committed == Some(place) && is_fresh;
-        if self.standing.stopped().is_some() || is_known || (self.committed.is_none() && self.next == 0) {
+        let is_nothing = place.next == 0 && place.last.is_none();
+        if is_known || (self.committed.is_none() && is_nothing) {
             return Ok(());
         }
         // An owner that was frozen must not take back what was adopted, or stored by who is further on, meanwhile: a topic that is made anew is known by

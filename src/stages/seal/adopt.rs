@@ -35,6 +35,8 @@ pub struct Adoption {
     pub forced: bool,
     /// Says what would be declared, and writes nothing, not even a fence.
     pub dry_run: bool,
+    /// The clock is right, however far it is ahead of the last leaf.
+    pub accept_clock_jump: bool,
 }
 
 /// What was declared.
@@ -104,8 +106,9 @@ pub async fn adopt(
         })
         .await;
     }
+    let config = SealConfig::default().accepting_clock_jump(adoption.accept_clock_jump);
     for _ in 0..TRIES {
-        let opened = OpenSession::open(log, partition, SealConfig::default(), random()?).await?;
+        let opened = OpenSession::open(log, partition, config.clone(), random()?).await?;
         let Some(mut session) = opened else { continue };
         let sources = &session.machine.state().order.sources;
         let mut adopted = plan(log, partition.partition, &adoption, |source| {

@@ -25,6 +25,7 @@ pub enum HoldRefused {
 }
 
 /// Declares a hold, or its end, in one partition. Answers the index of the leaf that says so; `None` where the ledger says so already.
+/// `accept_clock_jump`: the clock is right, however far it is ahead of the last leaf.
 ///
 /// # Errors
 /// [`HoldRefused`]; nothing was declared then.
@@ -35,9 +36,11 @@ pub async fn declare_hold(
     partition: &PartitionConfig,
     class: &str,
     on: bool,
+    accept_clock_jump: bool,
 ) -> Result<Option<u64>, HoldRefused> {
+    let config = SealConfig::default().accepting_clock_jump(accept_clock_jump);
     for _ in 0..TRIES {
-        let opened = OpenSession::open(log, partition, SealConfig::default(), random()?).await?;
+        let opened = OpenSession::open(log, partition, config.clone(), random()?).await?;
         let Some(mut session) = opened else { continue };
         let state = session.machine.state();
         if state.order.genesis.is_none() {

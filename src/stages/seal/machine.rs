@@ -41,6 +41,20 @@ impl Default for SealConfig {
     }
 }
 
+impl SealConfig {
+    /// Where an operator has said so, the clock is right however far it is ahead: nothing was sealed for as long.
+    #[must_use]
+    pub fn accepting_clock_jump(self, accepted: bool) -> Self {
+        if !accepted {
+            return self;
+        }
+        Self {
+            clock_ahead_micros_max: i64::MAX,
+            ..self
+        }
+    }
+}
+
 /// A record of a source topic.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
@@ -84,7 +98,7 @@ pub struct Sealed {
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
     #[error(
-        "the clock is {ahead_s} s ahead of the last leaf, more than the {max_s} s allowed: set the clock right, or start with --accept-clock-jump if it is right"
+        "the clock is {ahead_s} s ahead of the last leaf, more than the {max_s} s allowed: set the clock right, or say --accept-clock-jump if it is right"
     )]
     ClockAhead { ahead_s: i64, max_s: i64 },
     /// The machine would have broken its own ledger. Nothing of it was appended.

@@ -1,6 +1,7 @@
 //! The client: where its credentials and region come from, and how long it waits.
 
 use super::config::Access;
+use crate::aws;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::Credentials;
@@ -41,9 +42,11 @@ pub async fn connect(access: &Access, tries: Tries, credentials: Option<Credenti
     if let Some(credentials) = credentials {
         config = config.credentials_provider(credentials);
     }
-    if let Some(endpoint) = &access.endpoint {
+    if let Some(address) = access.address() {
         // Of this service alone: credentials may come from another.
-        config = config.endpoint_url(endpoint);
+        config = config.endpoint_url(address);
+    } else if aws::is_endpoint_set_to_nothing("S3") {
+        config.set_endpoint_url(None);
     }
     Client::from_conf(config.build())
 }
@@ -57,14 +60,13 @@ async fn environment(access: &Access, tries: Tries) -> SdkConfig {
             Tries::Once => RetryConfig::disabled(),
             Tries::Several(tries) => RetryConfig::standard().with_max_attempts(tries),
         });
-    let loader = if access.endpoint.is_some() && std::env::var_os("AWS_REGION").is_none() {
+    let named = aws::variable("AWS_REGION").or_else(|| aws::variable("AWS_DEFAULT_REGION"));
+    let loader = if access.address().is_some() {
         let configured = aws_config::profile::ProfileFileRegionProvider::new();
-        let named = RegionProviderChain::first_try(
-            aws_config::environment::region::EnvironmentVariableRegionProvider::new(),
-        )
-        .or_else(configured)
-        .or_else(Region::new(REGION_WITHOUT_AWS));
-        loader.region(named)
+        let region = RegionProviderChain::first_try(named.map(Region::new))
+            .or_else(configured)
+            .or_else(Region::new(REGION_WITHOUT_AWS));
+        loader.region(region)
     } else {
         loader
     };

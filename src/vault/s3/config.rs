@@ -1,5 +1,6 @@
 //! How the archive in S3 is reached and how it is kept. Checked values; where they come from is [`crate::config`].
 
+use crate::aws;
 use crate::clock::UnixMicros;
 use crate::vault::Keep;
 use crate::vault::location::Bucket;
@@ -27,6 +28,20 @@ pub struct Access {
     /// The bucket in the path, and not in the host's name.
     pub path_style: bool,
     pub call_timeout: Duration,
+}
+
+impl Access {
+    /// Where the store is: by the setting, or by AWS's own variables; `None`: where the region's is.
+    #[must_use]
+    pub fn address(&self) -> Option<String> {
+        self.endpoint.clone().or_else(|| aws::endpoint("S3"))
+    }
+
+    /// As [`Self::address`], for a person.
+    #[must_use]
+    pub fn at(&self) -> String {
+        self.address().unwrap_or_else(|| "AWS".to_owned())
+    }
 }
 
 /// What writing adds to [`Access`].

@@ -17,6 +17,7 @@ pub use client::{Tries, connect};
 pub use config::{
     Access, CALL_TIMEOUT_DEFAULT, LockMode, RETENTION_DAYS_DEFAULT, RETENTION_DAYS_MAX, Retention, S3Config,
 };
+pub use refusal::{NoAnswer, UNKNOWN_KEY, WRONG_SECRET};
 pub use source::S3Source;
 pub use versions::{ObjectVersion, S3Versions, VersionLock, VersionPage};
 
@@ -78,6 +79,10 @@ impl S3Vault {
         }
     }
 
+    fn access(&self) -> &Access {
+        &self.config.access
+    }
+
     fn bucket(&self) -> &str {
         &self.config.access.bucket.bucket
     }
@@ -109,7 +114,7 @@ impl S3Vault {
                     found.and_then(|found| found.object_lock_enabled) == Some(ObjectLockEnabled::Enabled)
                 }
                 Err(refusal) if refusal.kind == Kind::Absent => false,
-                Err(refusal) => return Err(refusal.into_error(&doing())),
+                Err(refusal) => return Err(refusal.into_error(&doing(), self.access())),
             };
             if enabled {
                 return Ok(());
@@ -170,7 +175,7 @@ impl S3Vault {
                 hold: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
             })),
             Err(refusal) if refusal.kind == Kind::Absent => Ok(None),
-            Err(refusal) => Err(refusal.into_error(&format!("looking at {}", self.url(name)))),
+            Err(refusal) => Err(refusal.into_error(&format!("looking at {}", self.url(name)), self.access())),
         }
     }
 
@@ -196,7 +201,9 @@ impl S3Vault {
             .retention(self.config.retention.mode.until(until));
         count("PutObjectRetention", Box::pin(put.send()).await)
             .map(|_done| tracing::debug!(name, until, "kept longer than it was"))
-            .map_err(|refusal| refusal.into_error(&format!("keeping {} longer", self.url(name))))
+            .map_err(|refusal| {
+                refusal.into_error(&format!("keeping {} longer", self.url(name)), self.access())
+            })
     }
 
     async fn put_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
@@ -214,7 +221,9 @@ impl S3Vault {
             .legal_hold(hold);
         count("PutObjectLegalHold", Box::pin(put.send()).await)
             .map(|_done| ())
-            .map_err(|refusal| refusal.into_error(&format!("setting the hold of {}", self.url(name))))
+            .map_err(|refusal| {
+                refusal.into_error(&format!("setting the hold of {}", self.url(name)), self.access())
+            })
     }
 
     /// The first object that is created tells whether the store heeds what it is told.
@@ -270,9 +279,9 @@ impl Vault for S3Vault {
             // A put whose answer was lost is found here, and is not put again.
             Kind::Unknown => match self.meet(name, keep).await {
                 Ok(Some(met)) => Ok(met),
-                Ok(None) | Err(_) => Err(refusal.into_error(&doing)),
+                Ok(None) | Err(_) => Err(refusal.into_error(&doing, self.access())),
             },
-            Kind::Later | Kind::Never | Kind::Absent => Err(refusal.into_error(&doing)),
+            Kind::Later | Kind::Never | Kind::Absent => Err(refusal.into_error(&doing, self.access())),
         }
     }
 
@@ -283,7 +292,7 @@ impl Vault for S3Vault {
         let answer = match count("GetObject", Box::pin(get.send()).await) {
             Ok(answer) => answer,
             Err(refusal) if refusal.kind == Kind::Absent => return Ok(None),
-            Err(refusal) => return Err(refusal.into_error(&doing())),
+            Err(refusal) => return Err(refusal.into_error(&doing(), self.access())),
         };
         if answer
             .content_length
@@ -322,8 +331,9 @@ impl Vault for S3Vault {
                 .bucket(self.bucket())
                 .prefix(self.key(prefix))
                 .set_continuation_token(next);
-            let page = count("ListObjectsV2", Box::pin(page.send()).await)
-                .map_err(|refusal| refusal.into_error(&format!("listing {}", self.url(prefix))))?;
+            let page = count("ListObjectsV2", Box::pin(page.send()).await).map_err(|refusal| {
+                refusal.into_error(&format!("listing {}", self.url(prefix)), self.access())
+            })?;
             let keys = page.contents().iter().filter_map(|object| object.key());
             let found = keys.filter_map(|key| self.config.access.bucket.name(key));
             names.extend(found.filter(|name| is_listed(name)).map(ToOwned::to_owned));
@@ -348,7 +358,7 @@ fn count<T, E>(operation: &'static str, answer: Result<T, SdkError<E, HttpRespon
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    let answer = answer.map_err(Refusal::of);
+    let answer = answer.map_err(|error| Refusal::of(&error));
     let outcome = match &answer {
         Ok(_) => "ok",
         Err(refusal) => match refusal.kind {

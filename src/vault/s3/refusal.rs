@@ -1,8 +1,9 @@
 //! What S3 answered instead of what was asked for, and what that means for the caller.
 
+use super::config::Access;
+use crate::aws::{GIVE_CREDENTIALS, Silence};
 use crate::log::BoxError;
 use crate::vault::VaultError;
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
@@ -22,24 +23,58 @@ pub enum Kind {
     Never,
 }
 
+/// What to do about credentials that the store does not know.
+pub const UNKNOWN_KEY: &str = "the store does not take these credentials: it does not know the key in AWS_ACCESS_KEY_ID, or that of AWS_PROFILE or a role; see where they come from";
+/// And about a secret that is not the one.
+pub const WRONG_SECRET: &str = "the store does not take these credentials: what is in AWS_SECRET_ACCESS_KEY is not the secret of AWS_ACCESS_KEY_ID, or that of AWS_PROFILE is not the one of its key";
+
 #[derive(Debug)]
 pub struct Refusal {
     pub kind: Kind,
     /// It was done, and what came back is of no form of S3's.
     pub is_of_no_form: bool,
-    /// In the words of the store, or of the client where no answer came.
-    what: String,
-    /// What a person can do.
-    remedy: &'static str,
-    source: Option<BoxError>,
+    said: Said,
+}
+
+#[derive(Debug)]
+enum Said {
+    Answer {
+        /// In the words of the store.
+        what: String,
+        /// What a person can do.
+        remedy: &'static str,
+    },
+    Nothing(Silence),
+}
+
+/// No answer came from a store. It is the same whatever was asked for: who asks for many things says it once.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer from {from}: {why}")]
+pub struct NoAnswer {
+    from: String,
+    why: String,
+}
+
+impl NoAnswer {
+    /// In what an error was caused by.
+    pub fn find<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e Self> {
+        let mut next = Some(error);
+        while let Some(cause) = next {
+            if let Some(found) = cause.downcast_ref() {
+                return Some(found);
+            }
+            next = cause.source();
+        }
+        None
+    }
 }
 
 impl Refusal {
-    pub fn of<E>(error: SdkError<E, HttpResponse>) -> Self
+    pub fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     {
-        match &error {
+        match error {
             SdkError::ServiceError(answered) => {
                 let status = answered.raw().status().as_u16();
                 let code = answered.err().code().unwrap_or_default().to_owned();
@@ -48,7 +83,7 @@ impl Refusal {
                 Self::answered(status, &code, what)
             }
             // Built, sent or read in vain; the SDK keeps the list open.
-            _ => Self::unanswered(error.into()),
+            _ => Self::unanswered(error),
         }
     }
 
@@ -57,35 +92,45 @@ impl Refusal {
         Self {
             kind,
             is_of_no_form: status == 200,
-            what,
-            remedy,
-            source: None,
+            said: Said::Answer { what, remedy },
         }
     }
 
-    fn unanswered(error: BoxError) -> Self {
-        let (kind, remedy) = match credentials_at_fault(error.as_ref()) {
-            Some(true) => (
-                Kind::Never,
-                "give credentials as to AWS's own tools: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, a web identity, a container's or a machine's role",
-            ),
-            Some(false) => (Kind::Later, "credentials could not be had"),
-            None => (Kind::Unknown, ""),
+    fn unanswered(error: &(dyn Error + 'static)) -> Self {
+        let why = Silence::of(error);
+        // A person is told the cause alone.
+        tracing::debug!(?error, "a call of S3 got no answer");
+        let kind = match why {
+            Silence::NoCredentials => Kind::Never,
+            Silence::CredentialsAway(_) => Kind::Later,
+            Silence::NoAnswer(_) => Kind::Unknown,
         };
         Self {
             kind,
             is_of_no_form: false,
-            what: "no answer".to_owned(),
-            remedy,
-            source: Some(error),
+            said: Said::Nothing(why),
         }
     }
 
-    /// `doing` what failed, as in `putting s3://..`.
-    pub fn into_error(self, doing: &str) -> VaultError {
-        let remedy = if self.remedy.is_empty() { "" } else { ": " };
-        let what = format!("{doing} failed, {}{remedy}{}", self.what, self.remedy);
-        let source = self.source;
+    /// `doing` what failed, as in `putting s3://..`, with a store that is reached by `access`.
+    pub fn into_error(self, doing: &str, access: &Access) -> VaultError {
+        let (what, source): (String, Option<BoxError>) = match self.said {
+            Said::Answer { what, remedy: "" } => (format!("{doing} failed, {what}"), None),
+            Said::Answer { what, remedy } => (format!("{doing} failed, {what}: {remedy}"), None),
+            Said::Nothing(Silence::NoCredentials) => {
+                let what = format!("{doing} failed, no credentials were found: {GIVE_CREDENTIALS}");
+                (what, None)
+            }
+            Said::Nothing(Silence::CredentialsAway(why)) => (
+                format!("{doing} failed, credentials could not be had: {why}"),
+                None,
+            ),
+            Said::Nothing(Silence::NoAnswer(why)) => {
+                let from = access.at();
+                let none = NoAnswer { from, why };
+                (format!("{doing} failed, {none}"), Some(none.into()))
+            }
+        };
         match self.kind {
             Kind::Unknown | Kind::Later => VaultError::Retry { what, source },
             Kind::Never | Kind::Absent | Kind::Exists => VaultError::Fatal { what, source },
@@ -93,30 +138,12 @@ impl Refusal {
     }
 }
 
-/// Whether there are no credentials at all (`true`), or they cannot be had now; `None` where it is not their fault.
-fn credentials_at_fault(error: &(dyn Error + 'static)) -> Option<bool> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(fault) = error.downcast_ref::<CredentialsError>() {
-            let lasting = matches!(
-                fault,
-                CredentialsError::CredentialsNotLoaded(_) | CredentialsError::InvalidConfiguration(_)
-            );
-            return Some(lasting);
-        }
-        next = error.source();
-    }
-    None
-}
-
 /// By AWS's list of errors. The code decides where it says more than the status; answers to HEAD have none.
 fn meaning(status: u16, code: &str) -> (Kind, &'static str) {
     match (status, code) {
         // One server says so by 404.
-        (_, "InvalidAccessKeyId" | "XAdminUserNotFound" | "InvalidToken" | "SignatureDoesNotMatch") => (
-            Kind::Never,
-            "the credentials are not of this store: see where they come from",
-        ),
+        (_, "InvalidAccessKeyId" | "XAdminUserNotFound" | "InvalidToken") => (Kind::Never, UNKNOWN_KEY),
+        (_, "SignatureDoesNotMatch") => (Kind::Never, WRONG_SECRET),
         (404, "NoSuchBucket") => (
             Kind::Never,
             "there is no such bucket: make it, or give another --archive",
@@ -162,6 +189,9 @@ fn meaning(status: u16, code: &str) -> (Kind, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::location::Bucket;
+    use aws_credential_types::provider::error::CredentialsError;
+    use std::time::Duration;
 
     #[test]
     fn what_an_answer_means_is_told_by_status_and_code() {
@@ -191,17 +221,45 @@ mod tests {
     #[test]
     fn a_refusal_that_lasts_says_which_permissions_are_needed() {
         let refusal = Refusal::answered(403, "AccessDenied", "403 AccessDenied".to_owned());
-        let error = refusal.into_error("putting s3://b/x");
+        let error = refusal.into_error("putting s3://b/x", &access());
         assert!(matches!(&error, VaultError::Fatal { what, .. } if what.contains("s3:PutObjectRetention")));
+    }
+
+    fn access() -> Access {
+        Access {
+            bucket: Bucket::default(),
+            endpoint: Some("http://127.0.0.1:9".to_owned()),
+            path_style: true,
+            call_timeout: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn no_answer_says_from_where_and_why_and_is_found_again_in_its_error() {
+        let refusal = Refusal::unanswered(&std::io::Error::other("nobody listens"));
+        let error = refusal.into_error("listing s3://b/x", &access());
+        let found = NoAnswer::find(&error).unwrap().to_string();
+        assert_eq!(found, "no answer from http://127.0.0.1:9: nobody listens");
+        assert!(
+            matches!(&error, VaultError::Retry { what, .. } if *what == format!("listing s3://b/x failed, {found}")),
+            "{error}"
+        );
+        let missing = Refusal::unanswered(&CredentialsError::not_loaded_no_source());
+        let error = missing.into_error("listing s3://b/x", &access());
+        assert!(NoAnswer::find(&error).is_none());
+        assert!(
+            matches!(&error, VaultError::Fatal { what, .. } if what.contains("no credentials were found: set AWS_ACCESS_KEY_ID")),
+            "{error}"
+        );
     }
 
     #[test]
     fn missing_credentials_stop_and_unreachable_ones_do_not() {
-        let missing = Refusal::unanswered(Box::new(CredentialsError::not_loaded_no_source()));
+        let missing = Refusal::unanswered(&CredentialsError::not_loaded_no_source());
         assert_eq!(missing.kind, Kind::Never);
-        let slow = Refusal::unanswered(Box::new(CredentialsError::provider_error("no answer")));
+        let slow = Refusal::unanswered(&CredentialsError::provider_error("no answer"));
         assert_eq!(slow.kind, Kind::Later);
-        let other = Refusal::unanswered("reset".into());
+        let other = Refusal::unanswered(&std::io::Error::other("reset"));
         assert_eq!(other.kind, Kind::Unknown);
     }
 }

@@ -59,7 +59,7 @@ impl S3Source {
     fn download(&self, name: &str) -> Download {
         Download {
             client: self.client.clone(),
-            bucket: self.access.bucket.bucket.clone(),
+            access: self.access.clone(),
             key: self.access.bucket.key(name),
             version: None,
             read: 0,
@@ -78,7 +78,7 @@ impl S3Source {
         let page = self
             .runtime
             .block_on(Box::pin(ask.send()))
-            .map_err(|error| cannot("listing", &bucket.key(prefix), Refusal::of(error)))?;
+            .map_err(|error| cannot("listing", &self.access, &bucket.key(prefix), Refusal::of(&error)))?;
         let keys = page.contents().iter().filter_map(|object| object.key());
         let names = keys
             .filter_map(|key| bucket.name(key))
@@ -117,7 +117,7 @@ impl ArchiveSource for S3Source {
             Err(refusal) => {
                 return Err(SourceError {
                     object: name.to_owned(),
-                    source: cannot("reading", &download.key, refusal),
+                    source: cannot("reading", &self.access, &download.key, refusal),
                 });
             }
         };
@@ -178,7 +178,7 @@ impl Iterator for Listing<'_> {
 /// An object on its way.
 struct Download {
     client: Client,
-    bucket: String,
+    access: Access,
     key: String,
     /// Of what was begun: the rest is of the same, whatever has been put since.
     version: Option<String>,
@@ -191,11 +191,11 @@ impl Download {
         let get = self
             .client
             .get_object()
-            .bucket(&self.bucket)
+            .bucket(&self.access.bucket.bucket)
             .key(&self.key)
             .set_if_match(self.version.clone())
             .set_range(range);
-        Box::pin(get.send()).await.map_err(Refusal::of)
+        Box::pin(get.send()).await.map_err(|error| Refusal::of(&error))
     }
 
     /// The whole of a small object; `None` for what is not one, or does not come: who needs it asks again, and is told why.
@@ -241,7 +241,11 @@ impl Download {
                 Ok(rest) if tries <= TRIES => answer = rest,
                 Ok(_) => return drop(pieces.send(Err(broken)).await),
                 Err(refusal) => {
-                    return drop(pieces.send(Err(cannot("reading", &self.key, refusal))).await);
+                    return drop(
+                        pieces
+                            .send(Err(cannot("reading", &self.access, &self.key, refusal)))
+                            .await,
+                    );
                 }
             }
         }
@@ -275,6 +279,7 @@ impl io::Read for Coming {
     }
 }
 
-fn cannot(doing: &str, key: &str, refusal: Refusal) -> io::Error {
-    io::Error::other(refusal.into_error(&format!("{doing} {key}")))
+fn cannot(doing: &str, access: &Access, key: &str, refusal: Refusal) -> io::Error {
+    let doing = format!("{doing} s3://{}/{key}", access.bucket.bucket);
+    io::Error::other(refusal.into_error(&doing, access))
 }

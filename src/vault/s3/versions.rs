@@ -127,10 +127,11 @@ impl S3Versions {
             .set_version_id_marker(id.clone())
             .max_keys(versions_max);
         count("ListObjectVersions", Box::pin(ask.send()).await).map_err(|refusal| {
-            refusal.into_error(&format!(
+            let doing = format!(
                 "listing the versions of {} (s3:ListBucketVersions)",
                 self.url(prefix)
-            ))
+            );
+            refusal.into_error(&doing, &self.access)
         })
     }
 
@@ -252,11 +253,12 @@ impl S3Versions {
     }
 
     fn failed(&self, doing: &str, permission: &str, version: &ObjectVersion, refusal: Refusal) -> VaultError {
-        refusal.into_error(&format!(
+        let doing = format!(
             "{doing} {} version {} ({permission})",
             self.url(&version.name),
             version.id
-        ))
+        );
+        refusal.into_error(&doing, &self.access)
     }
 
     /// What a message calls an object.

@@ -81,7 +81,7 @@ fn restored(world: &World, archive: &MemoryArchive) {
                     let Ok(found) = find(&log, &config, recovered).await else {
                         continue;
                     };
-                    if write(&log, &clock, &mut random, &config, recovered, found)
+                    if write(&log, &clock, &mut random, &config, recovered, found, false)
                         .await
                         .is_ok()
                     {

@@ -5,6 +5,7 @@ use crate::sim::{SimLog, World, block_on};
 use async_trait::async_trait;
 use ledgerline::log::lease::Assignments;
 use ledgerline::log::{Appended, Committed, Log, LogError, NewRecord, Offset, Record, topic};
+use ledgerline::stages::capture::source::Place;
 use ledgerline::stages::capture::{CaptureMapping, Capturer};
 use ledgerline::stages::{StageError, Step};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,8 @@ const STEPS_MAX: usize = 20;
 /// A log of which one topic cannot be reached, or is not there any more.
 struct PartlyAway {
     inner: SimLog,
+    /// What was fetched of [`TOPIC`], and is read from memory whatever became of it.
+    fetched: Mutex<Vec<Record>>,
     away: Mutex<Option<&'static str>>,
     is_deleted: AtomicBool,
 }
@@ -52,9 +55,33 @@ impl Log for PartlyAway {
         bytes_max: usize,
     ) -> Result<Vec<Record>, LogError> {
         self.check(topic)?;
+        if topic == TOPIC {
+            let is_wanted = |record: &&Record| record.offset >= from;
+            let fetched: Vec<Record> = self
+                .fetched
+                .lock()
+                .unwrap()
+                .iter()
+                .filter(is_wanted)
+                .cloned()
+                .collect();
+            if !fetched.is_empty() {
+                return Ok(fetched);
+            }
+        }
         self.inner
             .read(topic, partition, from, records_max, bytes_max)
             .await
+    }
+
+    async fn record_at(
+        &self,
+        topic: &str,
+        partition: u32,
+        offset: Offset,
+    ) -> Result<Option<Record>, LogError> {
+        self.check(topic)?;
+        self.inner.record_at(topic, partition, offset).await
     }
 
     async fn end(&self, topic: &str, partition: u32) -> Result<Offset, LogError> {
@@ -122,6 +149,7 @@ impl Case {
         let world = World::new(1).with_topic(TOPIC, 1).with_topic(OTHER, 1);
         let log = Arc::new(PartlyAway {
             inner: world.log(0),
+            fetched: Mutex::default(),
             away: Mutex::new(None),
             is_deleted: AtomicBool::new(false),
         });
@@ -132,6 +160,25 @@ impl Case {
     fn put(&self, topic: &str, changes: &[Change]) {
         let records = changes.iter().map(|change| change.record.clone()).collect();
         self.world.put_records(topic, 0, records);
+    }
+
+    /// All that the topic holds is in memory, and read from there.
+    fn fetch(&self) {
+        *self.log.fetched.lock().unwrap() = self.world.records(TOPIC, 0);
+    }
+
+    fn stored(&self) -> Option<Place> {
+        block_on(Place::stored(self.log.as_ref(), TOPIC, 0)).unwrap()
+    }
+
+    /// As `sources adopt --from start` does.
+    fn adopt(&self) {
+        let place = Place {
+            next: 0,
+            incarnation: self.stored().unwrap().incarnation + 1,
+            last: None,
+        };
+        block_on(place.store(self.log.as_ref(), TOPIC, 0)).unwrap();
     }
 
     fn captured(&self) -> usize {
@@ -277,4 +324,100 @@ fn a_topic_that_was_made_anew_while_it_was_out_of_reach_stops() {
         case.waits_for()
     );
     assert_eq!(case.captured(), 3);
+}
+
+/// Three that were captured, then another topic with nine, of which the last six are captured before anybody looks.
+fn outgrown_between_two_looks() -> Case {
+    let mut case = Case::new();
+    case.put(TOPIC, &inserts(0, 3));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    case.world.make_anew(TOPIC);
+    case.put(TOPIC, &inserts(100, 9));
+    assert!(matches!(case.step(), Ok(Step::Progress)));
+    assert_eq!((case.captured(), case.waits_for().as_str()), (9, ""));
+    assert_eq!(case.stored().map(|place| place.next), Some(3));
+    case
+}
+
+#[test]
+fn a_topic_that_is_made_anew_and_outgrows_what_was_captured_between_two_looks_stops() {
+    let mut case = outgrown_between_two_looks();
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert!(
+        case.waits_for().contains("the record at offset 2"),
+        "{}",
+        case.waits_for()
+    );
+    assert_eq!(case.stored().map(|place| place.next), Some(3));
+    // It stays so, however often it is looked at, and what comes is not captured.
+    case.put(TOPIC, &inserts(200, 1));
+    for _ in 0..3 {
+        assert!(matches!(case.settle(), Ok(Step::Idle)));
+    }
+    assert_eq!(case.captured(), 9);
+    case.adopt();
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert_eq!((case.captured(), case.waits_for().as_str()), (19, ""));
+}
+
+#[test]
+fn an_owner_that_ends_or_crashes_before_it_looks_has_its_successor_find_the_topic_that_was_made_anew() {
+    for ends in [true, false] {
+        let mut case = outgrown_between_two_looks();
+        if ends {
+            block_on(case.capturer.finish()).unwrap();
+        }
+        assert_eq!(case.stored().map(|place| place.next), Some(3));
+        case.capturer = owner(&case.world, &case.log);
+        assert!(matches!(case.settle(), Ok(Step::Idle)));
+        assert!(
+            case.waits_for().contains("the record at offset 2"),
+            "{}",
+            case.waits_for()
+        );
+        assert_eq!(case.captured(), 9);
+    }
+}
+
+#[test]
+fn what_was_fetched_of_a_topic_before_it_was_made_anew_does_not_hide_that() {
+    let mut case = Case::new();
+    case.put(TOPIC, &inserts(0, 3));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    case.put(TOPIC, &inserts(10, 2));
+    case.fetch();
+    case.world.make_anew(TOPIC);
+    case.put(TOPIC, &inserts(100, 9));
+    // Two of the one before, then four of the other.
+    while matches!(case.step(), Ok(Step::Progress)) {}
+    assert_eq!((case.captured(), case.waits_for().as_str()), (9, ""));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert!(
+        case.waits_for().contains("the record at offset 2"),
+        "{}",
+        case.waits_for()
+    );
+    assert_eq!(case.stored().map(|place| place.next), Some(3));
+}
+
+#[test]
+fn a_topic_that_is_made_anew_before_anything_of_it_was_stored_stops_and_can_be_adopted() {
+    let mut case = Case::new();
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    case.put(TOPIC, &inserts(0, 3));
+    assert!(matches!(case.step(), Ok(Step::Progress)));
+    assert_eq!(case.stored(), None);
+    case.world.make_anew(TOPIC);
+    case.put(TOPIC, &inserts(100, 9));
+    assert!(matches!(case.step(), Ok(Step::Progress)));
+    assert_eq!((case.captured(), case.stored()), (9, None));
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert!(
+        case.waits_for().contains("the record at offset 0"),
+        "{}",
+        case.waits_for()
+    );
+    case.adopt();
+    assert!(matches!(case.settle(), Ok(Step::Idle)));
+    assert_eq!((case.captured(), case.waits_for().as_str()), (18, ""));
 }
