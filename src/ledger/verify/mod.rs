@@ -57,7 +57,7 @@ pub trait ArchiveSource: Sync {
 
     /// These small objects will be read soon, about in this order, and those that were expected before no more: a source to which each is a round trip may fetch them
     /// meanwhile. Whether it does makes no difference to what is read.
-    fn expect(&self, names: Vec<String>) {
+    fn coming(&self, names: Vec<String>) {
         drop(names);
     }
 
