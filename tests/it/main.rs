@@ -12,6 +12,7 @@ mod dead_letters;
 mod doctor;
 mod formats;
 mod fuzz;
+mod hold;
 mod ingest;
 mod kafka;
 mod keys;
