@@ -8,7 +8,7 @@ use crate::vault::location::Location;
 use crate::vault::s3::{Access, S3Source};
 use crate::vault::source::DirectorySource;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// An archive that is only read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,14 @@ impl Archive {
                 ));
                 Self::default()
             }
+        }
+    }
+
+    /// Its path; `None` for one that is no directory.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(path) => Some(path),
+            Self::S3(_) => None,
         }
     }
 

@@ -119,13 +119,13 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
 }
 
 /// SIGTERM and SIGINT, remembered from [`Self::listen`] on.
-struct EndSignals {
+pub(super) struct EndSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl EndSignals {
-    fn listen() -> Result<Self, Failure> {
+    pub(super) fn listen() -> Result<Self, Failure> {
         let on = |kind| {
             signal(kind).map_err(|error| Failure::unreadable(format!("cannot wait for signals: {error}")))
         };
@@ -135,7 +135,7 @@ impl EndSignals {
         })
     }
 
-    async fn come(&mut self) {
+    pub(super) async fn come(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -1,11 +1,13 @@
 //! `ledgerline scrub`.
 
+mod judged;
 mod place;
 mod print;
 
 use super::Failure;
 use super::archive::Archive;
 use super::arguments::Faults;
+use super::run::EndSignals;
 use super::verify::{default_threads, trusted_keys};
 use crate::clock::{Clock, SystemClock};
 use crate::config::LogConfig;
@@ -13,11 +15,12 @@ use crate::config::archive::{ArchiveConfig, S3Settings, check};
 use crate::ledger::verify::Reason;
 use crate::pause::jittered;
 use crate::scrub::{
-    At, Demands, Finding, OnProgress, Pass, Running, Scope, ScrubError, Store, VERSIONS_AT_ONCE,
+    At, Demands, Finding, OnProgress, Pass, Running, Scope, ScrubError, Store, Tries, VERSIONS_AT_ONCE,
 };
 use crate::service;
 use crate::vault::s3::S3Versions;
 use indicatif::ProgressBar;
+use judged::judged;
 use place::Place;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 /// More findings than these are counted and not kept.
 const FINDINGS_KEPT: usize = 1_000;
 const RATE_MAX: u64 = 10_000;
+/// Where it is slowed down, a page is what it may look at in this time: a stop loses no more.
+const PAGE_SECONDS: i32 = 10;
 
 /// Look at every version and every lock of an archive, and verify its content
 ///
@@ -40,7 +45,9 @@ const RATE_MAX: u64 = 10_000;
     after_help = "Examples:\n  ledgerline scrub --archive s3://audit-archive/ledger --archive-lock compliance --jwks operator.jwks.json\n  \
                   ledgerline scrub --position scrub.position        with the variables of `run`; stopped and started again, it goes on\n\n\
                   Ends with 0 where nothing is found, with 1 where something is, with 2 where the settings are wrong, and with 3 where the archive could not be\n\
-                  read: then it says nothing about what it holds."
+                  read, or the pass was stopped: then what was found so far is printed, and nothing is said about the rest.\n\n\
+                  `run` scrubs by itself, with two settings, --scrub-interval-ms and --scrub-calls-per-second. Its archive, locks, times and log are those that it\n\
+                  archives with, its keys the archive's own (--jwks is here alone), and its position is in the log."
 )]
 pub struct Args {
     /// The archive: `file:DIR`, or `s3://BUCKET/PREFIX`
@@ -54,7 +61,8 @@ pub struct Args {
     /// Trust these keys and no others (RFC 7517); without it the archive's own, which shows that it is whole and not whose it is
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
-    /// Write to this file how far the pass is, and go on from it where it is there; removed at the end of the pass. Without it a pass that is stopped begins anew
+    /// Write to this file how far the pass is, after every page of versions and at the end, and go on from it where it is there; removed at the end of a whole pass. It is of
+    /// one archive, one log, and locks and times as they are set: with others it is refused. Without it a pass that is stopped begins anew
     #[arg(long, value_name = "FILE")]
     position: Option<PathBuf>,
     /// Look at about so many objects a second, one at a time: a call each, or up to three where a lock must be asked for [default: as fast as it goes]
@@ -70,6 +78,8 @@ struct Outcome {
     running: Running,
     findings: Vec<Finding>,
     ended: i64,
+    /// Why the pass is not whole.
+    ended_early: Option<Failure>,
 }
 
 /// # Errors
@@ -77,7 +87,7 @@ struct Outcome {
 pub fn run(args: &Args) -> Result<(), Failure> {
     let (archive, log, demands) = check_args(args)?;
     let url = args.archive.as_deref().unwrap_or_default();
-    let mut place = Place::open(args.position.as_deref(), url)?;
+    let mut place = Place::open(args.position.as_deref(), judged(&archive, log.as_ref()))?;
     let runtime = super::runtime()?;
     let outcome = runtime.block_on(async {
         let log = match &log {
@@ -100,7 +110,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     })?;
     let seen = print::Seen {
         archive: url,
-        is_bucket: matches!(archive, ArchiveConfig::S3(_)),
+        access: match &archive {
+            ArchiveConfig::S3(config) => Some(&config.access),
+            ArchiveConfig::Directory(_) => None,
+        },
         has_log: log.is_some(),
         has_keys: args.jwks.is_some(),
     };
@@ -109,6 +122,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     } else {
         print::table(&seen, &outcome)
     };
+    if let Some(failure) = outcome.ended_early {
+        // Of a pass that came nowhere there is nothing to say.
+        if outcome.running.at != At::Names(None) {
+            super::print(text.as_bytes())?;
+        }
+        return Err(failure);
+    }
     super::print(text.as_bytes())?;
     // What was found stands, whatever becomes of the file.
     if let Err(failure) = place.remove() {
@@ -156,11 +176,18 @@ fn check_args(args: &Args) -> Result<(ArchiveConfig, Option<LogConfig>, Demands)
         log: None,
         trusted: faults.take(args.jwks.as_deref().map(trusted_keys).transpose()),
         calls_per_second: rate,
-        versions_at_once: VERSIONS_AT_ONCE,
+        versions_at_once: rate.map_or(VERSIONS_AT_ONCE, page),
         at_once: if rate.is_some() { 1 } else { default_threads() },
     };
     faults.done()?;
     Ok((archive, log, demands))
+}
+
+fn page(rate: u32) -> i32 {
+    let versions = i32::try_from(rate)
+        .unwrap_or(i32::MAX)
+        .saturating_mul(PAGE_SECONDS);
+    versions.min(VERSIONS_AT_ONCE)
 }
 
 async fn scrub(
@@ -193,19 +220,55 @@ async fn scrub(
     let (mut running, mut findings) = place
         .taken()
         .unwrap_or_else(|| (Running::begin(clock.now()), Vec::new()));
+    let ended_early = go_on(&mut pass, &mut running, &mut findings, place, &bar).await?;
+    bar.finish_and_clear();
+    Ok(Outcome {
+        running,
+        findings,
+        ended: clock.now(),
+        ended_early,
+    })
+}
+
+/// To the end of the pass, or to what ends it early.
+async fn go_on(
+    pass: &mut Pass,
+    running: &mut Running,
+    findings: &mut Vec<Finding>,
+    place: &Place<'_>,
+    bar: &ProgressBar,
+) -> Result<Option<Failure>, Failure> {
+    let mut end = EndSignals::listen()?;
     let mut failures = 0;
     loop {
-        bar.set_message(doing(&running));
+        bar.set_message(doing(running));
         bar.tick();
-        match pass.step(&mut running).await {
+        let tries = if failures < RETRIES {
+            Tries::More
+        } else {
+            Tries::Last
+        };
+        let early = |what: &str| {
+            Ok(Some(Failure::unreadable(format!(
+                "{what}{}",
+                place.how_to_go_on()
+            ))))
+        };
+        let stepped = tokio::select! {
+            stepped = pass.step(running, tries) => stepped,
+            () = end.come() => return early("stopped"),
+        };
+        match stepped {
             Ok(stepped) => {
                 failures = 0;
                 let room = FINDINGS_KEPT.saturating_sub(findings.len());
                 findings.extend(stepped.findings.into_iter().take(room));
                 if stepped.is_done {
-                    break;
+                    return Ok(None);
                 }
-                place.write(&running, &findings)?;
+                if let Err(failure) = place.write(running, findings) {
+                    return Ok(Some(failure));
+                }
             }
             Err(ScrubError::Retry { what, .. }) if failures < RETRIES => {
                 failures += 1;
@@ -213,21 +276,10 @@ async fn scrub(
                 tokio::time::sleep(jittered(RETRY_PAUSE * failures)).await;
             }
             Err(error @ (ScrubError::Retry { .. } | ScrubError::Fatal { .. })) => {
-                bar.finish_and_clear();
-                return Err(Failure::unreadable(format!(
-                    "{}{}",
-                    super::chain(&error),
-                    place.how_to_go_on()
-                )));
+                return early(&super::chain(&error));
             }
         }
     }
-    bar.finish_and_clear();
-    Ok(Outcome {
-        running,
-        findings,
-        ended: clock.now(),
-    })
 }
 
 fn doing(running: &Running) -> String {

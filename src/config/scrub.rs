@@ -8,7 +8,9 @@ const CALLS_PER_SECOND_DEFAULT: u32 = 50;
 
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ScrubSettings {
-    /// How often the archive is scrubbed: no pass begins sooner after the one before; 0 for never [default: 604800000, a week].
+    /// How often the archive is scrubbed: no pass begins sooner after the one before; 0 for never [default: 604800000, a week]. Of the settings of `ledgerline scrub`
+    /// there are this one and --scrub-calls-per-second: the archive is held against what `run` archives with, its own keys are taken (that command has --jwks), and how
+    /// far a pass is stands in the log.
     #[arg(
         long,
         env = "LEDGERLINE_SCRUB_INTERVAL_MS",

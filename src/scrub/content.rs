@@ -29,9 +29,9 @@ impl ArchiveSource for Paced<'_> {
     }
 
     /// Not with a pause between objects: what is fetched ahead waits for nothing.
-    fn expect(&self, names: Vec<String>) {
+    fn coming(&self, names: Vec<String>) {
         if self.pause.is_zero() {
-            self.source.expect(names);
+            self.source.coming(names);
         }
     }
 

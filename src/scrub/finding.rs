@@ -1,5 +1,6 @@
 //! What a scrub can find: a closed list, each with a code that programs and alerts may rely on.
 
+use crate::vault::s3::LockMode;
 use std::fmt;
 
 macro_rules! kinds {
@@ -34,7 +35,7 @@ macro_rules! kinds {
 kinds! {
     DeleteMarker "delete-marker"
         "it hides an object of the archive from every reader; what is under it is still there while it is locked"
-        "find out who deletes (CloudTrail), then delete the marker by its version id, never a version of the object";
+        "find out who deletes (CloudTrail), then delete the marker by its version id, with the command, and never a version of the object";
     SecondVersion "second-version"
         "nothing archived is ever written again: readers get the newest version, which is not what was archived"
         "find out who writes; the oldest version is the archive's: keep it, and remove the others once they are examined and their locks are over";
@@ -46,16 +47,19 @@ kinds! {
         "see whether the archiver of this partition has stopped within a cut; if it has not, somebody else put this object";
     NotLocked "not-locked"
         "whoever may delete can delete it"
-        "lock it as below: aws s3api put-object-retention with its version id, the mode and the date; find out how it came there";
+        "lock it, with the command; find out how it came there";
     ShortRetention "short-retention"
         "it can be deleted before its archive class allows"
-        "lock it for longer: aws s3api put-object-retention with its version id, the mode and the date; find out who shortened it, or raised the setting";
+        "lock it for longer, with the command; find out who shortened it, or raised the setting";
     WeakMode "weak-mode"
         "whoever has s3:BypassGovernanceRetention can delete it, and compliance mode is configured, which nobody can bypass"
-        "lock it in compliance mode: aws s3api put-object-retention with its version id and Mode=COMPLIANCE";
+        "lock it in compliance mode, with the command";
+    UntoldLock "untold-lock"
+        "the store does not say how it is locked, so whether it can be deleted is not known"
+        "ask with the command: where a permission is missing, give it (s3:GetObjectVersion, s3:GetObjectRetention, s3:GetObjectLegalHold); a store that tells the lock of the newest version alone tells it again once the others are away";
     HoldMissing "hold-missing"
         "its archive class is held: after its retention, or by who bypasses it, it could be deleted"
-        "find out who took the hold off, then aws s3api put-object-legal-hold --legal-hold Status=ON with its version id";
+        "find out who took the hold off, then put it on again, with the command";
     Missing "missing"
         "the archiver stored it, and deleted for good it leaves nothing that a listing shows: the archive ends sooner, and what is left verifies"
         "find out who deletes (CloudTrail), and copy what is missing from a replica; the log's entries are the other copy, as long as it keeps them";
@@ -80,4 +84,17 @@ pub struct Finding {
     pub version: Option<String>,
     /// What was found there; holds nothing of an event.
     pub what: String,
+    /// Of a lock that is none or too weak.
+    pub relock: Option<Relock>,
+}
+
+/// How a version is to be locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relock {
+    /// Never weaker than it is.
+    pub mode: LockMode,
+    /// In seconds since 1970. Never shorter than it is, and to the end of the day: a name says the day of a cut and not its time.
+    pub until: i64,
+    /// By so many seconds it ends too soon; 0 where it does not.
+    pub short_by: i64,
 }

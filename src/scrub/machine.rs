@@ -1,6 +1,6 @@
 //! What is wrong with what lies under a name. Pure: the pass asks, this judges.
 
-use super::finding::{Finding, Kind};
+use super::finding::{Finding, Kind, Relock};
 use crate::doctor::PROBES;
 use crate::ledger::time::write_sealed_at;
 use crate::ledger::verify::split_origin;
@@ -11,7 +11,8 @@ use crate::vault::s3::{LockMode, ObjectVersion, Retention, VersionLock};
 use std::collections::BTreeMap;
 
 /// What nobody stored by now, with the name of an object and no checkpoint, was not on its way.
-const UNFINISHED_SECONDS_MAX: i64 = 24 * 3_600;
+const UNFINISHED_SECONDS_MAX: i64 = DAY_SECONDS;
+const DAY_SECONDS: i64 = 24 * 3_600;
 
 /// Which classes are held, by partition, as archivers have told the archive of it. Empty where no log was asked.
 pub type Holds = BTreeMap<u32, HoldProgress>;
@@ -34,6 +35,7 @@ pub fn judge_name(known: &Known, versions: &[ObjectVersion], is_cut: bool, now: 
         name: version.name.clone(),
         version: Some(version.id.clone()),
         what,
+        relock: None,
     };
     for marker in versions.iter().filter(|version| version.is_marker) {
         let what = format!("a delete marker of {}", time(marker.modified));
@@ -54,11 +56,13 @@ pub fn judge_name(known: &Known, versions: &[ObjectVersion], is_cut: bool, now: 
             findings.push(find(Kind::SecondVersion, version, what));
         }
         match known.place(&first.name) {
-            Place::Nowhere => findings.push(find(
-                Kind::UnknownKey,
-                oldest,
-                format!("put at {}", time(oldest.modified)),
-            )),
+            Place::Nowhere => {
+                let other = known
+                    .other_ledger(&first.name)
+                    .map_or_else(String::new, |other| format!("; {other}"));
+                let what = format!("put at {}{other}", time(oldest.modified));
+                findings.push(find(Kind::UnknownKey, oldest, what));
+            }
             Place::Behind if now - oldest.modified > UNFINISHED_SECONDS_MAX => {
                 findings.push(find(
                     Kind::Uncovered,
@@ -109,17 +113,23 @@ pub fn judge_lock(
     let Place::Of { class, sealed_at, .. } = known.place(&version.name) else {
         return Vec::new();
     };
-    let find = |kind, what: String| Finding {
-        kind,
-        name: version.name.clone(),
-        version: Some(version.id.clone()),
-        what,
-    };
     let until = retention.until(Keep {
         sealed_at,
         class,
         hold: false,
     });
+    let relock = Relock {
+        mode: lock.mode.map_or(retention.mode, |mode| mode.max(retention.mode)),
+        until: lock.until.max(until + DAY_SECONDS),
+        short_by: lock.mode.map_or(0, |_| (until - lock.until).max(0)),
+    };
+    let find = |kind, what: String| Finding {
+        kind,
+        name: version.name.clone(),
+        version: Some(version.id.clone()),
+        what,
+        relock: matches!(kind, Kind::NotLocked | Kind::ShortRetention | Kind::WeakMode).then_some(relock),
+    };
     let mut findings = Vec::new();
     // What need not be kept any longer may be as it likes.
     if until > now {
@@ -156,6 +166,18 @@ pub fn judge_lock(
         ));
     }
     findings
+}
+
+/// The lock of a version that the store does not tell.
+#[must_use]
+pub fn untold_lock(version: &ObjectVersion, why: &str) -> Finding {
+    Finding {
+        kind: Kind::UntoldLock,
+        name: version.name.clone(),
+        version: Some(version.id.clone()),
+        what: format!("its lock could not be asked: {why}"),
+        relock: None,
+    }
 }
 
 /// Seconds since 1970, for a person.
@@ -323,6 +345,48 @@ mod tests {
             assert_eq!(found(name, lock, mode, NOW), expected, "{name} {lock:?}");
             assert_eq!(found(name, lock, mode, 119 * DAY), [], "after its time");
         }
+    }
+
+    #[test]
+    fn a_version_is_to_be_locked_again_no_weaker_and_no_shorter_than_it_is() {
+        let relock = |mode, days: i64| {
+            let lock = VersionLock {
+                mode,
+                until: if mode.is_some() { (99 + days) * DAY } else { 0 },
+                hold: false,
+            };
+            let version = version(&segment(), "a", false, 1);
+            let found = judge_lock(
+                &known(),
+                &version,
+                &lock,
+                &retention(LockMode::Compliance),
+                false,
+                NOW,
+            );
+            let relock = found[0].relock.unwrap();
+            (relock.mode, relock.until / DAY, relock.short_by / DAY)
+        };
+        let (strong, weak) = (LockMode::Compliance, LockMode::Governance);
+        // Sealed on day 99, and kept for 10 days from some time of it.
+        assert_eq!(relock(None, 0), (strong, 110, 0));
+        assert_eq!(relock(Some(weak), 3), (strong, 110, 7));
+        assert_eq!(relock(Some(weak), 50), (strong, 149, 0));
+        let governance = retention(weak);
+        let lock = VersionLock {
+            mode: Some(strong),
+            until: 100 * DAY,
+            hold: false,
+        };
+        let found = judge_lock(
+            &known(),
+            &version(&segment(), "a", false, 1),
+            &lock,
+            &governance,
+            false,
+            NOW,
+        );
+        assert_eq!(found[0].relock.unwrap().mode, strong);
     }
 
     #[test]

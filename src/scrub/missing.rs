@@ -39,6 +39,7 @@ fn missing(partition: u32, origin: Option<String>, covered: u64, archived: u64) 
         name: origin.unwrap_or_default(),
         version: None,
         what,
+        relock: None,
     }
 }
 

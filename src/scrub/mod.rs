@@ -5,15 +5,18 @@
 //! the content is verified up to the last cut that was whole. Between any two steps it may be dropped, and be gone on with from its [`position`], by
 //! another process too: what it finds does not depend on that. It reads, and changes nothing.
 
+pub mod command;
 mod content;
 pub mod finding;
+mod locks;
 pub mod machine;
 mod missing;
 mod pass;
 pub mod position;
 pub mod scope;
 
-pub use finding::{Finding, Kind};
+pub use finding::{Finding, Kind, Relock};
+pub use locks::Tries;
 pub use pass::{Demands, OnProgress, Pass, ScrubError, Stepped, Store, VERSIONS_AT_ONCE};
 pub use position::{At, Completed, Counts, Position, Running};
 pub use scope::Scope;

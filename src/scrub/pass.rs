@@ -3,22 +3,23 @@
 use super::content::Paced;
 use super::finding::{Finding, Kind};
 use super::machine::{Holds, is_held, is_looked_at, judge_lock, judge_name};
+
+use super::locks::{Asked, Asking, Tries};
 use super::missing::{Archived, judge_sizes};
 use super::position::{At, Running};
 use super::scope::{Covers, Scope};
 use crate::clock::Clock;
 use crate::ledger::key::PublicKey;
 use crate::ledger::verify::{
-    ArchiveSource, FirstBad, Options, Progress, Reason, Report, SourceError, verify,
+    ArchiveSource, FirstBad, Options, Progress, Reason, Report, SourceError, declared_partitions, verify,
 };
 use crate::log::{BoxError, Log, LogError, topic};
 use crate::stages::archive::{archived_size, hold_progress};
 use crate::vault::VaultError;
 use crate::vault::covered::Covered;
 use crate::vault::known::{Known, Place};
-use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionLock, VersionPage};
+use crate::vault::s3::{ObjectVersion, Retention, S3Versions, VersionPage};
 use crate::vault::source::DirectorySource;
-use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -89,6 +90,7 @@ pub struct Pass {
     clock: Arc<dyn Clock>,
     on_progress: OnProgress,
     listed: Option<Listed>,
+    tries: Tries,
 }
 
 /// What names said.
@@ -122,14 +124,17 @@ impl Pass {
             clock,
             on_progress,
             listed: None,
+            tries: Tries::More,
         }
     }
 
-    /// Looks at a page of versions, or verifies the content. `running` moves on with what was done, and not at all where that failed.
+    /// Looks at a page of versions, or verifies the content. `running` moves on with what was done, and not at all where that failed. It fails where the store is away,
+    /// and never because of the lock of one version.
     ///
     /// # Errors
     /// By what the caller must do.
-    pub async fn step(&mut self, running: &mut Running) -> Result<Stepped, ScrubError> {
+    pub async fn step(&mut self, running: &mut Running, tries: Tries) -> Result<Stepped, ScrubError> {
+        self.tries = tries;
         let Listed { known, missing } = match &self.listed {
             Some(listed) => listed.clone(),
             None => self.listed.insert(self.list().await?).clone(),
@@ -158,6 +163,8 @@ impl Pass {
             }
         };
         findings.extend(missing);
+        // Before anything is counted: who drops it in this time has not stepped.
+        self.keep_pace(objects, begun).await;
         running.counts.objects += objects;
         running.counts.bytes += bytes;
         running.counts.untold_locks += untold_locks;
@@ -167,7 +174,6 @@ impl Pass {
         if let Some(at) = at {
             running.at = at;
         }
-        self.keep_pace(objects, begun).await;
         Ok(Stepped { findings, is_done })
     }
 
@@ -198,6 +204,7 @@ impl Pass {
     async fn known(&self) -> Result<Known, ScrubError> {
         let prefixes = self.scope.content_prefixes();
         let only = self.scope.origin();
+        let is_whole = only.is_none();
         self.blocking(move |source, stop| {
             let mut known = Known::only(only);
             for prefix in &prefixes {
@@ -209,6 +216,9 @@ impl Pass {
                 }
             }
             known.settle();
+            if is_whole && let Some(partitions) = partitions_of(source, &known)? {
+                known.settle_ledger(partitions);
+            }
             Ok(known)
         })
         .await
@@ -277,23 +287,25 @@ impl Pass {
         };
         let locked: Vec<&ObjectVersion> = names.iter().copied().flatten().filter(of_archive).collect();
         let before = self.holds(known).await?;
-        let mut locks: Vec<Option<VersionLock>> = Vec::with_capacity(locked.len());
-        for some in locked.chunks(self.demands.at_once.max(1)) {
-            let asked = some
-                .iter()
-                .map(|version| store.lock(version, is_held(known, &version.name, &before, &before)));
-            locks.extend(try_join_all(asked).await?);
-        }
+        let asking = Asking {
+            store,
+            at_once: self.demands.at_once,
+            tries: self.tries,
+        };
+        let is_to_be_held = |version: &ObjectVersion| is_held(known, &version.name, &before, &before);
+        let locks = asking.locks(&locked, is_to_be_held).await?;
         // A hold that was released meanwhile is none.
         let after = self.holds(known).await?;
-        for (version, lock) in locked.iter().zip(&locks) {
-            // What is gone since it was listed is missed by the verifier; that no lock was judged is counted.
-            let Some(lock) = lock else {
-                *untold_locks += 1;
-                continue;
-            };
-            let held = is_held(known, &version.name, &before, &after);
-            findings.extend(judge_lock(known, version, lock, retention, held, now));
+        for (version, lock) in locked.iter().zip(locks) {
+            match lock {
+                Asked::Told(lock) => {
+                    let held = is_held(known, &version.name, &before, &after);
+                    findings.extend(judge_lock(known, version, &lock, retention, held, now));
+                }
+                // It is missed by the verifier; that no lock was judged is counted.
+                Asked::Gone => *untold_locks += 1,
+                Asked::Refused(finding) => findings.push(finding),
+            }
         }
         Ok(findings)
     }
@@ -319,7 +331,12 @@ impl Pass {
         let Some(log) = &self.demands.log else {
             return Ok(holds);
         };
+        // The archive may hold objects of partitions that the log does not have: they are found by their names.
+        let partitions = log.partitions(topic::LEDGER_ENTRIES).await?;
         for partition in self.scope.partitions(known) {
+            if partition >= partitions {
+                continue;
+            }
             holds.insert(partition, hold_progress(log.as_ref(), partition).await?);
         }
         Ok(holds)
@@ -490,6 +507,7 @@ fn of_report(known: &Known, report: &Report) -> Option<Finding> {
         name,
         version: None,
         what: told(bad),
+        relock: None,
     })
 }
 
@@ -507,15 +525,31 @@ fn told(bad: &FirstBad) -> String {
     )
 }
 
-fn unreadable(what: &str, error: io::Error) -> ScrubError {
-    let refused = error
+/// How many partitions the ledger has; `None` where that cannot be read, which the verifier finds.
+fn partitions_of(source: &dyn ArchiveSource, known: &Known) -> Result<Option<u32>, SourceError> {
+    let Some(segment) = known.first_segment() else {
+        return Ok(None);
+    };
+    match declared_partitions(source, &segment) {
+        Err(error) if is_refused(&error.source) => Ok(None),
+        answered => answered,
+    }
+}
+
+/// Whether it will be the same when it is tried again.
+fn is_refused(error: &io::Error) -> bool {
+    error
         .get_ref()
         .and_then(|cause| cause.downcast_ref::<VaultError>())
         .is_some_and(|cause| matches!(cause, VaultError::Fatal { .. }))
         || matches!(
             error.kind(),
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied
-        );
+        )
+}
+
+fn unreadable(what: &str, error: io::Error) -> ScrubError {
+    let refused = is_refused(&error);
     let what = format!("{what} cannot be read: {error}");
     let source: Option<BoxError> = Some(error.into());
     if refused {

@@ -12,15 +12,24 @@ pub struct Counts {
     pub objects: u64,
     /// Stored bytes that were verified.
     pub bytes: u64,
-    /// Versions whose lock the store did not tell: gone since they were listed, or answered in no form of S3's.
+    /// Versions whose lock was not judged: gone since they were listed.
     pub untold_locks: u64,
     pub findings: BTreeMap<Kind, u64>,
+    /// By how much the retentions are too short that are: the least and the most, in seconds.
+    pub short_by: Option<(i64, i64)>,
 }
 
 impl Counts {
     pub fn note(&mut self, findings: &[Finding]) {
         for finding in findings {
             *self.findings.entry(finding.kind).or_default() += 1;
+            if let Some(relock) = finding.relock
+                && finding.kind == Kind::ShortRetention
+            {
+                let by = relock.short_by;
+                let (least, most) = self.short_by.unwrap_or((by, by));
+                self.short_by = Some((by.min(least), by.max(most)));
+            }
         }
     }
 
@@ -42,7 +51,7 @@ impl Counts {
             .iter()
             .map(|(kind, count)| (kind.code().to_owned(), json!(count)))
             .collect();
-        json!({ "objects": self.objects, "bytes": self.bytes, "untold_locks": self.untold_locks, "findings": findings })
+        json!({ "objects": self.objects, "bytes": self.bytes, "untold_locks": self.untold_locks, "findings": findings, "short_by": self.short_by })
     }
 
     fn from_json(value: &Value) -> Option<Self> {
@@ -56,6 +65,11 @@ impl Counts {
                 .iter()
                 .filter_map(|kind| Some((*kind, count(kind.code())?)))
                 .collect(),
+            // An earlier version did not keep it.
+            short_by: value.get("short_by").and_then(|by| {
+                let seconds = |at| by.get(at).and_then(Value::as_i64);
+                Some((seconds(0)?, seconds(1)?))
+            }),
         })
     }
 }
@@ -215,7 +229,9 @@ fn completed(value: &Value) -> Option<Completed> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::finding::Relock;
     use super::*;
+    use crate::vault::s3::LockMode;
 
     fn position() -> Position {
         let counts = |findings: &[(Kind, u64)]| Counts {
@@ -223,6 +239,7 @@ mod tests {
             bytes: 70,
             untold_locks: 2,
             findings: findings.iter().copied().collect(),
+            short_by: Some((60, 86_400)),
         };
         Position {
             since: 5,
@@ -257,6 +274,26 @@ mod tests {
         ] {
             assert_eq!(Position::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn by_how_much_retentions_are_too_short_is_known_of_all_findings_together() {
+        let short = |kind, short_by| Finding {
+            kind,
+            name: String::new(),
+            version: None,
+            what: String::new(),
+            relock: Some(Relock {
+                mode: LockMode::Governance,
+                until: 0,
+                short_by,
+            }),
+        };
+        let mut counts = Counts::default();
+        counts.note(&[short(Kind::NotLocked, 1), short(Kind::ShortRetention, 70)]);
+        assert_eq!(counts.short_by, Some((70, 70)));
+        counts.note(&[short(Kind::ShortRetention, 90), short(Kind::ShortRetention, 80)]);
+        assert_eq!(counts.short_by, Some((70, 90)));
     }
 
     #[test]

@@ -8,8 +8,9 @@ use crate::config::ScrubConfig;
 use crate::config::archive::ArchiveConfig;
 use crate::log::{Committed, Log, LogError, topic};
 use crate::pause::jittered;
+use crate::scrub::command::command;
 use crate::scrub::{
-    Demands, Finding, Kind, Pass, Position, Running, Scope, ScrubError, Store, VERSIONS_AT_ONCE,
+    Demands, Finding, Kind, Pass, Position, Running, Scope, ScrubError, Store, Tries, VERSIONS_AT_ONCE,
 };
 use crate::vault::s3::S3Versions;
 use std::collections::BTreeMap;
@@ -109,7 +110,7 @@ impl Scrubber {
             let running = position.running.get_or_insert_with(|| Running::begin(now));
             let before = (running.counts.objects, running.counts.bytes);
             let found = running.counts.findings.clone();
-            let stepped = pass.step(running).await?;
+            let stepped = pass.step(running, tries(*pause)).await?;
             *pause = RETRY_PAUSE_MIN;
             count(running, before);
             self.tell(found, &stepped.findings);
@@ -214,8 +215,16 @@ impl Scrubber {
                 found = finding.what,
                 why = finding.kind.why(),
                 mend = finding.kind.mend(),
+                command = self.command(finding),
                 "the archive is not as it must be"
             );
+        }
+    }
+
+    fn command(&self, finding: &Finding) -> Option<String> {
+        match &self.scrubbing.archive {
+            ArchiveConfig::S3(s3) => command(finding, &s3.access),
+            ArchiveConfig::Directory(_) => None,
         }
     }
 
@@ -253,6 +262,15 @@ impl Scrubber {
 pub async fn committed(log: &dyn Log, partition: u32) -> Result<Option<Position>, LogError> {
     let found = log.committed(GROUP, topic::LEDGER_CHECKPOINTS, partition).await?;
     Ok(found.and_then(|found| Position::parse(&found.metadata)))
+}
+
+/// A step that has failed for minutes is tried for the last time, again and again.
+fn tries(pause: Duration) -> Tries {
+    if pause < RETRY_PAUSE_MAX {
+        Tries::More
+    } else {
+        Tries::Last
+    }
 }
 
 /// Those that a pass may log still, which has found so many of each kind before.
@@ -293,6 +311,7 @@ mod tests {
             name: String::new(),
             version: None,
             what: String::new(),
+            relock: None,
         };
         let mut findings: Vec<_> = (0..150).map(|_| finding(Kind::NotLocked)).collect();
         findings.push(finding(Kind::Missing));

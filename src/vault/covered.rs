@@ -49,8 +49,8 @@ impl ArchiveSource for Covered<'_> {
         })))
     }
 
-    fn expect(&self, names: Vec<String>) {
-        self.source.expect(names);
+    fn coming(&self, names: Vec<String>) {
+        self.source.coming(names);
     }
 
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {

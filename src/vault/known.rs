@@ -4,8 +4,8 @@
 //! 24 bytes a cut of the partitions in question.
 
 use crate::clock::UnixMicros;
-use crate::ledger::names::DEFAULT_CLASS;
-use crate::ledger::verify::{CutSizes, ObjectName, Part};
+use crate::ledger::names::{self, DEFAULT_CLASS};
+use crate::ledger::verify::{CutSizes, ObjectName, Part, split_origin};
 use std::collections::BTreeMap;
 
 /// More stray checkpoints than these are left to the verifier.
@@ -29,6 +29,21 @@ pub struct Known {
     strays: Vec<String>,
     /// The one origin that there may be.
     only: Option<String>,
+    ledger: Option<Ledger>,
+}
+
+/// What origins there may be.
+#[derive(Debug)]
+struct Ledger {
+    log_name: String,
+    partitions: u32,
+}
+
+impl Ledger {
+    fn has(&self, origin: &str) -> bool {
+        split_origin(origin)
+            .is_some_and(|(log_name, partition)| log_name == self.log_name && partition < self.partitions)
+    }
 }
 
 /// What a name stands for.
@@ -87,15 +102,57 @@ impl Known {
                 if cuts.sealed.binary_search_by_key(&size, |(size, _)| *size).is_ok() {
                     cuts.covered = size;
                 } else if self.strays.len() < STRAYS_MAX {
-                    self.strays.push(crate::ledger::names::checkpoint(origin, size));
+                    self.strays.push(names::checkpoint(origin, size));
                 }
             }
         }
     }
 
-    /// Origins of which there is anything.
+    /// The first segment, and so with the genesis leaf, of a partition of which a cut is there whole. `None` where there is none, or such are of more than one log: which
+    /// is the ledger's then, names do not say.
+    #[must_use]
+    pub fn first_segment(&self) -> Option<String> {
+        let mut whole = self.partitions.iter().filter(|(_, cuts)| cuts.covered > 0);
+        let (origin, cuts) = whole.next()?;
+        let log_name = |origin: &str| split_origin(origin).map(|(log_name, _)| log_name.to_owned());
+        if whole.any(|(other, _)| log_name(other) != log_name(origin)) {
+            return None;
+        }
+        let (size, day) = cuts.sealed.first()?;
+        let last = size.checked_sub(1)?;
+        Some(names::segment(origin, DEFAULT_CLASS, *day, 0, last))
+    }
+
+    /// The ledger has so many partitions, of the log of [`Self::first_segment`]: objects of others have no place, and are not shown to a verifier.
+    pub fn settle_ledger(&mut self, partitions: u32) {
+        let first = self.partitions.iter().find(|(_, cuts)| cuts.covered > 0);
+        let log_name = first.and_then(|(origin, _)| Some(split_origin(origin)?.0.to_owned()));
+        self.ledger = log_name.map(|log_name| Ledger { log_name, partitions });
+    }
+
+    /// Where the object of this name is of another ledger or of a partition that this one does not have: what it is.
+    #[must_use]
+    pub fn other_ledger(&self, name: &str) -> Option<String> {
+        let ledger = self.ledger.as_ref()?;
+        let Some(ObjectName::Partition { origin, .. }) = ObjectName::parse(name) else {
+            return None;
+        };
+        (!ledger.has(origin)).then(|| {
+            format!(
+                "it is of {origin}, and the ledger is {} with {} partitions",
+                ledger.log_name, ledger.partitions
+            )
+        })
+    }
+
+    fn is_of_other_ledger(&self, origin: &str) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| !ledger.has(origin))
+    }
+
+    /// Origins of the ledger of which there is anything.
     pub fn origins(&self) -> impl Iterator<Item = &str> {
-        self.partitions.keys().map(String::as_str)
+        let origins = self.partitions.keys().map(String::as_str);
+        origins.filter(|origin| !self.is_of_other_ledger(origin))
     }
 
     /// How many leaves of a partition are archived.
@@ -112,7 +169,11 @@ impl Known {
             Some(ObjectName::Jwks { .. }) => return self.of_all(),
             Some(ObjectName::Partition { origin, part }) => (origin, part),
         };
-        if self.only.as_ref().is_some_and(|only| only != origin) {
+        // A partition's number that no ledger can have is of none.
+        if self.only.as_ref().is_some_and(|only| only != origin)
+            || self.is_of_other_ledger(origin)
+            || split_origin(origin).is_none()
+        {
             return Place::Nowhere;
         }
         let Some(cuts) = self.partitions.get(origin) else {
@@ -154,12 +215,16 @@ impl Known {
         }
     }
 
-    /// Whether it lies behind what the checkpoints cover: it is no part of the archive yet. A checkpoint of no cut is none of these.
+    /// Whether it lies behind what the checkpoints cover: it is no part of the archive yet. A checkpoint of no cut is none of these. What is of another ledger is never a
+    /// part of it.
     #[must_use]
     pub fn is_behind(&self, name: &str) -> bool {
         let Some(ObjectName::Partition { origin, part }) = ObjectName::parse(name) else {
             return false;
         };
+        if self.is_of_other_ledger(origin) {
+            return true;
+        }
         let end = match part {
             Part::Segment { last, .. } | Part::Twin { last, .. } => last + 1,
             Part::Checkpoint { size } => size,
@@ -185,7 +250,6 @@ impl Cuts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::names;
 
     const DAY: UnixMicros = 86_400_000_000;
     const ORIGIN: &str = "test.example/audit/0";
@@ -243,6 +307,42 @@ mod tests {
         known.settle();
         assert_eq!(day(&known, &names::checkpoint(ORIGIN, 10)), 1);
         assert_eq!(day(&known, &names::checkpoint("other.example/audit/0", 10)), -1);
+    }
+
+    #[test]
+    fn once_the_ledger_is_known_objects_of_others_have_no_place_and_are_not_shown() {
+        let mut known = known();
+        let others = [
+            "test.example/audit/4",
+            "a.example/audit/0",
+            "test.example/audit/99999999999",
+        ];
+        for origin in others {
+            known.note(&format!("{origin}/tile/0/000"));
+        }
+        assert_eq!(
+            known.first_segment(),
+            Some(names::segment(ORIGIN, "default", DAY, 0, 99))
+        );
+        assert_eq!(known.place("test.example/audit/4/tile/0/000"), Place::Behind);
+        known.settle_ledger(4);
+        assert_eq!(day(&known, &names::checkpoint(ORIGIN, 300)), 2);
+        for origin in others {
+            let name = format!("{origin}/tile/0/000");
+            assert_eq!(
+                (known.place(&name), known.is_behind(&name)),
+                (Place::Nowhere, true)
+            );
+            assert!(known.other_ledger(&name).unwrap().contains("4 partitions"));
+        }
+        assert_eq!(known.other_ledger("notes.txt"), None);
+        assert_eq!(known.origins().collect::<Vec<_>>(), [ORIGIN]);
+
+        // Two logs, each with a cut: which is the ledger's, the verifier says.
+        known.note(&names::segment("b.example/audit/0", "default", DAY, 0, 9));
+        known.note(&names::checkpoint("b.example/audit/0", 10));
+        known.settle();
+        assert_eq!(known.first_segment(), None);
     }
 
     #[test]

@@ -94,9 +94,15 @@ pub trait Vault: Send + Sync {
     /// The object's size in bytes, `None` where there is none.
     async fn head(&self, name: &str) -> Result<Option<u64>, VaultError>;
 
-    /// Puts a legal hold on an object that is there, or takes it off; the same again is no error. Without effect where the storage can hold nothing.
+    /// Puts a legal hold on an object that is there, or takes it off: on all that was ever stored under the name and is there still, whichever of it readers are shown.
+    /// The same again is no error. Without effect where the storage can hold nothing.
     async fn set_hold(&self, name: &str, on: bool) -> Result<(), VaultError>;
 
     /// All names below `prefix` (`""` for all), in order of their bytes.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError>;
+
+    /// As [`Self::list`], with names of which no reader is shown anything and something is there still, where the storage has such.
+    async fn list_with_hidden(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
+        self.list(prefix).await
+    }
 }

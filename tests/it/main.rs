@@ -14,6 +14,7 @@ mod dead_letters;
 mod doctor;
 mod formats;
 mod fuzz;
+mod hold;
 mod index;
 mod ingest;
 mod kafka;

@@ -83,6 +83,48 @@ fn a_twin_that_says_something_else_is_found_by_the_check_and_does_not_touch_the_
     assert_eq!(status, 1);
     assert!(out.contains(&twins[0]) && !out.contains(&twins[1]), "{out}");
     assert!(err.contains("do not rely on them"), "{err}");
+
+    // What it says to do mends it.
+    fs::remove_file(archive.join(&twins[0])).unwrap();
+    let to = format!("--to={}", archive.display());
+    assert!(
+        err.contains("remove these files") && err.contains(&to.replace('=', " ")),
+        "{err}"
+    );
+    let (status, out, _) = parquet(&["write", &to], &archive);
+    assert!(status == 0 && out.contains("left as they are"), "{out}");
+    assert_eq!(parquet(&["check"], &archive).0, 0);
+}
+
+#[test]
+fn twins_of_which_there_are_none_are_not_found_good_and_those_of_another_directory_are_looked_for_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let archive = archived(dir.path(), false);
+    for more in [&["check"][..], &["check", "--json"]] {
+        let (status, out, err) = parquet(more, &archive);
+        assert_eq!(status, 1, "{out}");
+        assert!(err.contains("no twins found") && !out.is_empty(), "{err}");
+    }
+    let twins = dir.path().join("twins");
+    let to = format!("--to={}", twins.display());
+    assert_eq!(parquet(&["write", &to], &archive).0, 0);
+    // They alone cannot be checked.
+    let (status, _, err) = parquet(&["check"], &twins);
+    assert_eq!(status, 1);
+    assert!(err.contains("no segment") && err.contains("--twins"), "{err}");
+    let beside = format!("--twins={}", twins.display());
+    assert_eq!(parquet(&["check", &beside], &archive).0, 0);
+    let names = named(&twins, ".parquet");
+    fs::copy(twins.join(&names[1]), twins.join(&names[0])).unwrap();
+    let (status, out, err) = parquet(&["check", &beside], &archive);
+    assert_eq!(status, 1);
+    assert!(
+        out.contains(&names[0]) && err.contains(&to.replace('=', " ")),
+        "{out}{err}"
+    );
+    let (status, _, err) = parquet(&["check"], &dir.path().join("keys"));
+    assert_eq!(status, 1);
+    assert!(err.contains("no archive"), "{err}");
 }
 
 /// Somebody's object, or a directory, lies where a twin would: the archive goes on, whole but for the twin.
@@ -115,8 +157,9 @@ fn whatever_has_the_name_of_a_twin_stops_no_archiver() {
             let twin = archive.join(segment.replace(".ndjson.zst", ".parquet"));
             assert_eq!(twin.is_dir(), is_directory);
         }
-        let (status, out, _) = parquet(&["check"], &archive);
-        assert_eq!(status == 0, is_directory, "{out}");
+        let (status, out, err) = parquet(&["check"], &archive);
+        assert_eq!(status, 1, "{out}");
+        assert_eq!(err.contains("no twins found"), is_directory, "{err}");
     }
 }
 

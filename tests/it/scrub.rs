@@ -171,6 +171,28 @@ fn newest_cuts_and_whole_partitions_that_are_gone_are_missed_where_a_log_is_at_h
 }
 
 #[test]
+fn files_of_a_partition_that_the_ledger_does_not_have_are_named_as_verify_refuses_them() {
+    let dir = stored();
+    for name in [
+        "acme/audit/9/tile/0/000",
+        "b/audit/0/tile/0/000",
+        "acme/audit/99999999999/tile/0/000",
+    ] {
+        let path = dir.path().join("archive").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, b"mine").unwrap();
+        let verified = program()
+            .args(["verify", "archive"])
+            .current_dir(dir.path())
+            .output()
+            .unwrap();
+        assert_eq!(verified.status.code(), Some(1), "{name}");
+        assert_eq!(found(dir.path()), [("unknown-key".to_owned(), name.to_owned())]);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn what_cannot_be_read_or_is_set_wrong_is_told_apart_from_what_is_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let output = scrub(dir.path(), &[]);
@@ -188,4 +210,19 @@ fn what_cannot_be_read_or_is_set_wrong_is_told_apart_from_what_is_wrong() {
             .unwrap();
         assert_eq!(output.status.code(), Some(2), "{wrong}");
     }
+}
+
+#[test]
+fn the_help_says_which_of_its_settings_run_has() {
+    let help = |command: &str| {
+        let output = program().args([command, "--help"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for flag in ["--scrub-interval-ms", "--scrub-calls-per-second"] {
+        assert!(
+            help("scrub").contains(flag) && help("run").contains(flag),
+            "{flag}"
+        );
+    }
+    assert!(help("run").contains("that command has --jwks"), "{}", help("run"));
 }

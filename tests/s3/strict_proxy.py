@@ -16,6 +16,7 @@ On demand, by PUT /-/faults with a JSON object; each is a share of the requests 
   only         names of methods, as ["PUT"]; all where it is not there
   lax          names of what is not kept, by a store that is no S3: "conditions" (a put over an object is answered as if it were done), "retention"
                (shortening one is), "locks" (no answer to HEAD shows them)
+  answers      what is answered whatever the server says, as [METHOD, PART OF THE PATH AND QUERY, .., STATUS, BODY]: all parts must be there
   seed         of the choice
 
 GET /-/counts: how many requests there were of each method and status, and how many of each fault; as "lost PUT 200" of what was done all the same.
@@ -104,7 +105,7 @@ class Faults:
         self.counts = collections.Counter()
 
     def tell(self, told):
-        unknown = set(told) - set(self.SHARES) - {"stall_seconds", "only", "lax", "seed"}
+        unknown = set(told) - set(self.SHARES) - {"stall_seconds", "only", "lax", "answers", "seed"}
         if unknown:
             raise ValueError(f"no such fault: {sorted(unknown)}")
         self.told, self.random = told, random.Random(told.get("seed", 0))
@@ -147,6 +148,11 @@ class Proxy:
         fault = self.faults.choose(request)
         if fault == "reset":
             return reset(writer)
+        for method, *parts, status, body in self.faults.told.get("answers", ()):
+            if request.method == method and all(part in request.path for part in parts):
+                self.count(request, status)
+                self.faults.counts["answers"] += 1
+                return await send(writer, status, body.encode(), request.method)
         try:
             if fault == "slow_down":
                 raise Refused(503, "SlowDown", "Please reduce your request rate.")

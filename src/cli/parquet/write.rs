@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Make the twin of every segment of an archive
 ///
-/// Twins that are there already are left as they are: begun again, it goes on where it was.
+/// Twins that are there already are left as they are, right or wrong: begun again, it goes on where it was. `ledgerline parquet check` looks at them.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The archive: a directory, `file:DIR`, or `s3://BUCKET/PREFIX`
@@ -74,11 +74,16 @@ fn said(args: &Args, done: &Done) -> String {
         let value = serde_json::json!({ "written": done.written, "were_there": done.were_there, "bytes": done.bytes });
         return format!("{value:#}\n");
     }
+    let left = match done.were_there {
+        0 => "none was there".to_owned(),
+        left => format!(
+            "{left} were there and are left as they are: `ledgerline parquet check` says whether they are right"
+        ),
+    };
     format!(
-        "{} twins written to {} ({} bytes), {} were there\n",
+        "{} twins written to {} ({} bytes), {left}\n",
         done.written,
         args.to.display(),
-        done.bytes,
-        done.were_there
+        done.bytes
     )
 }

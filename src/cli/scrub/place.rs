@@ -2,7 +2,9 @@
 
 use super::super::Failure;
 use super::super::arguments::{read_limited, unreadable};
-use crate::scrub::{Finding, Kind, Position, Running};
+use super::judged::Judged;
+use crate::scrub::{Finding, Kind, Position, Relock, Running};
+use crate::vault::s3::LockMode;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ const FILE_BYTES_MAX: usize = 16 << 20;
 
 pub(super) struct Place<'a> {
     path: Option<&'a Path>,
-    archive: &'a str,
+    judged: Judged,
     taken: Option<(Running, Vec<Finding>)>,
 }
 
@@ -20,13 +22,13 @@ impl<'a> Place<'a> {
     /// Reads the file where there is one.
     ///
     /// # Errors
-    /// `Usage` where it is of another archive or no such file.
-    pub fn open(path: Option<&'a Path>, archive: &'a str) -> Result<Self, Failure> {
+    /// `Usage` where it is of another archive, of other settings, or no such file.
+    pub fn open(path: Option<&'a Path>, judged: Judged) -> Result<Self, Failure> {
         let taken = match path {
-            Some(path) if path.exists() => Some(read(path, archive)?),
+            Some(path) if path.exists() => Some(read(path, &judged)?),
             Some(_) | None => None,
         };
-        Ok(Self { path, archive, taken })
+        Ok(Self { path, judged, taken })
     }
 
     /// Where an earlier run was stopped, and what it had found.
@@ -42,10 +44,31 @@ impl<'a> Place<'a> {
             running: Some(running.clone()),
             completed: None,
         };
-        let finding =
-            |finding: &Finding| json!([finding.kind.code(), finding.name, finding.version, finding.what]);
+        let relock =
+            |relock: &Relock| json!([relock.mode == LockMode::Compliance, relock.until, relock.short_by]);
+        let finding = |finding: &Finding| {
+            let Finding {
+                kind,
+                name,
+                version,
+                what,
+                ..
+            } = finding;
+            json!([
+                kind.code(),
+                name,
+                version,
+                what,
+                finding.relock.as_ref().map(relock)
+            ])
+        };
+        let judged: serde_json::Map<_, _> = self
+            .judged
+            .iter()
+            .map(|(flag, value)| ((*flag).to_owned(), json!(value)))
+            .collect();
         let text = json!({
-            "archive": self.archive,
+            "judged": judged,
             "position": position.write(),
             "findings": findings.iter().map(finding).collect::<Vec<_>>(),
         })
@@ -87,7 +110,7 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     ))
 }
 
-fn read(path: &Path, archive: &str) -> Result<(Running, Vec<Finding>), Failure> {
+fn read(path: &Path, judged: &Judged) -> Result<(Running, Vec<Finding>), Failure> {
     if !path.is_file() {
         let error = std::io::Error::other("it is no file");
         return Err(unreadable(path, &error));
@@ -95,14 +118,20 @@ fn read(path: &Path, archive: &str) -> Result<(Running, Vec<Finding>), Failure> 
     let bytes = read_limited(path, FILE_BYTES_MAX)?;
     let wrong = |what: &str| {
         Failure::usage(format!(
-            "--position {}: {what}; remove it to begin anew",
+            "--position {}: {what}; or remove the file to begin anew",
             path.display()
         ))
     };
     let value: Value =
         serde_json::from_slice(&bytes).map_err(|_| wrong("it is not what this command writes"))?;
-    if value.get("archive").and_then(Value::as_str) != Some(archive) {
-        return Err(wrong("it is of a pass over another archive"));
+    for (flag, now) in judged {
+        let then = value.pointer(&format!("/judged/{flag}")).and_then(Value::as_str);
+        let then = then.ok_or_else(|| wrong("it is not what this command writes"))?;
+        if then != now {
+            return Err(wrong(&format!(
+                "its pass was begun with {flag} {then}, and not {now}, and cannot be gone on with by another: give it as it was"
+            )));
+        }
     }
     parse(&value).ok_or_else(|| wrong("it is not what this command writes"))
 }
@@ -117,8 +146,80 @@ fn parse(value: &Value) -> Option<(Running, Vec<Finding>)> {
             name: text(1)?,
             version: text(2),
             what: text(3)?,
+            relock: relock(value.get(4)?),
         })
     };
     let findings = value.get("findings")?.as_array()?;
     Some((running, findings.iter().map(finding).collect::<Option<_>>()?))
+}
+
+fn relock(value: &Value) -> Option<Relock> {
+    Some(Relock {
+        mode: if value.get(0)?.as_bool()? {
+            LockMode::Compliance
+        } else {
+            LockMode::Governance
+        },
+        until: value.get(1)?.as_i64()?,
+        short_by: value.get(2)?.as_i64()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Exit;
+    use crate::scrub::At;
+
+    fn judged(lock: &str) -> Judged {
+        vec![
+            ("--archive", "s3://audit".to_owned()),
+            ("--archive-lock", lock.to_owned()),
+        ]
+    }
+
+    #[test]
+    fn a_pass_is_gone_on_with_by_the_settings_that_it_was_begun_with_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("position");
+        let mut running = Running::begin(5);
+        running.at = At::Names(Some("a/0/x".to_owned()));
+        let finding = |relock| Finding {
+            kind: Kind::ShortRetention,
+            name: "a/0/x".to_owned(),
+            version: Some("v".to_owned()),
+            what: "locked".to_owned(),
+            relock,
+        };
+        let findings = [
+            finding(None),
+            finding(Some(Relock {
+                mode: LockMode::Compliance,
+                until: 70,
+                short_by: 3,
+            })),
+        ];
+        let place = Place::open(Some(&path), judged("governance")).unwrap();
+        place.write(&running, &findings).unwrap();
+        let mut again = Place::open(Some(&path), judged("governance")).unwrap();
+        assert_eq!(again.taken(), Some((running, findings.to_vec())));
+        let Err(refused) = Place::open(Some(&path), judged("compliance")) else {
+            panic!("it goes on")
+        };
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(
+            refused
+                .message
+                .contains("--archive-lock governance, and not compliance"),
+            "{}",
+            refused.message
+        );
+        place.remove().unwrap();
+        assert!(
+            Place::open(Some(&path), judged("compliance"))
+                .unwrap()
+                .taken()
+                .is_none()
+        );
+    }
 }

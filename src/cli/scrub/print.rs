@@ -2,23 +2,34 @@
 
 use super::super::verify::{bytes, printable};
 use super::Outcome;
+use crate::scrub::command::command;
 use crate::scrub::machine::time;
-use crate::scrub::{Finding, Kind};
+use crate::scrub::{Counts, Finding, Kind};
+use crate::vault::s3::Access;
 use serde_json::{Value, json};
+
+/// More commands of a kind than these are in the JSON alone.
+const COMMANDS_SHOWN: usize = 5;
+const DAY_SECONDS: i64 = 86_400;
 
 /// What the archive was held against.
 pub(super) struct Seen<'a> {
     pub archive: &'a str,
-    pub is_bucket: bool,
+    /// Of a bucket.
+    pub access: Option<&'a Access>,
     pub has_log: bool,
     pub has_keys: bool,
 }
 
 impl Seen<'_> {
+    fn command(&self, finding: &Finding) -> Option<String> {
+        command(finding, self.access?)
+    }
+
     /// Codes and sentences.
     fn not_shown(&self) -> Vec<(&'static str, &'static str)> {
         let mut open = Vec::new();
-        if !self.is_bucket {
+        if self.access.is_none() {
             open.push((
                 "versions",
                 "Whether anything was deleted or written again: a directory keeps no versions. Only what was signed shows a change.",
@@ -39,7 +50,7 @@ impl Seen<'_> {
                 "Whether the newest cuts were deleted for good: give --log, which says how much was archived, or hold it against a head from elsewhere.",
             ));
         }
-        if self.is_bucket {
+        if self.access.is_some() {
             open.push((
                 "hours",
                 "Whether a retention was shortened within the day of its cut: a name says the day of a cut and not its time.",
@@ -67,15 +78,23 @@ pub(super) fn table(seen: &Seen<'_>, outcome: &Outcome) -> String {
         }
         for kind in counts.findings.keys() {
             text.extend([format!("\n{kind}: {}.\n  {}.\n", kind.why(), kind.mend())]);
+            text.extend(sum(counts, *kind));
+            text.push_str(&commands(seen, &outcome.findings, *kind));
         }
         text.push('\n');
     }
-    let found = match total {
-        0 => "nothing is wrong".to_owned(),
-        1 => "1 finding".to_owned(),
-        total => format!("{total} findings"),
+    let found = match (total, &outcome.ended_early) {
+        (0, None) => "nothing is wrong".to_owned(),
+        (0, Some(_)) => "the pass is not whole, and nothing was found so far".to_owned(),
+        (1, None) => "1 finding".to_owned(),
+        (total, None) => format!("{total} findings"),
+        (total, Some(_)) => format!("the pass is not whole; findings so far: {total}"),
     };
-    let what = if seen.is_bucket { "versions" } else { "files" };
+    let what = if seen.access.is_some() {
+        "versions"
+    } else {
+        "files"
+    };
     text.extend([format!(
         "Archive {}: {found}; {} {what} looked at, {} verified, begun {}, ended {}\n",
         printable(seen.archive),
@@ -90,12 +109,47 @@ pub(super) fn table(seen: &Seen<'_>, outcome: &Outcome) -> String {
     }
     if counts.untold_locks > 0 {
         text.extend([format!(
-            "  - The locks of {} versions: the store did not tell them, or they were gone by then.\n",
+            "  - The locks of {} versions, which were gone by then.\n",
             counts.untold_locks
         )]);
     }
     for (_, sentence) in open {
         text.extend([format!("  - {sentence}\n")]);
+    }
+    text
+}
+
+/// Of a kind of which there is more to say than how many.
+fn sum(counts: &Counts, kind: Kind) -> Option<String> {
+    let (least, most) = counts.short_by.filter(|_| kind == Kind::ShortRetention)?;
+    let by = match (days(least), days(most)) {
+        (least, most) if least == most => least,
+        (least, most) => format!("{least} to {most}"),
+    };
+    Some(format!(
+        "  Too short of {} versions, by {by}.\n",
+        counts.found(kind)
+    ))
+}
+
+fn days(seconds: i64) -> String {
+    match seconds / DAY_SECONDS {
+        0 => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
+fn commands(seen: &Seen<'_>, findings: &[Finding], kind: Kind) -> String {
+    let of_kind = findings.iter().filter(|finding| finding.kind == kind);
+    let commands: Vec<String> = of_kind.filter_map(|finding| seen.command(finding)).collect();
+    let mut text = String::new();
+    for command in commands.iter().take(COMMANDS_SHOWN) {
+        text.extend(["  $ ", command, "\n"]);
+    }
+    let left = commands.len().saturating_sub(COMMANDS_SHOWN);
+    if left > 0 {
+        text.extend([format!("  and {left} more: --json has the command of each\n")]);
     }
     text
 }
@@ -130,6 +184,7 @@ pub(super) fn json(seen: &Seen<'_>, outcome: &Outcome) -> String {
             "found": finding.what,
             "why": finding.kind.why(),
             "mend": finding.kind.mend(),
+            "command": seen.command(finding),
         })
     };
     let count = |kind: &Kind| (kind.code().to_owned(), json!(counts.found(*kind)));
@@ -143,6 +198,8 @@ pub(super) fn json(seen: &Seen<'_>, outcome: &Outcome) -> String {
         "objects": counts.objects,
         "bytes": counts.bytes,
         "untold_locks": counts.untold_locks,
+        "short_by_seconds": counts.short_by.map(|(least, most)| json!({ "least": least, "most": most })),
+        "whole": outcome.ended_early.is_none(),
         "began": time(outcome.running.began.div_euclid(1_000_000)),
         "ended": time(outcome.ended.div_euclid(1_000_000)),
         "counts": Kind::ALL.iter().map(count).collect::<serde_json::Map<_, _>>(),

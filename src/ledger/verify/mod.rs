@@ -57,7 +57,7 @@ pub trait ArchiveSource: Sync {
 
     /// These small objects will be read soon, about in this order, and those that were expected before no more: a source to which each is a round trip may fetch them
     /// meanwhile. Whether it does makes no difference to what is read.
-    fn expect(&self, names: Vec<String>) {
+    fn coming(&self, names: Vec<String>) {
         drop(names);
     }
 
@@ -182,11 +182,20 @@ fn partition_of_tenant(
     };
     let plan = Plan::make(source, log_name, *first)?;
     let closing = (0..).map_while(|at| plan.job(at)).find(|job| job.closes_cut);
-    let Some(object) = closing
-        .map(|job| source.read(&job.object_name()))
-        .transpose()?
-        .flatten()
-    else {
+    let Some(job) = closing else { return Ok(None) };
+    let partitions = declared_partitions(source, &job.object_name())?;
+    Ok(partitions.map(|partitions| partition_of(tenant, partitions)))
+}
+
+/// How many partitions the genesis leaf in a partition's first segment declares; `None` where none can be read there. Nothing has verified it.
+///
+/// # Errors
+/// Where the archive cannot be read.
+pub(crate) fn declared_partitions(
+    source: &dyn ArchiveSource,
+    segment: &str,
+) -> Result<Option<u32>, SourceError> {
+    let Some(object) = source.read(segment)? else {
         return Ok(None);
     };
     let Ok(mut lines) = LineReader::open(object) else {
@@ -195,10 +204,9 @@ fn partition_of_tenant(
     let Ok(Some(line)) = lines.next_line() else {
         return Ok(None);
     };
-    let partitions = parse_line(line)
+    Ok(parse_line(line)
         .ok()
-        .and_then(|parts| genesis_partitions(parts.leaf));
-    Ok(partitions.map(|partitions| partition_of(tenant, partitions)))
+        .and_then(|parts| genesis_partitions(parts.leaf)))
 }
 
 fn genesis_partitions(leaf: &[u8]) -> Option<u32> {

@@ -128,7 +128,7 @@ impl<'v> PartitionFold<'v> {
             .into_iter()
             .map(|tile| format!("{}/{}", self.plan.origin, tile.path()));
         let checkpoint = names::checkpoint(&self.plan.origin, size);
-        whole.source.expect(tiles.chain([checkpoint]).collect());
+        whole.source.coming(tiles.chain([checkpoint]).collect());
     }
 
     fn check_completed_tiles(&mut self, whole: &mut Whole<'v>) -> Result<(), Stop> {

@@ -457,7 +457,7 @@ impl Archiver {
         }
         let mut names = Vec::new();
         for prefix in prefixes {
-            names.extend(self.vault.list(&prefix).await?);
+            names.extend(self.vault.list_with_hidden(&prefix).await?);
         }
         names.sort_unstable();
         names.retain(|name| change.after.as_ref().is_none_or(|after| name > after));

@@ -23,7 +23,7 @@ pub(super) struct Ahead {
 
 impl Ahead {
     /// Fetches `names` by `fetch`, which answers `None` for what is not there, too large, or could not be had. Forgets what was expected before.
-    pub fn expect<F>(&self, threads: &Handle, names: Vec<String>, fetch: impl Fn(String) -> F)
+    pub fn coming<F>(&self, threads: &Handle, names: Vec<String>, fetch: impl Fn(String) -> F)
     where
         F: Future<Output = Option<Vec<u8>>> + Send + 'static,
     {
@@ -71,7 +71,7 @@ mod tests {
         let expect = |names: &[&str]| {
             let calls = Arc::clone(&calls);
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            ahead.expect(threads.handle(), names, move |name| {
+            ahead.coming(threads.handle(), names, move |name| {
                 let calls = Arc::clone(&calls);
                 async move {
                     calls.fetch_add(1, Ordering::Relaxed);

@@ -206,7 +206,16 @@ impl S3Vault {
             })
     }
 
+    /// Of every version: the newest is what readers get, and the oldest is what was archived. A version that is put meanwhile is neither.
     async fn put_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
+        let versions = self.versions().of_name(name).await?;
+        for version in versions.iter().filter(|version| !version.is_marker) {
+            self.put_hold_of(version, on).await?;
+        }
+        Ok(())
+    }
+
+    async fn put_hold_of(&self, version: &ObjectVersion, on: bool) -> Result<(), VaultError> {
         let status = if on {
             ObjectLockLegalHoldStatus::On
         } else {
@@ -217,13 +226,27 @@ impl S3Vault {
             .client
             .put_object_legal_hold()
             .bucket(self.bucket())
-            .key(self.key(name))
+            .key(self.key(&version.name))
+            .version_id(&version.id)
             .legal_hold(hold);
-        count("PutObjectLegalHold", Box::pin(put.send()).await)
-            .map(|_done| ())
-            .map_err(|refusal| {
-                refusal.into_error(&format!("setting the hold of {}", self.url(name)), self.access())
-            })
+        match count("PutObjectLegalHold", Box::pin(put.send()).await) {
+            Ok(_done) => Ok(()),
+            // Gone since it was listed.
+            Err(refusal) if refusal.kind == Kind::Absent => Ok(()),
+            Err(refusal) => {
+                let doing = format!(
+                    "setting the hold of {} version {}",
+                    self.url(&version.name),
+                    version.id
+                );
+                Err(refusal.into_error(&doing, self.access()))
+            }
+        }
+    }
+
+    /// The same bucket with all that lies under its names.
+    fn versions(&self) -> S3Versions {
+        S3Versions::new(self.client.clone(), self.config.access.clone())
     }
 
     /// The first object that is created tells whether the store heeds what it is told.
@@ -343,6 +366,13 @@ impl Vault for S3Vault {
             }
         }
         names.sort_unstable();
+        Ok(names)
+    }
+
+    /// What a delete marker hides is there still.
+    async fn list_with_hidden(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
+        let mut names = self.versions().names(prefix).await?;
+        names.retain(|name| is_listed(name));
         Ok(names)
     }
 }

@@ -31,8 +31,6 @@ pub const WRONG_SECRET: &str = "the store does not take these credentials: what 
 #[derive(Debug)]
 pub struct Refusal {
     pub kind: Kind,
-    /// It was done, and what came back is of no form of S3's.
-    pub is_of_no_form: bool,
     said: Said,
 }
 
@@ -79,7 +77,11 @@ impl Refusal {
                 let status = answered.raw().status().as_u16();
                 let code = answered.err().code().unwrap_or_default().to_owned();
                 let message = answered.err().message().unwrap_or_default();
-                let what = format!("{status} {code} {message}").trim_end().to_owned();
+                let what = if status == 200 {
+                    "200, with nothing behind it that is of S3's form".to_owned()
+                } else {
+                    format!("{status} {code} {message}").trim_end().to_owned()
+                };
                 Self::answered(status, &code, what)
             }
             // Built, sent or read in vain; the SDK keeps the list open.
@@ -91,7 +93,6 @@ impl Refusal {
         let (kind, remedy) = meaning(status, code);
         Self {
             kind,
-            is_of_no_form: status == 200,
             said: Said::Answer { what, remedy },
         }
     }
@@ -107,7 +108,6 @@ impl Refusal {
         };
         Self {
             kind,
-            is_of_no_form: false,
             said: Said::Nothing(why),
         }
     }

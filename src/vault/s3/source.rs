@@ -100,9 +100,9 @@ impl ArchiveSource for S3Source {
         }))
     }
 
-    fn expect(&self, names: Vec<String>) {
+    fn coming(&self, names: Vec<String>) {
         let fetch = |name: String| self.download(&name).small();
-        self.ahead.expect(self.runtime.handle(), names, fetch);
+        self.ahead.coming(self.runtime.handle(), names, fetch);
     }
 
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {

@@ -15,6 +15,8 @@ use std::io;
 
 /// How often a call is made before it counts as failed.
 const TRIES: u32 = 3;
+/// What S3 gives at once, at most.
+const VERSIONS_MAX: i32 = 1_000;
 
 /// A version of an object, or a marker that says that the object is deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +64,15 @@ impl S3Versions {
         }
     }
 
+    /// By the client of who writes there.
+    pub(super) fn new(client: Client, access: Access) -> Self {
+        Self {
+            client,
+            access,
+            credentials: None,
+        }
+    }
+
     #[must_use]
     pub fn access(&self) -> &Access {
         &self.access
@@ -95,18 +106,65 @@ impl S3Versions {
             if !versions.is_empty() || !is_cut {
                 return Ok(VersionPage { versions, is_cut });
             }
-            if has_no_end(&answer) {
-                // Not an end: what follows would never be looked at.
-                return Err(VaultError::Retry {
-                    what: format!(
-                        "listing the versions of {}: the store says that more follow and not where",
-                        self.url(prefix)
-                    ),
-                    source: None,
-                });
-            }
-            marks = (answer.next_key_marker, answer.next_version_id_marker);
+            marks = self.next(prefix, answer)?;
         }
+    }
+
+    /// All versions of an object and the markers over it, the newest first.
+    pub(super) async fn of_name(&self, name: &str) -> Result<Vec<ObjectVersion>, VaultError> {
+        let mut found = Vec::new();
+        let mut marks = (None, None);
+        loop {
+            let answer = self.ask(name, &marks, VERSIONS_MAX).await?;
+            let versions = self.versions_of(&answer);
+            // Names that go on behind this one come after it.
+            let is_past = versions.last().is_some_and(|last| last.name != name);
+            found.extend(versions.into_iter().filter(|version| version.name == name));
+            if is_past || answer.is_truncated != Some(true) {
+                return Ok(found);
+            }
+            marks = self.next(name, answer)?;
+        }
+    }
+
+    /// Names that begin with `prefix` of which there is a version, in order.
+    pub(super) async fn names(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
+        let mut names: Vec<String> = Vec::new();
+        let mut marks = (None, None);
+        loop {
+            let answer = self.ask(prefix, &marks, VERSIONS_MAX).await?;
+            let versions = self.versions_of(&answer);
+            names.extend(
+                versions
+                    .into_iter()
+                    .filter(|version| !version.is_marker)
+                    .map(|version| version.name),
+            );
+            names.dedup();
+            if answer.is_truncated != Some(true) {
+                return Ok(names);
+            }
+            marks = self.next(prefix, answer)?;
+        }
+    }
+
+    /// Where a cut listing goes on.
+    fn next(
+        &self,
+        prefix: &str,
+        answer: ListObjectVersionsOutput,
+    ) -> Result<(Option<String>, Option<String>), VaultError> {
+        if has_no_end(&answer) {
+            // Not an end: what follows would never be looked at.
+            return Err(VaultError::Retry {
+                what: format!(
+                    "listing the versions of {}: the store says that more follow and not where",
+                    self.url(prefix)
+                ),
+                source: None,
+            });
+        }
+        Ok((answer.next_key_marker, answer.next_version_id_marker))
     }
 
     /// Behind a key and a version of it.
@@ -164,10 +222,10 @@ impl S3Versions {
         versions
     }
 
-    /// How a version is locked; `None` where it is gone, or where the store has no answer of S3's form, as versitygw of versions that are not the newest. Where an answer says nothing of locks, it is asked whether that is for want of permission.
+    /// How a version is locked; `None` where it is gone. Where an answer says nothing of locks, it is asked whether that is for want of permission.
     ///
     /// # Errors
-    /// As [`Self::page`].
+    /// As [`Self::page`]. `Fatal` may be of this version alone: versitygw answers in no form of S3's of one that is not the newest.
     pub async fn lock(
         &self,
         version: &ObjectVersion,
@@ -193,10 +251,7 @@ impl S3Versions {
             hold: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
         };
         if lock.mode.is_none() {
-            let Some(found) = self.retention(version).await? else {
-                return Ok(None);
-            };
-            (lock.mode, lock.until) = found;
+            (lock.mode, lock.until) = self.retention(version).await?;
         }
         if is_to_be_held && !lock.hold {
             lock.hold = self.hold(version).await?;
@@ -204,10 +259,7 @@ impl S3Versions {
         Ok(Some(lock))
     }
 
-    async fn retention(
-        &self,
-        version: &ObjectVersion,
-    ) -> Result<Option<(Option<LockMode>, i64)>, VaultError> {
+    async fn retention(&self, version: &ObjectVersion) -> Result<(Option<LockMode>, i64), VaultError> {
         let ask = self
             .client
             .get_object_retention()
@@ -217,7 +269,6 @@ impl S3Versions {
         let retention = match count("GetObjectRetention", Box::pin(ask.send()).await) {
             Ok(answer) => answer.retention,
             Err(refusal) if refusal.kind == Kind::Absent => None,
-            Err(refusal) if refusal.is_of_no_form => return Ok(None),
             Err(refusal) => {
                 return Err(self.failed(
                     "asking the retention of",
@@ -227,13 +278,13 @@ impl S3Versions {
                 ));
             }
         };
-        Ok(Some(retention.map_or((None, 0), |retention| {
+        Ok(retention.map_or((None, 0), |retention| {
             let mode = retention
                 .mode
                 .as_ref()
                 .and_then(|mode| LockMode::parse(mode.as_str()));
             (mode, retention.retain_until_date.map_or(0, |date| date.secs()))
-        })))
+        }))
     }
 
     async fn hold(&self, version: &ObjectVersion) -> Result<bool, VaultError> {

@@ -86,6 +86,66 @@ async fn what_exists_is_kept_longer_where_it_must_be_and_never_shorter() {
     );
 }
 
+/// Whichever of them readers are shown: the oldest is the archive's own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_on_every_version_of_a_name_and_under_a_delete_marker_too() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    for name in ["o/1", "o/2", "o/22", "o/3"] {
+        vault.put_new(name, b"x", KEEP).await.unwrap();
+    }
+    let root = &bucket.root;
+    let put = root.put_object().bucket(&bucket.name).key(TestBucket::key("o/1"));
+    put.body(aws_sdk_s3::primitives::ByteStream::from_static(b"y"))
+        .send()
+        .await
+        .unwrap();
+    let delete = root
+        .delete_object()
+        .bucket(&bucket.name)
+        .key(TestBucket::key("o/2"));
+    delete.send().await.unwrap();
+    assert_eq!(vault.list("o/").await.unwrap(), ["o/1", "o/22", "o/3"]);
+    assert_eq!(
+        vault.list_with_hidden("o/").await.unwrap(),
+        ["o/1", "o/2", "o/22", "o/3"]
+    );
+    for on in [true, false] {
+        for name in ["o/1", "o/2", "o/none"] {
+            vault.set_hold(name, on).await.unwrap();
+        }
+        let held = [
+            ("o/1", vec![on, on]),
+            ("o/2", vec![on]),
+            ("o/22", vec![false]),
+            ("o/3", vec![false]),
+        ];
+        for (name, expected) in held {
+            assert_eq!(holds(&bucket, name).await, expected, "{name}");
+        }
+    }
+}
+
+/// Of each version of a name whether it is held.
+async fn holds(bucket: &TestBucket, name: &str) -> Vec<bool> {
+    let key = TestBucket::key(name);
+    let list = bucket.root.list_object_versions().bucket(&bucket.name);
+    let page = list.prefix(&key).send().await.unwrap();
+    let mut holds = Vec::new();
+    for version in page
+        .versions()
+        .iter()
+        .filter(|version| version.key() == Some(&key))
+    {
+        let ask = bucket.root.get_object_legal_hold().bucket(&bucket.name).key(&key);
+        let answer = ask.version_id(version.version_id().unwrap()).send().await;
+        // No hold was ever set: an error says so.
+        let hold = answer.ok().and_then(|answer| answer.legal_hold?.status);
+        holds.push(hold == Some(ObjectLockLegalHoldStatus::On));
+    }
+    holds
+}
+
 struct FixedClock(UnixMicros);
 
 impl Clock for FixedClock {

@@ -12,7 +12,7 @@ use aws_sdk_s3::types::{
 };
 use ledgerline::clock::SystemClock;
 use ledgerline::ledger::names;
-use ledgerline::scrub::{Demands, Finding, Pass, Position, Running, Scope, ScrubError, Store};
+use ledgerline::scrub::{Demands, Finding, Pass, Position, Running, Scope, ScrubError, Store, Tries};
 use ledgerline::vault::s3::{LockMode, Retention, S3Versions};
 use ledgerline::vault::{Keep, Vault as _};
 use serde_json::Value;
@@ -167,7 +167,12 @@ async fn each_finding_is_not_there_before_it_is_planted_is_named_and_is_gone_aft
     let output = scrub(&bucket, &[]);
     assert_eq!(
         found(&output),
-        pairs(&[("content", TILE), ("delete-marker", TILE)])
+        pairs(&[
+            ("content", TILE),
+            ("delete-marker", TILE),
+            // versitygw tells the lock of the newest version alone.
+            ("untold-lock", TILE)
+        ])
     );
     assert!(stdout(&output).contains(&marker) && stdout(&output).contains("missing_object"));
     delete(&bucket, &tile, &marker).await;
@@ -177,11 +182,14 @@ async fn each_finding_is_not_there_before_it_is_planted_is_named_and_is_gone_aft
     let output = scrub(&bucket, &[]);
     assert_eq!(
         found(&output),
-        pairs(&[("content", TILE), ("not-locked", TILE), ("second-version", TILE)])
+        pairs(&[
+            ("content", TILE),
+            ("not-locked", TILE),
+            ("second-version", TILE),
+            ("untold-lock", TILE)
+        ])
     );
     assert!(stdout(&output).contains(&second) && stdout(&output).contains("tile_differs"));
-    // versitygw tells the lock of the newest version alone.
-    assert_eq!(self::report(&output)["untold_locks"], 1);
     delete(&bucket, &tile, &second).await;
     assert_eq!(found(&scrub(&bucket, &[])), none);
 
@@ -229,6 +237,209 @@ async fn what_is_configured_is_demanded_of_every_object_by_its_class() {
     assert_eq!(short, due);
 }
 
+/// What the finding of that kind says: its member.
+fn said(output: &Output, kind: &str, member: &str) -> String {
+    let report = report(output);
+    let findings = report["findings"].as_array().unwrap();
+    let finding = findings.iter().find(|finding| finding["kind"] == kind);
+    let finding = finding.unwrap_or_else(|| panic!("no {kind}: {report:#}"));
+    finding[member].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_lock_that_cannot_be_asked_is_a_finding_and_the_pass_goes_on() {
+    let bucket = archive().await;
+    let marker = mark_deleted(&bucket, &TestBucket::key("keys/jwks-2.json")).await;
+    let other = pairs(&[
+        ("content", "keys/jwks-2.json"),
+        ("delete-marker", "keys/jwks-2.json"),
+    ]);
+    let before = found(&scrub(&bucket, &[]));
+    assert!(other.iter().all(|pair| before.contains(pair)), "{before:?}");
+    let key = TestBucket::key(TILE);
+    // Where HEAD does not show it, it is asked for.
+    let hidden =
+        |answer: &str| format!(r#"["HEAD", "{key}", 200, ""], ["GET", "{key}", "retention", {answer}]"#);
+    for (answers, expected) in [
+        // Gateways that answer with what is no answer, or by a code of their own.
+        (hidden(r#"200, "soon""#), "200, with nothing"),
+        (
+            hidden(r#"400, "<Error><Code>NotForThisOne</Code></Error>""#),
+            "NotForThisOne",
+        ),
+        (format!(r#"["HEAD", "{key}", 403, ""]"#), "permission is missing"),
+    ] {
+        let faults = format!(r#"{{"answers": [{answers}]}}"#);
+        bucket.proxy.fail(&faults).await;
+        let output = scrub(&bucket, &[]);
+        let mut all = before.clone();
+        all.push(("untold-lock".to_owned(), TILE.to_owned()));
+        all.sort();
+        assert_eq!(found(&output), all, "{answers}");
+        let report = report(&output);
+        let findings = report["findings"].as_array().unwrap();
+        let untold = findings
+            .iter()
+            .find(|finding| finding["kind"] == "untold-lock" && finding["key"] == TILE)
+            .unwrap();
+        let text = untold["found"].as_str().unwrap();
+        assert!(
+            text.starts_with("its lock could not be asked: ") && text.contains(expected),
+            "{text}"
+        );
+        assert!(
+            untold["command"]
+                .as_str()
+                .unwrap()
+                .contains("get-object-retention")
+        );
+        assert!(bucket.proxy.count("answers").await > 0);
+    }
+    bucket.proxy.heal().await;
+    delete(&bucket, &TestBucket::key("keys/jwks-2.json"), &marker).await;
+    assert_eq!(found(&scrub(&bucket, &[])), pairs(&[]));
+}
+
+/// An answer that is to be asked for again is waited for, and at last it is of that version.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_the_store_never_tells_is_a_finding_on_the_last_try() {
+    let bucket = archive().await;
+    let faults = format!(
+        r#"{{"answers": [["HEAD", "{}", 500, ""]]}}"#,
+        TestBucket::key(TILE)
+    );
+    bucket.proxy.fail(&faults).await;
+    let mut running = Running::begin(1);
+    let mut pass = make_pass(&bucket, 1_000, Scope::Whole).await;
+    let failed = pass.step(&mut running, Tries::More).await;
+    assert!(matches!(failed, Err(ScrubError::Retry { .. })), "{failed:?}");
+    assert_eq!(running, Running::begin(1));
+    let stepped = pass.step(&mut running, Tries::Last).await.unwrap();
+    let told: Vec<_> = stepped.findings.iter().map(told).collect();
+    assert!(
+        told.len() == 1 && told[0].starts_with(&format!("untold-lock {TILE}")),
+        "{told:#?}"
+    );
+    assert!(told[0].contains("failed, 500"), "{told:#?}");
+    // Where the store is away, it is not of one version.
+    bucket.proxy.fail(r#"{"reset": 1.0}"#).await;
+    let failed = pass.step(&mut Running::begin(1), Tries::Last).await;
+    assert!(matches!(failed, Err(ScrubError::Retry { .. })), "{failed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_found_is_printed_and_kept_where_the_store_goes_away() {
+    let bucket = archive().await;
+    let dir = tempfile::tempdir().unwrap();
+    let position = dir.path().join("scrub.position");
+    let flag = format!("--position={}", position.display());
+    let marker = mark_deleted(&bucket, &TestBucket::key(TILE)).await;
+    // The content is refused: of it nothing can be said.
+    bucket
+        .proxy
+        .fail(r#"{"answers": [["GET", "ndjson.zst", 403, ""]]}"#)
+        .await;
+    let output = scrub(&bucket, &[&flag]);
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let report = report(&output);
+    assert_eq!(report["whole"], false);
+    assert_eq!(report["counts"]["delete-marker"], 1, "{report:#}");
+    assert!(stdout(&output).contains(&marker) && stderr(&output).contains("scrub.position"));
+    bucket.proxy.heal().await;
+    let heads = bucket.proxy.count("HEAD 200").await;
+    let output = scrub(&bucket, &[&flag]);
+    let whole = self::report(&output);
+    assert_eq!(
+        (&whole["whole"], &whole["counts"]["delete-marker"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(bucket.proxy.count("HEAD 200").await, heads, "looked at again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finding_of_a_lock_has_the_command_that_mends_it() {
+    let bucket = archive().await;
+    let key = TestBucket::key(TILE);
+    retain(&bucket, &key, now() + DAY).await;
+    let output = scrub(&bucket, &[]);
+    let command = said(&output, "short-retention", "command");
+    for part in [
+        "aws s3api put-object-retention",
+        &format!("--endpoint-url {}", bucket.proxy.endpoint),
+        &format!("--bucket {} --key {key}", bucket.name),
+        "Mode=GOVERNANCE,RetainUntilDate=20",
+    ] {
+        assert!(command.contains(part), "{part}: {command}");
+    }
+    let by = &report(&output)["short_by_seconds"];
+    assert!(
+        by["least"].as_i64().unwrap() > DAY && by["least"] == by["most"],
+        "{by}"
+    );
+    // What it says is enough.
+    let (_, until) = command.rsplit_once('=').unwrap();
+    let until = ledgerline::ledger::time::parse_sealed_at(until.replace('Z', ".000000Z").as_bytes()).unwrap();
+    retain(&bucket, &key, until / 1_000_000).await;
+    assert_eq!(found(&scrub(&bucket, &[])), pairs(&[]));
+
+    let mut text = with_credentials();
+    text.args(["scrub", "--archive-path-style", "--archive-lock=governance"])
+        .arg(format!("--archive=s3://{}/audit/archive", bucket.name))
+        .arg(format!("--archive-endpoint={}", bucket.proxy.endpoint))
+        .arg("--archive-retention-days=400");
+    let text = text.output().expect("the program starts");
+    let count = archive_fixture::Ledger::small().write().objects.len();
+    let sum = format!("Too short of {count} versions, by 197 days to 297 days.");
+    assert!(stdout(&text).contains(&sum), "{}", stdout(&text));
+    assert!(
+        stdout(&text).contains("  $ aws s3api put-object-retention"),
+        "{}",
+        stdout(&text)
+    );
+}
+
+/// Of a partition that the ledger does not have, and of another log: as `verify` refuses them.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_a_partition_that_the_ledger_does_not_have_are_found_with_and_without_its_log() {
+    let ledger = end_to_end::Ledger::make().await;
+    ledger.ingest(0..50);
+    let service = start(&ledger, 0);
+    ledger.wait_until_archived(50);
+    stop(service);
+    let log_name = process::LOG_NAME;
+    let foreign = [
+        format!("{log_name}/9/tile/0/000"),
+        "other.example/audit/0/tile/0/000".to_owned(),
+    ];
+    let expected: Vec<_> = foreign
+        .iter()
+        .map(|name| ("unknown-key", name.as_str()))
+        .collect();
+    let scrub = |more: &[&str]| {
+        let mut program = with_credentials();
+        program
+            .args([
+                "scrub",
+                "--json",
+                "--archive-path-style",
+                "--archive-lock=governance",
+            ])
+            .arg(format!("--archive={}", ledger.url()))
+            .arg(format!("--archive-endpoint={}", stack("LEDGERLINE_TEST_S3")))
+            .args(more);
+        program.output().expect("the program starts")
+    };
+    assert_eq!(found(&scrub(&[&ledger.log()])), pairs(&[]));
+    for name in &foreign {
+        put(&ledger.bucket, &TestBucket::key(name), b"mine").await;
+    }
+    for more in [&[][..], &[ledger.log().as_str()]] {
+        let output = scrub(more);
+        assert_eq!(found(&output), pairs(&expected), "{}", stderr(&output));
+        assert!(said(&output, "unknown-key", "found").contains("with 4 partitions"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_looked_at_is_not_found_good_and_the_permission_is_named() {
     let bucket = archive().await;
@@ -270,8 +481,8 @@ async fn a_pass_that_is_interrupted_at_any_step_or_call_finds_the_same() {
         put(&bucket, &TestBucket::key("keys/jwks-2.json"), b"other").await;
     }
     let (whole, expected) = pass(&bucket, 1_000, Scope::Whole, false).await;
-    // One marker, one stranger, five versions without a lock, and what the verifier comes to first.
-    assert_eq!(expected.len(), 13, "{expected:#?}");
+    // One marker, one stranger, five versions without a lock, two that are not the newest and of which versitygw tells none, and what the verifier comes to first.
+    assert_eq!(expected.len(), 15, "{expected:#?}");
     for versions_at_once in [1, 2, 3, 7] {
         let (counts, found) = pass(&bucket, versions_at_once, Scope::Whole, true).await;
         assert_eq!(found, expected, "{versions_at_once} at once");
@@ -303,13 +514,7 @@ async fn a_pass_that_is_interrupted_at_any_step_or_call_finds_the_same() {
     assert!(bucket.proxy.count("reset").await > 0);
 }
 
-/// Runs a pass to its end. `interrupted`: nothing is kept from a step to the next but the text of the position.
-async fn pass(
-    bucket: &TestBucket,
-    versions_at_once: i32,
-    scope: Scope,
-    interrupted: bool,
-) -> (Vec<(String, u64)>, Vec<String>) {
+async fn make_pass(bucket: &TestBucket, versions_at_once: i32, scope: Scope) -> Pass {
     let access = bucket.config(&bucket.proxy.endpoint).access;
     let versions = S3Versions::open(access, Some(credentials(USER, &user_secret()))).await;
     let demands = Demands {
@@ -320,27 +525,33 @@ async fn pass(
         at_once: 2,
         versions_at_once,
     };
-    let make = || {
-        let store = Store::S3(versions.clone());
-        Pass::new(
-            store,
-            scope.clone(),
-            demands.clone(),
-            Arc::new(SystemClock),
-            Arc::new(|_| {}),
-        )
-    };
+    Pass::new(
+        Store::S3(versions),
+        scope,
+        demands,
+        Arc::new(SystemClock),
+        Arc::new(|_| {}),
+    )
+}
+
+/// Runs a pass to its end. `interrupted`: nothing is kept from a step to the next but the text of the position.
+async fn pass(
+    bucket: &TestBucket,
+    versions_at_once: i32,
+    scope: Scope,
+    interrupted: bool,
+) -> (Vec<(String, u64)>, Vec<String>) {
     let mut position = Position::new(1);
     position.running = Some(Running::begin(1));
-    let mut at_work = make();
+    let mut at_work = make_pass(bucket, versions_at_once, scope.clone()).await;
     let mut found: Vec<String> = Vec::new();
     loop {
         if interrupted {
-            at_work = make();
+            at_work = make_pass(bucket, versions_at_once, scope.clone()).await;
             position = Position::parse(&position.write()).unwrap();
         }
         let running = position.running.as_mut().unwrap();
-        match at_work.step(running).await {
+        match at_work.step(running, Tries::More).await {
             Ok(stepped) => {
                 found.extend(stepped.findings.iter().map(told));
                 if stepped.is_done {
@@ -637,7 +848,11 @@ async fn a_stop_is_gone_on_from_where_the_pass_was() {
         ])
         .arg(format!("--archive=s3://{}/audit/archive", bucket.name))
         .arg(format!("--archive-endpoint={}", bucket.proxy.endpoint))
-        .args(["--archive-retention-days=100", "--calls-per-second=5", &flag])
+        .args([
+            "--archive-retention-days=100",
+            "--archive-class-retention-days=long=200",
+        ])
+        .args(["--calls-per-second=5", &flag])
         .stdout(std::process::Stdio::null());
     let mut child = child.spawn().expect("the program starts");
     let since = std::time::Instant::now();
@@ -655,7 +870,7 @@ async fn a_stop_is_gone_on_from_where_the_pass_was() {
     let output = scrub(&bucket, &[&flag]);
     assert_eq!(
         found(&output),
-        pairs(&[("content", TILE), ("delete-marker", TILE)])
+        pairs(&[("content", TILE), ("delete-marker", TILE), ("untold-lock", TILE)])
     );
     assert!(stdout(&output).contains(&marker));
     assert_eq!(bucket.proxy.count("HEAD 200").await, heads, "looked at again");
@@ -663,6 +878,96 @@ async fn a_stop_is_gone_on_from_where_the_pass_was() {
 
     std::fs::write(&position, b"{}").unwrap();
     assert_eq!(scrub(&bucket, &[&flag]).status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_a_pass_is_told_what_it_has_found_so_far() {
+    let bucket = archive().await;
+    let dir = tempfile::tempdir().unwrap();
+    let position = dir.path().join("scrub.position");
+    mark_deleted(&bucket, &TestBucket::key(TILE)).await;
+    let mut program = with_credentials();
+    // Slow enough to be stopped within the content.
+    program
+        .args([
+            "scrub",
+            "--json",
+            "--archive-path-style",
+            "--archive-lock=governance",
+        ])
+        .arg(format!("--archive=s3://{}/audit/archive", bucket.name))
+        .arg(format!("--archive-endpoint={}", bucket.proxy.endpoint))
+        .args([
+            "--archive-retention-days=100",
+            "--calls-per-second=2",
+            "--position",
+        ])
+        .arg(&position)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let child = program.spawn().expect("the program starts");
+    let since = std::time::Instant::now();
+    while !position.exists() {
+        assert!(since.elapsed() < Duration::from_mins(5), "it writes no position");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let id = child.id().to_string();
+    let sent = std::process::Command::new("kill").args(["-TERM", &id]).status();
+    assert!(sent.unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("goes on where it was"),
+        "{}",
+        stderr(&output)
+    );
+    let report = report(&output);
+    assert_eq!(
+        (&report["whole"], &report["counts"]["delete-marker"]),
+        (&false.into(), &1.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_position_is_of_one_archive_and_of_settings_that_are_the_same() {
+    let bucket = archive().await;
+    let dir = tempfile::tempdir().unwrap();
+    let position = dir.path().join("scrub.position");
+    let flag = format!("--position={}", position.display());
+    bucket
+        .proxy
+        .fail(r#"{"answers": [["GET", "ndjson.zst", 403, ""]]}"#)
+        .await;
+    assert_eq!(scrub(&bucket, &[&flag]).status.code(), Some(3));
+    bucket.proxy.heal().await;
+    let log = format!("--log=sqlite:{}", dir.path().join("ledger.db").display());
+    let elsewhere = format!("--archive-endpoint={}", stack("LEDGERLINE_TEST_S3"));
+    let refused = |output: &Output, named: &str| {
+        assert_eq!(output.status.code(), Some(2), "{named}: {}", stderr(output));
+        assert!(stderr(output).contains(named), "{}", stderr(output));
+    };
+    refused(
+        &scrub_as(&bucket, "compliance", 200, &[&flag]),
+        "--archive-lock governance, and not compliance",
+    );
+    refused(
+        &scrub_as(&bucket, "governance", 300, &[&flag]),
+        "--archive-class-retention-days long=200",
+    );
+    refused(&scrub(&bucket, &[&flag, &log]), "--log none");
+    let mut other = with_credentials();
+    other
+        .args([
+            "scrub",
+            "--archive-path-style",
+            "--archive-lock=governance",
+            "--archive-retention-days=100",
+        ])
+        .args(["--archive-class-retention-days=long=200", &flag, &elsewhere])
+        .arg(format!("--archive=s3://{}/audit/archive", bucket.name));
+    refused(&other.output().unwrap(), "--archive-endpoint");
+    assert_eq!(found(&scrub(&bucket, &[&flag])), pairs(&[]));
+    assert!(!position.exists());
 }
 
 #[test]
