@@ -195,7 +195,7 @@ class Connectors(CaptureCase):
             for command in (("apply", self.file), ("status",)):
                 self.assertIn(worker, self.ask(*command, status=UNREADABLE, worker=worker)[1])
             address = f"postgres://nobody@127.0.0.1:{nobody.getsockname()[1]}/{database()}"
-            self.assertIn("the database: ", self.ask("lag", address, status=UNREADABLE)[1])
+            self.assertIn("cannot be reached", self.ask("lag", address, status=UNREADABLE)[1])
         self.assertIn("postgres://", self.ask("lag", "nowhere", status=WRONG)[1])
         self.assertIn("there is no connector nothing-of-the-kind", self.ask("status", "nothing-of-the-kind", status=INVALID)[1])
         # Something else answers there: that it has no such connector says nothing.
