@@ -21,6 +21,7 @@ use tokio::sync::Semaphore;
 const FETCH_BYTES: &str = "1024";
 /// What librdkafka takes as the least.
 const MESSAGE_BYTES: &str = "1024";
+const QUEUE_BACKOFF_MS: &str = "5";
 /// A consumer is asked again after this: it reports meanwhile why nothing comes.
 const POLL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -114,7 +115,9 @@ fn consumer(config: &KafkaConfig, troubles: &Arc<Troubles>) -> Result<BaseConsum
         .set("fetch.message.max.bytes", FETCH_BYTES)
         .set("fetch.max.bytes", FETCH_BYTES)
         .set("message.max.bytes", MESSAGE_BYTES)
-        .set("queued.min.messages", "1");
+        .set("queued.min.messages", "1")
+        // What an earlier look had in the queue keeps a place from being fetched for so long: by default a second.
+        .set("fetch.queue.backoff.ms", QUEUE_BACKOFF_MS);
     settings
         .create_with_context(Context(Arc::clone(troubles)))
         .map_err(|error| LogError::Fatal {
