@@ -49,6 +49,10 @@ impl ArchiveSource for Covered<'_> {
         })))
     }
 
+    fn soon(&self, name: &str) {
+        self.source.soon(name);
+    }
+
     fn coming(&self, names: Vec<String>) {
         self.source.coming(names);
     }

@@ -4,6 +4,7 @@
 mod end_to_end;
 mod faults;
 mod locks;
+mod reading;
 mod scrub;
 
 use crate::vault_conformance::{KEEP, conforms};

@@ -61,6 +61,12 @@ pub trait ArchiveSource: Sync {
         drop(names);
     }
 
+    /// This large object will be read soon, once: a source to which its first byte is a round trip may begin to fetch it, a bounded part ahead. Whether it does makes no
+    /// difference to what is read.
+    fn soon(&self, name: &str) {
+        let _ = name;
+    }
+
     /// The object of that name, `None` where there is none.
     ///
     /// # Errors

@@ -27,6 +27,9 @@ pub enum Step {
     Segment(SegmentJob),
 }
 
+/// Segments of a partition that are begun to be fetched before they are asked for, where that is a round trip: one for each of a few threads.
+const SEGMENTS_AHEAD: usize = 4;
+
 /// Goes through the partitions and their segments.
 pub struct Planner<'s> {
     source: &'s dyn ArchiveSource,
@@ -54,12 +57,18 @@ impl<'s> Planner<'s> {
             && let Some(job) = plan.job(*at)
         {
             *at += 1;
+            if let Some(later) = plan.job(*at + SEGMENTS_AHEAD - 1) {
+                self.source.soon(&later.object_name());
+            }
             return Ok(Some(Step::Segment(job)));
         }
         let Some(partition) = self.partitions.next() else {
             return Ok(None);
         };
         let plan = Arc::new(Plan::make(self.source, self.log_name, partition)?);
+        for job in (0..SEGMENTS_AHEAD).map_while(|at| plan.job(at)) {
+            self.source.soon(&job.object_name());
+        }
         self.current = Some((Arc::clone(&plan), 0));
         Ok(Some(Step::Partition(plan)))
     }

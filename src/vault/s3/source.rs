@@ -11,14 +11,18 @@ use crate::ledger::verify::{ArchiveSource, Names, ObjectReader, SourceError};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
+use std::collections::HashMap;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How often a call is made before the archive counts as one that cannot be read.
 const TRIES: u32 = 5;
 /// Pieces of an object that wait to be read. The network gives them in some tens of kilobytes.
-const PIECES_AHEAD: usize = 16;
+const PIECES_AHEAD: usize = 64;
+/// Large objects that are begun before they are asked for: of each as much as pieces wait to be read.
+const BEGUN_MAX: usize = 16;
 const THREADS: usize = 2;
 
 /// A bucket that is read as an archive.
@@ -27,7 +31,12 @@ pub struct S3Source {
     client: Client,
     runtime: Runtime,
     ahead: Ahead,
+    /// Large objects that are on their way and were not asked for yet.
+    begun: Mutex<HashMap<String, oneshot::Receiver<Pieces>>>,
 }
+
+/// What comes of an object, and an empty piece behind it.
+type Pieces = mpsc::Receiver<io::Result<Vec<u8>>>;
 
 impl S3Source {
     /// # Errors
@@ -51,6 +60,7 @@ impl S3Source {
             client,
             runtime,
             ahead: Ahead::default(),
+            begun: Mutex::default(),
         };
         source.page("", None)?;
         Ok(source)
@@ -64,6 +74,16 @@ impl S3Source {
             version: None,
             read: 0,
         }
+    }
+
+    /// What was begun of an object; `None` where that is nothing.
+    fn begun(&self, name: &str) -> Option<Pieces> {
+        let asked = self
+            .begun
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name)?;
+        asked.blocking_recv().ok()
     }
 
     /// Names, and how to ask for those behind them.
@@ -105,9 +125,30 @@ impl ArchiveSource for S3Source {
         self.ahead.coming(self.runtime.handle(), names, fetch);
     }
 
+    fn soon(&self, name: &str) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.len() >= BEGUN_MAX || begun.contains_key(name) {
+            return;
+        }
+        let (opened, asked) = oneshot::channel();
+        let download = self.download(name);
+        self.runtime.spawn(Box::pin(async move {
+            // What is not there, or not now: who needs it asks again, and is told why.
+            let Ok(answer) = download.open().await else { return };
+            let (pieces, coming) = mpsc::channel(PIECES_AHEAD);
+            if opened.send(coming).is_ok() {
+                download.pump(answer, pieces).await;
+            }
+        }));
+        begun.insert(name.to_owned(), asked);
+    }
+
     fn read<'s>(&'s self, name: &str) -> Result<Option<ObjectReader<'s>>, SourceError> {
         if let Some(bytes) = self.ahead.take(name) {
             return Ok(Some(Box::new(io::Cursor::new(bytes))));
+        }
+        if let Some(pieces) = self.begun(name) {
+            return Ok(Some(Box::new(Coming::new(pieces))));
         }
         let download = self.download(name);
         let opened = self.runtime.block_on(download.open());
@@ -123,12 +164,7 @@ impl ArchiveSource for S3Source {
         };
         let (pieces, coming) = mpsc::channel(PIECES_AHEAD);
         self.runtime.spawn(Box::pin(download.pump(answer, pieces)));
-        Ok(Some(Box::new(Coming {
-            pieces: coming,
-            piece: Vec::new(),
-            at: 0,
-            ended: false,
-        })))
+        Ok(Some(Box::new(Coming::new(coming))))
     }
 }
 
@@ -254,10 +290,21 @@ impl Download {
 
 /// An object's bytes as they come.
 struct Coming {
-    pieces: mpsc::Receiver<io::Result<Vec<u8>>>,
+    pieces: Pieces,
     piece: Vec<u8>,
     at: usize,
     ended: bool,
+}
+
+impl Coming {
+    const fn new(pieces: Pieces) -> Self {
+        Self {
+            pieces,
+            piece: Vec::new(),
+            at: 0,
+            ended: false,
+        }
+    }
 }
 
 impl io::Read for Coming {

@@ -1,0 +1,54 @@
+//! What the verifier reads of a bucket: the same, whether it was begun before it was asked for or not.
+
+use super::{TestBucket, USER, access, credentials, user_secret};
+use crate::vault_conformance::KEEP;
+use ledgerline::ledger::verify::ArchiveSource as _;
+use ledgerline::vault::Vault as _;
+use ledgerline::vault::s3::S3Source;
+use std::io::Read as _;
+use tokio::runtime::Runtime;
+
+fn read(source: &S3Source, name: &str) -> Option<Vec<u8>> {
+    let mut object = source.read(name).unwrap()?;
+    let mut bytes = Vec::new();
+    object.read_to_end(&mut bytes).unwrap();
+    Some(bytes)
+}
+
+#[test]
+fn an_object_that_was_begun_early_reads_as_one_that_was_not() {
+    let runtime = Runtime::new().unwrap();
+    // Larger than what waits to be read.
+    let large: Vec<u8> = (0..12_u32 << 20)
+        .map(|n| (n * 7 + (n >> 9)).to_le_bytes()[0])
+        .collect();
+    let bucket = runtime.block_on(async {
+        let bucket = TestBucket::make().await;
+        let vault = bucket.vault().await;
+        vault.put_new("o/large", &large, KEEP).await.unwrap();
+        for n in 0..40 {
+            vault.put_new(&format!("o/{n}"), &[n; 3_000], KEEP).await.unwrap();
+        }
+        bucket
+    });
+    let at = access(&bucket.name, &bucket.proxy.endpoint);
+    let source = S3Source::open_as(at, Some(credentials(USER, &user_secret()))).unwrap();
+    for name in ["o/large", "o/large", "o/missing"] {
+        source.soon(name);
+    }
+    assert!(read(&source, "o/large") == Some(large.clone()));
+    assert!(
+        read(&source, "o/large") == Some(large),
+        "it is there a second time"
+    );
+    assert_eq!(read(&source, "o/missing"), None);
+    // More than are begun at once, and some of them for nothing.
+    for n in 0..40 {
+        source.soon(&format!("o/{n}"));
+    }
+    for n in (0..40).rev().step_by(3) {
+        assert_eq!(read(&source, &format!("o/{n}")), Some(vec![n; 3_000]));
+    }
+    // Begun and never asked for: nobody waits for it.
+    source.soon("o/large");
+}
