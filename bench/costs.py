@@ -14,10 +14,10 @@ from rounds import TENANTS, Input
 CUT_BYTES = 16 << 20
 LEAVES_IN_TILE = 256
 SECONDS_A_DAY = 86_400
-# Dollars, of us-east-1, as AWS listed them in 2026 (Amazon S3, S3 Standard; AWS KMS, RSA_2048): an assumption, to be replaced by the reader's own.
+# Dollars, of us-east-1, as AWS listed them in 2026 (Amazon S3, S3 Standard; AWS KMS, RSA_3072, which deploy/aws makes): an assumption, to be replaced by the reader's own.
 PUT_PRICE = 0.005 / 1_000
 GET_PRICE = 0.0004 / 1_000
-SIGN_PRICE = 0.03 / 10_000
+SIGN_PRICE = 0.15 / 10_000
 # Of the table: cut intervals in seconds, partitions, events a second.
 INTERVALS, PARTITIONS, RATES = (10, 60, 300, 900), (1, 12), (10, 100, 1_000)
 
@@ -85,12 +85,19 @@ def full_tiles(leaves):
 
 
 def sized_tiles(leaves):
-    """One a level that is not full, but where it is empty."""
-    found = 0
+    """One a level that is not full, but where it is empty: the level, and how many hashes it has, by which the tile is named."""
+    found, level = set(), 0
     while leaves > 0:
-        found += leaves % LEAVES_IN_TILE > 0
+        if leaves % LEAVES_IN_TILE > 0:
+            found.add((level, leaves))
         leaves //= LEAVES_IN_TILE
+        level += 1
     return found
+
+
+def shared_tiles(leaves_of_cut, levels):
+    """Of a cut, on an average: sized tiles of upper levels that are those of the cut before, since nothing came to them."""
+    return sum(1 - min(1, leaves_of_cut / LEAVES_IN_TILE**level) for level in range(1, levels))
 
 
 def said_by_formula(seen):
@@ -98,8 +105,8 @@ def said_by_formula(seen):
     cuts, partitions = seen["kinds"]["segment"], seen["partitions"]
     of_partition = seen["leaves"] / partitions
     each = max(round(cuts / partitions), 1)
-    sized = sum(sized_tiles(round(of_partition * (n + 1) / each)) for n in range(each))
-    return 2 * cuts + partitions * (full_tiles(round(of_partition)) + sized) + 1
+    sized = set().union(*(sized_tiles(round(of_partition * (n + 1) / each)) for n in range(each)))
+    return 2 * cuts + partitions * (full_tiles(round(of_partition)) + len(sized)) + 1
 
 
 def by_formula(partitions, cut_seconds, rate, line_bytes, lists_a_cut, gets_a_cut):
@@ -110,7 +117,10 @@ def by_formula(partitions, cut_seconds, rate, line_bytes, lists_a_cut, gets_a_cu
     leaves = rate * SECONDS_A_DAY + cuts
     levels = 1 + math.floor(math.log(max(leaves / partitions * 365, 2), LEAVES_IN_TILE))
     tiles = leaves / LEAVES_IN_TILE * (1 + 1 / LEAVES_IN_TILE)
-    puts = cuts * (2 + levels) + tiles
-    dollars = (puts + cuts * lists_a_cut) * PUT_PRICE + cuts * gets_a_cut * GET_PRICE
+    # A shared tile is put in vain, read and compared, and kept longer.
+    shared = shared_tiles(leaves / cuts, levels)
+    puts = cuts * (2 + levels + shared) + tiles
+    dollars = (puts + cuts * lists_a_cut) * PUT_PRICE + cuts * (gets_a_cut + 2 * shared) * GET_PRICE
+    objects = cuts * (2 + levels - shared) + tiles
     signs = min(partitions * SECONDS_A_DAY, rate * SECONDS_A_DAY)
-    return {"cut_seconds": seconds, "objects": puts, "dollars": dollars, "signs": signs, "sign_dollars": signs * SIGN_PRICE, "events": rate * SECONDS_A_DAY}
+    return {"cut_seconds": seconds, "objects": objects, "dollars": dollars, "signs": signs, "sign_dollars": signs * SIGN_PRICE, "events": rate * SECONDS_A_DAY}

@@ -11,6 +11,8 @@ import archive_table
 import capture
 import costs
 import postgres
+import read_model
+import read_model_table
 import recovery
 import rounds
 import table
@@ -21,7 +23,8 @@ LEDGER_PARTS = ("throughput", "latency", "memory", "owners")
 CAPTURE_PARTS = ("capture", "commits", "import")
 ARCHIVE_PARTS = ("archive", "verify", "sink", "buffers", "restore", "loss")
 REQUEST_PARTS = ("requests",)
-PARTS = LEDGER_PARTS + CAPTURE_PARTS + ARCHIVE_PARTS + REQUEST_PARTS
+READ_PARTS = ("index",)
+PARTS = LEDGER_PARTS + CAPTURE_PARTS + ARCHIVE_PARTS + REQUEST_PARTS + READ_PARTS
 
 
 def main():
@@ -65,6 +68,8 @@ def measured(bench, parts, sizes, machine):
         texts[ARCHIVE_PARTS] = archive_table.text(measure_archive(bench, parts, sizes), machine, sizes)
     if set(REQUEST_PARTS) & set(parts):
         texts[REQUEST_PARTS] = archive_table.requests_text(measure_requests(bench, sizes), machine)
+    if set(READ_PARTS) & set(parts):
+        texts[READ_PARTS] = read_model_table.text(measure_read_model(bench, sizes), machine, sizes)
     return texts
 
 
@@ -82,6 +87,7 @@ class Sizes:
         self.commits_a_second = 200
         self.commit_seconds = 5 if quick else 30
         self.archived = 100_000 if quick else 1_000_000
+        self.indexed = 100_000 if quick else 400_000
         self.partitions = 12
         # Of each of them some cuts.
         self.buffered = 200_000 if quick else 700_000
@@ -177,6 +183,17 @@ def measure_requests(bench, sizes):
     say("objects and requests, counted")
     with Bucket(bench) as bucket:
         return [costs.count(bench, bucket, *each) for each in sizes.counted]
+
+
+def measure_read_model(bench, sizes):
+    stack_up("kafka", "postgres")
+    say(f"{sizes.indexed:,} events, sealed and signed")
+    seen = []
+    with read_model.Sealed(bench, sizes.indexed) as source:
+        for n in range(sizes.rounds):
+            say(f"index, round {n + 1} of {sizes.rounds}")
+            seen.append(read_model.index(bench, source))
+    return seen
 
 
 def quarter_rates(throughput):
