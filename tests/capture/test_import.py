@@ -99,6 +99,28 @@ class Runs(ImportCase):
         leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
         self.assert_each_row_once(leaves)
 
+    def test_by_time_a_column_that_does_not_say_its_zone_is_refused_and_as_a_timestamptz_loses_no_row(self):
+        """A session behind UTC writes `now()` into a timestamp: it lies hours before each bound, before it is committed."""
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN occurred_at DROP DEFAULT, ALTER COLUMN occurred_at TYPE timestamp, ADD COLUMN day date")
+        self.sql.execute("SET TimeZone = 'America/Bogota'")
+        self.write("now() - interval '1 hour'")
+        with self.open_sql() as other:
+            other.execute("SET TimeZone = 'America/Bogota'")
+            for more in ((), ("--time-column=day",), ("--before=2100-01-01",)):
+                said = self.refused(2, *self.arguments("--by-time", *more))
+                self.assertIn("does not say in which time zone", said)
+            self.assertEqual(self.appended(), 0)
+            self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN occurred_at TYPE timestamptz USING occurred_at AT TIME ZONE 'America/Bogota'")
+            with other.transaction():
+                late = self.write(connection=other)
+                later = self.write()
+                wait("the settled row is read", lambda: self.read_by_time("--before=2100-01-01"))
+                self.assertEqual(self.read_by_time("--before=2100-01-01"), 1)
+            self.assertLess(late, later)
+        wait("all are read", lambda: self.read_by_time("--before=2100-01-01") == 3)
+        leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
+        self.assert_each_row_once(leaves)
+
     def read_by_time(self, *more):
         """Rows that all runs have read."""
         summary = self.imported("--by-time", *more)
