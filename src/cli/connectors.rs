@@ -1,5 +1,6 @@
 //! `ledgerline connectors`: the connectors that capture reads from, on a worker of Kafka Connect.
 
+mod address;
 mod apply;
 mod lag;
 mod rest;
@@ -72,11 +73,12 @@ struct Lag {
 
 #[derive(Debug, clap::Args)]
 struct Worker {
-    /// Where a worker of Kafka Connect answers
+    /// Where a worker of Kafka Connect answers; a login, where it asks for one, comes from LEDGERLINE_CONNECT_USER and LEDGERLINE_CONNECT_PASSWORD
     #[arg(
         long,
         value_name = "URL",
         env = "LEDGERLINE_CONNECT",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8083"
     )]
     connect: String,
