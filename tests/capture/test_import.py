@@ -192,6 +192,22 @@ class Runs(ImportCase):
         said = self.refused(3, "import", url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
         self.assertRegex(said, r"FATAL: password authentication failed.*PGPASSWORD")
 
+    def test_a_table_whose_rows_a_policy_would_hide_is_refused_and_not_read_in_part(self):
+        self.write(tenant="acme")
+        self.write(tenant="other")
+        role = f"{self.name}_reader"
+        self.sql.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'")
+        self.addCleanup(lambda: self.open_sql().execute(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+        self.sql.execute(f"GRANT USAGE ON SCHEMA {self.name} TO {role}; GRANT SELECT ON {self.table} TO {role}")
+        self.sql.execute(f"ALTER TABLE {self.table} ENABLE ROW LEVEL SECURITY; CREATE POLICY of_acme ON {self.table} USING (tenant_id = 'acme')")
+        command = ["import", self.import_address().replace(f"{self.sql.info.user}@", f"{role}@"), "--json", *self.arguments_behind_the_address()[:-1]]
+        os.environ["PGPASSWORD"] = "reader"
+        said = self.refused(3, *command)
+        self.assertRegex(said, r"row-level security policy.*SQLSTATE 42501.*BYPASSRLS")
+        self.assertEqual(self.appended(), 0)
+        self.sql.execute(f"ALTER ROLE {role} BYPASSRLS")
+        self.assertEqual(json.loads(self.command(*command))["events"], 2)
+
     def arguments_behind_the_address(self):
         return [f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--dry-run"]
 
