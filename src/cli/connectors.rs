@@ -60,7 +60,7 @@ struct Status {
     worker: Worker,
 }
 
-/// A line for each replication slot: how far its reader is behind the log of Postgres, and how much log it keeps, in bytes. Exit status 1 where one is lost
+/// A line for each replication slot: how far its reader is behind the log of Postgres, and how much log it keeps, in bytes. Exit status 1 where one is lost, or about to be (unreserved)
 #[derive(Debug, clap::Args)]
 struct Lag {
     /// postgres://USER@HOST:PORT/DATABASE; the password comes from PGPASSWORD or a .pgpass file
@@ -91,7 +91,7 @@ impl Worker {
 }
 
 /// # Errors
-/// `Usage` for files that are no configurations, `Invalid` where a connector does not run or a slot is lost, `Unreadable` where nobody answers.
+/// `Usage` for files that are no configurations, `Invalid` where a connector does not run or a slot is lost or about to be, `Unreadable` where nobody answers.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let runtime = super::runtime()?;
     let (text, outcome) = runtime.block_on(async {
