@@ -126,7 +126,7 @@ pub struct Settings {
 
     /// The database of the read model, as `postgres://USER@HOST:PORT/DATABASE` (PostgreSQL 15 or newer); its password, where it needs one, comes from
     /// `PGPASSWORD`, a .pgpass file or the URL. Without it there is no read model.
-    #[arg(long, env = "LEDGERLINE_DATABASE", value_name = "URL")]
+    #[arg(long, env = "LEDGERLINE_DATABASE", hide_env_values = true, value_name = "URL")]
     pub database: Option<String>,
 
     /// Which stages this process runs, separated by commas [default: capture, where there are mapping files, seal,notarize,archive,dead-letters, and
@@ -143,6 +143,7 @@ pub struct Settings {
     #[arg(
         long,
         env = "LEDGERLINE_SCHEMA_REGISTRY",
+        hide_env_values = true,
         value_name = "URL",
         hide_short_help = true
     )]

@@ -1,5 +1,6 @@
 //! `ledgerline connectors`: the connectors that capture reads from, on a worker of Kafka Connect.
 
+mod address;
 mod apply;
 mod lag;
 mod rest;
@@ -59,7 +60,7 @@ struct Status {
     worker: Worker,
 }
 
-/// A line for each replication slot: how far its reader is behind the log of Postgres, and how much log it keeps, in bytes. Exit status 1 where one is lost
+/// A line for each replication slot: how far its reader is behind the log of Postgres, and how much log it keeps, in bytes. Exit status 1 where one is lost, or about to be (unreserved)
 #[derive(Debug, clap::Args)]
 struct Lag {
     /// postgres://USER@HOST:PORT/DATABASE; the password comes from PGPASSWORD or a .pgpass file
@@ -72,11 +73,12 @@ struct Lag {
 
 #[derive(Debug, clap::Args)]
 struct Worker {
-    /// Where a worker of Kafka Connect answers
+    /// Where a worker of Kafka Connect answers; a login, where it asks for one, comes from LEDGERLINE_CONNECT_USER and LEDGERLINE_CONNECT_PASSWORD
     #[arg(
         long,
         value_name = "URL",
         env = "LEDGERLINE_CONNECT",
+        hide_env_values = true,
         default_value = "http://127.0.0.1:8083"
     )]
     connect: String,
@@ -89,7 +91,7 @@ impl Worker {
 }
 
 /// # Errors
-/// `Usage` for files that are no configurations, `Invalid` where a connector does not run or a slot is lost, `Unreadable` where nobody answers.
+/// `Usage` for files that are no configurations, `Invalid` where a connector does not run or a slot is lost or about to be, `Unreadable` where nobody answers.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let runtime = super::runtime()?;
     let (text, outcome) = runtime.block_on(async {

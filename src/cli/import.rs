@@ -55,7 +55,7 @@ pub struct Args {
     /// Only rows whose time is before this one. Rows with NULL for a time are not read, and counted
     #[arg(long, value_name = "TIME")]
     before: Option<String>,
-    /// The column that --before and --by-time go by [default: the mapping's occurred_at]
+    /// The column that --before and --by-time go by; for --by-time a timestamptz [default: the mapping's occurred_at]
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<String>,
     /// Read by time, and within it by the key: what was written since the last run, as far as no transaction that still runs could add to it

@@ -42,7 +42,7 @@ enum Command {
 )]
 struct RebuildArgs {
     /// The database, as `run` has it; the password comes from PGPASSWORD, a .pgpass file or the URL
-    #[arg(long, value_name = "URL", env = "LEDGERLINE_DATABASE")]
+    #[arg(long, value_name = "URL", env = "LEDGERLINE_DATABASE", hide_env_values = true)]
     database: String,
     /// The log: sqlite:PATH, or kafka://HOST:PORT,../?NAME=VALUE&..
     #[arg(long, value_name = "URL", env = "LEDGERLINE_LOG")]

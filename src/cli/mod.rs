@@ -239,3 +239,33 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(command: &clap::Command, found: &mut Vec<String>) {
+        let may_hold_password = |name: &str| {
+            name.ends_with("_DATABASE")
+                || name.ends_with("_IMPORT_URL")
+                || name.ends_with("_CONNECT")
+                || name.ends_with("_REGISTRY")
+        };
+        for arg in command.get_arguments() {
+            let name = arg.get_env().and_then(|name| name.to_str());
+            if name.is_some_and(may_hold_password) && !arg.is_hide_env_values_set() {
+                found.push(format!("{} {}", command.get_name(), arg.get_id()));
+            }
+        }
+        for command in command.get_subcommands() {
+            shown(command, found);
+        }
+    }
+
+    #[test]
+    fn help_shows_no_value_of_a_variable_that_may_hold_a_password() {
+        let mut found = Vec::new();
+        shown(&command(), &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+}

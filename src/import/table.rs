@@ -31,8 +31,27 @@ pub struct Column {
     pub sql_type: String,
     pub expression: Expression,
     pub nullable: bool,
-    /// `timestamp`, `timestamptz` or `date`, or a domain of one: rows can be chosen by it.
-    pub is_time: bool,
+    /// Where rows can be chosen by it.
+    pub time: Option<TimeKind>,
+}
+
+/// What the time of a column says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeKind {
+    /// `timestamptz`, or a domain of it: an instant, the same whatever time zone it was written in.
+    Instant,
+    /// `timestamp`, `date`, or a domain of one: what the clock of the session that wrote it showed, and where that was the column does not say.
+    Local,
+}
+
+impl TimeKind {
+    fn of(type_name: &str) -> Option<Self> {
+        match type_name {
+            "timestamptz" => Some(Self::Instant),
+            "timestamp" | "date" => Some(Self::Local),
+            _ => None,
+        }
+    }
 }
 
 /// Why a table cannot be imported.
@@ -141,7 +160,7 @@ impl Table {
                     sql_type,
                     expression,
                     nullable: row.try_get("nullable")?,
-                    is_time: matches!(type_name.as_str(), "timestamp" | "timestamptz" | "date"),
+                    time: TimeKind::of(&type_name),
                 }),
                 None => unread.push(format!("{column} {sql_type}")),
             }
@@ -259,7 +278,11 @@ pub(crate) mod tests {
             sql_type: sql_type.to_owned(),
             expression: Expression::text(format!("{}::text", column::quoted(name))),
             nullable: false,
-            is_time: sql_type.starts_with("timestamp"),
+            time: match sql_type {
+                "timestamp with time zone" => Some(TimeKind::Instant),
+                "timestamp without time zone" => Some(TimeKind::Local),
+                _ => None,
+            },
         };
         Table {
             server: "1".to_owned(),

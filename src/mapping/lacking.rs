@@ -35,6 +35,24 @@ impl Mapping {
             .collect()
     }
 
+    /// The members of a record by which events are told apart, as far as `same` does not know them; each once, as pointers name them.
+    #[must_use]
+    pub fn id_members(&self, same: impl Fn(&str) -> bool) -> Vec<&str> {
+        let pointers = match &self.event_id.from {
+            From::First(pointers) => pointers.as_slice(),
+            From::Join { parts, .. } => parts.as_slice(),
+            From::Constant(_) => &[],
+        };
+        let mut names: Vec<&str> = pointers
+            .iter()
+            .filter_map(|pointer| pointer.tokens().first().map(String::as_str))
+            .filter(|name| !same(name))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
     /// Each member with where it comes from, and whether an event must have it.
     fn members(&self) -> Vec<(String, &Source, bool)> {
         let mut members = vec![

@@ -99,6 +99,28 @@ class Runs(ImportCase):
         leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
         self.assert_each_row_once(leaves)
 
+    def test_by_time_a_column_that_does_not_say_its_zone_is_refused_and_as_a_timestamptz_loses_no_row(self):
+        """A session behind UTC writes `now()` into a timestamp: it lies hours before each bound, before it is committed."""
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN occurred_at DROP DEFAULT, ALTER COLUMN occurred_at TYPE timestamp, ADD COLUMN day date")
+        self.sql.execute("SET TimeZone = 'America/Bogota'")
+        self.write("now() - interval '1 hour'")
+        with self.open_sql() as other:
+            other.execute("SET TimeZone = 'America/Bogota'")
+            for more in ((), ("--time-column=day",), ("--before=2100-01-01",)):
+                said = self.refused(2, *self.arguments("--by-time", *more))
+                self.assertIn("does not say in which time zone", said)
+            self.assertEqual(self.appended(), 0)
+            self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN occurred_at TYPE timestamptz USING occurred_at AT TIME ZONE 'America/Bogota'")
+            with other.transaction():
+                late = self.write(connection=other)
+                later = self.write()
+                wait("the settled row is read", lambda: self.read_by_time("--before=2100-01-01"))
+                self.assertEqual(self.read_by_time("--before=2100-01-01"), 1)
+            self.assertLess(late, later)
+        wait("all are read", lambda: self.read_by_time("--before=2100-01-01") == 3)
+        leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
+        self.assert_each_row_once(leaves)
+
     def read_by_time(self, *more):
         """Rows that all runs have read."""
         summary = self.imported("--by-time", *more)
@@ -169,6 +191,22 @@ class Runs(ImportCase):
         os.environ["PGPASSWORD"] = "wrong"
         said = self.refused(3, "import", url.replace(f"{info.user}@", f"{role}@"), *self.arguments_behind_the_address())
         self.assertRegex(said, r"FATAL: password authentication failed.*PGPASSWORD")
+
+    def test_a_table_whose_rows_a_policy_would_hide_is_refused_and_not_read_in_part(self):
+        self.write(tenant="acme")
+        self.write(tenant="other")
+        role = f"{self.name}_reader"
+        self.sql.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'reader'")
+        self.addCleanup(lambda: self.open_sql().execute(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+        self.sql.execute(f"GRANT USAGE ON SCHEMA {self.name} TO {role}; GRANT SELECT ON {self.table} TO {role}")
+        self.sql.execute(f"ALTER TABLE {self.table} ENABLE ROW LEVEL SECURITY; CREATE POLICY of_acme ON {self.table} USING (tenant_id = 'acme')")
+        command = ["import", self.import_address().replace(f"{self.sql.info.user}@", f"{role}@"), "--json", *self.arguments_behind_the_address()[:-1]]
+        os.environ["PGPASSWORD"] = "reader"
+        said = self.refused(3, *command)
+        self.assertRegex(said, r"row-level security policy.*SQLSTATE 42501.*BYPASSRLS")
+        self.assertEqual(self.appended(), 0)
+        self.sql.execute(f"ALTER ROLE {role} BYPASSRLS")
+        self.assertEqual(json.loads(self.command(*command))["events"], 2)
 
     def arguments_behind_the_address(self):
         return [f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", "--dry-run"]

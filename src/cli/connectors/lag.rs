@@ -43,29 +43,47 @@ pub(super) async fn lag(args: &Lag, as_json: bool) -> Result<Told, Failure> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
     drop(connection.close().await);
-    let missing: Vec<&str> = args
-        .slot
+    let outcome = outcome(&slots, &args.slot);
+    Ok((if as_json { json_of(&slots) } else { table(&slots) }, outcome))
+}
+
+/// A slot is `unreserved` when the next checkpoint of the server may take log that its reader has not read: the last state before `lost`.
+fn outcome(slots: &[Slot], wanted: &[String]) -> Result<(), Failure> {
+    let missing: Vec<&str> = wanted
         .iter()
         .filter(|name| !slots.iter().any(|slot| slot.name == **name))
         .map(String::as_str)
         .collect();
-    let lost: Vec<&str> = slots
-        .iter()
-        .filter(|slot| slot.wal_status == "lost")
-        .map(|slot| slot.name.as_str())
-        .collect();
-    let outcome = match (missing.is_empty(), lost.is_empty()) {
-        (true, true) => Ok(()),
-        (false, _) => Err(Failure::invalid(format!(
-            "there is no slot {}",
-            missing.join(", ")
-        ))),
-        (true, false) => Err(Failure::invalid(format!(
-            "lost: {}; changes since are in no topic: connectors/README.md says what to do",
-            lost.join(", ")
-        ))),
+    let of = |state: &str| {
+        let found = slots.iter().filter(|slot| slot.wal_status == state);
+        found
+            .map(|slot| slot.name.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
-    Ok((if as_json { json_of(&slots) } else { table(&slots) }, outcome))
+    let (lost, unreserved) = (of("lost"), of("unreserved"));
+    let told: Vec<String> = [
+        (missing.join(", "), "there is no slot ", ""),
+        (
+            lost,
+            "lost: ",
+            "; changes since are in no topic: connectors/README.md says what to do",
+        ),
+        (
+            unreserved,
+            "about to be lost (unreserved): ",
+            "; the next checkpoint may remove log that was not read: see that the connector runs, or raise max_slot_wal_keep_size now",
+        ),
+    ]
+    .into_iter()
+    .filter(|(names, _, _)| !names.is_empty())
+    .map(|(names, before, behind)| format!("{before}{names}{behind}"))
+    .collect();
+    if told.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::invalid(told.join(". ")))
+    }
 }
 
 impl Slot {
@@ -110,4 +128,37 @@ fn table(slots: &[Slot]) -> String {
         ));
     }
     lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(states: &[&str], wanted: &[&str]) -> Option<String> {
+        let slot = |state: &&str| Slot {
+            name: format!("of_{state}"),
+            active: false,
+            wal_status: (*state).to_owned(),
+            behind: None,
+            kept: None,
+            safe: None,
+        };
+        let slots: Vec<Slot> = states.iter().map(slot).collect();
+        let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+        outcome(&slots, &wanted).err().map(|failure| failure.message)
+    }
+
+    #[test]
+    fn a_slot_that_is_lost_or_about_to_be_is_told_of_and_no_other() {
+        assert_eq!(told(&["reserved", "extended", ""], &["of_extended"]), None);
+        let unreserved = told(&["reserved", "unreserved"], &[]).unwrap();
+        assert!(
+            unreserved.contains("(unreserved): of_unreserved;") && !unreserved.contains("no topic"),
+            "{unreserved}"
+        );
+        let all = told(&["lost", "unreserved"], &["nothing"]).unwrap();
+        for part in ["there is no slot nothing", "lost: of_lost;", "of_unreserved;"] {
+            assert!(all.contains(part), "{part}: {all}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The REST interface of Kafka Connect, as far as it is used here.
 
+use super::address::{Address, refused};
 use crate::cli::{Failure, chain};
 use crate::http::client::{client, read_at_most};
 use reqwest::{Client, Method};
@@ -17,7 +18,7 @@ const SHOWN_BYTES_MAX: usize = 2_000;
 
 pub(super) struct Connect {
     http: Client,
-    url: String,
+    address: Address,
 }
 
 /// What a worker says of one connector.
@@ -72,21 +73,15 @@ impl ConnectorStatus {
 
 impl Connect {
     pub fn new(url: &str) -> Result<Self, Failure> {
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(Failure::usage(
-                "--connect (or LEDGERLINE_CONNECT): must be http://HOST:PORT or https://HOST:PORT",
-            ));
-        }
+        let address = Address::read(url)
+            .map_err(|what| Failure::usage(format!("--connect (or LEDGERLINE_CONNECT): {what}")))?;
         let http = client(TIMEOUT, CONNECT_TIMEOUT).map_err(|error| {
             Failure::unreadable(format!(
                 "the client of Kafka Connect cannot be set up: {}",
                 chain(&error)
             ))
         })?;
-        Ok(Self {
-            http,
-            url: url.trim_end_matches('/').to_owned(),
-        })
+        Ok(Self { http, address })
     }
 
     /// `None` where there is no such connector.
@@ -115,7 +110,7 @@ impl Connect {
     fn is_something_else(&self, method: &str, path: &str) -> Failure {
         Failure::unreadable(format!(
             "{method} {}/{path}: answers with something else than Kafka Connect does: is the URL right?",
-            self.url
+            self.address.url
         ))
     }
 
@@ -127,9 +122,10 @@ impl Connect {
         body: Option<&Value>,
     ) -> Result<Option<T>, Failure> {
         let something_else = self.is_something_else(method.as_str(), path);
-        let doing = format!("{method} {}/{path}", self.url);
+        let url = format!("{}/{path}", self.address.url);
+        let doing = format!("{method} {url}");
         let failed = |what: String| Failure::unreadable(format!("{doing}: {what}"));
-        let mut request = self.http.request(method, format!("{}/{path}", self.url));
+        let mut request = self.address.signed(self.http.request(method, url));
         if let Some(body) = body {
             request = request
                 .header("Content-Type", "application/json")
@@ -154,6 +150,10 @@ impl Connect {
             409 => Err(failed(format!(
                 "status 409: {}: try again in a moment",
                 said(&answer)
+            ))),
+            401 | 403 => Err(Failure::invalid(format!(
+                "{doing}: status {status}: it refuses the login: {}",
+                refused()
             ))),
             400..=499 => Err(Failure::invalid(format!(
                 "{doing}: status {status}: {}",

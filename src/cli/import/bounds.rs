@@ -5,7 +5,7 @@ use crate::cli::Failure;
 use crate::cli::postgres::unreachable;
 use crate::import::page::{Bounds, Order};
 use crate::import::settled::{self, SettledKey, settled_before, settled_key};
-use crate::import::table::Table;
+use crate::import::table::{Table, TimeKind};
 use crate::mapping::Mapping;
 use sqlx::postgres::PgConnection;
 
@@ -64,14 +64,22 @@ fn time_column(args: &Args, table: &Table, mapping: &Mapping) -> Result<Option<S
         }
     };
     let (flag, name) = (time_flag(args), table.full_name());
-    match table.column(&column) {
-        Some(found) if found.is_time => Ok(Some(column)),
-        Some(found) => Err(Failure::usage(format!(
-            "{flag}: {column} of {name} is of type {}: --before and --by-time go by a timestamp, a timestamptz or a date. Name one with --time-column",
-            found.sql_type
-        ))),
-        None => Err(Failure::usage(format!(
+    let Some(found) = table.column(&column) else {
+        return Err(Failure::usage(format!(
             "{flag}: {name} has no column {column}, or --exclude leaves it out. Name the column that --before and --by-time go by with --time-column"
+        )));
+    };
+    let sql_type = &found.sql_type;
+    match found.time {
+        // A row that is written later could have an earlier time there: of a zone that is behind, or where clocks were put back.
+        Some(TimeKind::Local) if args.by_time => Err(Failure::usage(format!(
+            "{flag}: {column} of {name} is of type {sql_type}, which does not say in which time zone it was written: rows that are committed later could lie before the \
+             time that was read to, and --by-time would pass over them. Name a timestamptz with --time-column, or make this one: ALTER TABLE {name} ALTER COLUMN {column} \
+             TYPE timestamptz USING {column} AT TIME ZONE 'the zone of those who wrote it'. Without --by-time the table is read by its key"
+        ))),
+        Some(TimeKind::Local | TimeKind::Instant) => Ok(Some(column)),
+        None => Err(Failure::usage(format!(
+            "{flag}: {column} of {name} is of type {sql_type}: --by-time goes by a timestamptz, and --before by that, a timestamp or a date. Name one with --time-column"
         ))),
     }
 }
@@ -124,5 +132,63 @@ async fn until(args: &Args, connection: &mut PgConnection, table: &Table) -> Res
              there, which no later run by key would read. Nothing was imported: run it again when they have ended, or with --by-time",
             table.full_name()
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::table::tests::table;
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    const MAPPING: &str = r#"
+event_id = "/row_id"
+tenant_id = { constant = "acme" }
+occurred_at = "/row/at"
+action = { constant = "a" }
+data = "/row"
+[actor]
+type = { constant = "user" }
+id = { constant = "u" }
+"#;
+
+    fn chosen(time: Option<TimeKind>, flag: &str) -> Result<Option<String>, String> {
+        let line = [
+            "import",
+            "postgres://u@h/d",
+            "--table=t",
+            "--mapping=m.toml",
+            flag,
+        ];
+        let args = Line::try_parse_from(line).unwrap().args;
+        let mut table = table();
+        table.columns[1].time = time;
+        let mapping = Mapping::from_toml(MAPPING).unwrap();
+        time_column(&args, &table, &mapping).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn by_time_goes_by_an_instant_and_by_no_clock_of_an_unknown_zone() {
+        let at = Ok(Some("at".to_owned()));
+        assert_eq!(chosen(Some(TimeKind::Instant), "--by-time"), at);
+        assert_eq!(chosen(Some(TimeKind::Instant), "--before=2026-01-01"), at);
+        assert_eq!(chosen(Some(TimeKind::Local), "--before=2026-01-01"), at);
+        let told = chosen(Some(TimeKind::Local), "--by-time").unwrap_err();
+        for part in [
+            "--mapping (its occurred_at): at of public.t",
+            "time zone",
+            "--time-column",
+            "AT TIME ZONE",
+        ] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let told = chosen(None, "--by-time").unwrap_err();
+        assert!(told.contains("--by-time goes by a timestamptz"), "{told}");
     }
 }

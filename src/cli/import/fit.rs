@@ -5,6 +5,9 @@ use crate::import::table::Table;
 use crate::mapping::{Lacking, Mapping};
 use std::path::Path;
 
+/// The members of a change that a row has alike, whether its insert was captured, or a snapshot or an import read it.
+const SAME_WHATEVER_READS: [&str; 6] = ["row_id", "row", "key", "database", "schema", "table"];
+
 /// What a person should know where the import may go on.
 ///
 /// # Errors
@@ -31,6 +34,14 @@ pub(super) fn check(
         warnings.push(format!(
             "--mapping {file} is of {}: none of these topics is of {name} (<topic.prefix>.{name})",
             topics.join(", ")
+        ));
+    }
+    let others = mapping.id_members(|member| SAME_WHATEVER_READS.contains(&member));
+    if !others.is_empty() {
+        warnings.push(format!(
+            "--mapping {file}: event_id is made of {}, which an import and a snapshot have otherwise than the insert that was captured: a row that is captured too is sealed twice. \
+             With event_id = \"/row_id\" it is sealed once",
+            others.join(", ")
         ));
     }
     if !empty.is_empty() {
@@ -116,6 +127,24 @@ id = { constant = "u" }
             told[0].contains("none of these topics is of public.t"),
             "{told:?}"
         );
+    }
+
+    #[test]
+    fn event_ids_that_an_insert_and_an_import_have_differently_are_warned_of() {
+        let full = MAPPING.replace("/row/kind", "/row/id");
+        assert_eq!(checked(&full, "app.public.t"), Ok(Vec::new()));
+        for (same, other) in [
+            ("\"/row/id\"", "\"/id\""),
+            (
+                "{ join = [\"/table\", \"/row/id\"] }",
+                "{ join = [\"/id\", \"/lsn\"] }",
+            ),
+        ] {
+            let told = |id| checked(&full.replace("\"/row_id\"", id), "app.public.t").unwrap();
+            assert_eq!(told(same), Vec::<String>::new());
+            let told = told(other);
+            assert!(told.len() == 1 && told[0].contains("sealed twice"), "{told:?}");
+        }
     }
 
     #[test]
