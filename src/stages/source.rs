@@ -91,6 +91,12 @@ impl Standing {
         self.tell_stopped();
     }
 
+    /// Heeds that its topic has `count` partitions, and the ledger none of its number.
+    pub fn heed_excess(&mut self, count: u32, partitions: u32) {
+        self.stop(has_no_place(&self.topic, self.partition, count, partitions));
+        self.tell_stopped();
+    }
+
     /// Keeps of `records` those before one that no record of the ledger can hold. Where that is the next, the source stops.
     pub fn keep_what_can_be_sealed(&mut self, records: &mut Vec<Record>, bytes_max: usize) {
         let too_large = |record: &Record| record.value.len() > bytes_max;
@@ -188,6 +194,14 @@ fn needs_registry(source: &str, offset: u64, schema: u32) -> String {
          LEDGERLINE_SCHEMA_REGISTRY). Nothing more of this source is sealed until then, or until `ledgerline sources adopt {source} --from {} --force` has \
          passed the record over",
         offset + 1
+    )
+}
+
+/// What is said of a partition of a captured topic that has more of them than the ledger.
+fn has_no_place(topic: &str, partition: u32, count: u32, partitions: u32) -> String {
+    format!(
+        "{topic}/{partition} is not captured: {topic} has {count} partitions and the ledger {partitions}, which keep where each of the same number goes on. \
+         Make the topic anew with at most {partitions} (topic.creation.default.partitions of the connector) and have its records written again"
     )
 }
 

@@ -3,7 +3,7 @@
 use super::Adopt;
 use crate::cli::Failure;
 use crate::ledger::names;
-use crate::log::{Log, LogError};
+use crate::log::{Log, LogError, topic};
 use crate::stages::capture::CaptureMapping;
 use crate::stages::capture::source::Place;
 use crate::stages::seal::From;
@@ -29,9 +29,15 @@ pub async fn find(log: &dyn Log, mappings: &[CaptureMapping]) -> Result<Vec<Capt
 }
 
 async fn look(log: &dyn Log, topic: &str, partition: u32) -> Result<Captured, LogError> {
+    // A topic may have more partitions than the ledger: nothing of those is captured, and there is no place to ask for.
+    let place = if partition < log.partitions(topic::AUDIT_CAPTURED).await? {
+        Place::stored(log, topic, partition).await?
+    } else {
+        None
+    };
     Ok(Captured {
         source: format!("{topic}/{partition}"),
-        place: Place::stored(log, topic, partition).await?,
+        place,
         start: log.start(topic, partition).await?,
         end: log.end(topic, partition).await?,
     })

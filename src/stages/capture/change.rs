@@ -119,20 +119,20 @@ fn row(
 ) -> Result<(Vec<u8>, columns::Unchanged), ChangeError> {
     // Numbers get quotes.
     let mut json = Vec::with_capacity(envelope.after.or(envelope.before).map_or(0, |row| row.len() + 64));
-    let unchanged = match (envelope.op, envelope.after, envelope.before) {
-        (Op::Insert | Op::Update | Op::Read, Some(after), _) => columns::write_row(after, &mut json)?,
+    let mut unchanged = columns::Unchanged::new();
+    match (envelope.op, envelope.after, envelope.before) {
+        (Op::Update, Some(after), _) => unchanged = columns::write_updated(after, &mut json)?,
+        (Op::Insert | Op::Read, Some(after), _) => columns::write_row(after, &mut json)?,
         (Op::Delete, _, Some(before)) => match identity {
             ReplicaIdentity::Full => columns::write_row(before, &mut json)?,
             ReplicaIdentity::Key => {
                 let key = key.and_then(Object::parse);
                 let is_known = |name: &str| key.as_ref().is_some_and(|key| key.has(name));
-                columns::write_columns(before, is_known, &mut json)?
+                columns::write_columns(before, is_known, &mut json)?;
             }
         },
-        (Op::Insert | Op::Update | Op::Read, None, _) | (Op::Delete, _, None) | (Op::Truncate, _, _) => {
-            columns::Unchanged::new()
-        }
-    };
+        (Op::Insert | Op::Update | Op::Read, None, _) | (Op::Delete, _, None) | (Op::Truncate, _, _) => {}
+    }
     Ok((json, unchanged))
 }
 
@@ -307,6 +307,27 @@ mod tests {
         assert!(
             whole.contains(r#""row":{"id":"7","actor":"","at":"1970-01-01T00:00:00.000000Z"}"#),
             "{whole}"
+        );
+    }
+
+    #[test]
+    fn a_text_that_is_what_debezium_writes_for_a_value_not_sent_is_kept_but_in_an_updated_row() {
+        let row = r#"{"id":7,"notes":"__debezium_unavailable_value"}"#;
+        let kept = r#""notes":"__debezium_unavailable_value""#;
+        for json in [
+            envelope("c", "null", row, "null"),
+            envelope("r", "null", row, "null"),
+            envelope("d", row, "null", "null"),
+            envelope("u", row, r#"{"id":7,"notes":"n"}"#, "null"),
+        ] {
+            let change = change_of(&json, KEY, ReplicaIdentity::Full).unwrap();
+            assert!(change.contains(kept) && !change.contains("unchanged"), "{change}");
+        }
+        let update = envelope("u", "null", row, "null");
+        let change = change_of(&update, KEY, ReplicaIdentity::Full).unwrap();
+        assert!(
+            !change.contains(kept) && change.contains(r#""unchanged":["notes"]"#),
+            "{change}"
         );
     }
 

@@ -9,7 +9,7 @@ use super::avro::ValueSchema;
 use super::batch::{Preparing, Ready, send};
 use super::machine::home;
 use super::mapping::CaptureMapping;
-use super::source::Source;
+use super::source::{Excess, Source};
 use crate::clock::{Clock, UnixMicros};
 use crate::formats::registry::Registry;
 use crate::log::{Log, LogError, topic};
@@ -38,6 +38,8 @@ pub struct Capturer {
     /// Of the ledger, once it is known.
     partitions: Option<u32>,
     sources: Vec<Source>,
+    /// Partitions of topics that have more than the ledger, and are at home here.
+    excess: Vec<Excess>,
     /// Behind what was captured, by the place of the source.
     ready: HashMap<usize, Ready>,
     /// Topics that are not there yet.
@@ -68,6 +70,7 @@ impl Capturer {
             partition,
             partitions: None,
             sources: Vec::new(),
+            excess: Vec::new(),
             ready: HashMap::new(),
             missing: Vec::new(),
             trouble: None,
@@ -103,6 +106,7 @@ impl Capturer {
                     .or(standing.waits())
                     .or(source.trouble.as_deref())
             })
+            .chain(self.excess.iter().filter_map(Excess::stopped))
             .chain(self.trouble.as_deref())
             .collect();
         (!reasons.is_empty()).then(|| reasons.join("; "))
@@ -253,6 +257,7 @@ impl Capturer {
         }
         let before = self.sources.len();
         self.sources.retain(|source| source.topic != topic);
+        self.excess.retain(|known| known.topic != topic);
         if self.sources.len() != before {
             // By places that others have now.
             self.ready.clear();
@@ -260,7 +265,7 @@ impl Capturer {
         Ok(())
     }
 
-    /// Those of a topic's partitions that are at home here, and not known yet.
+    /// Those of a topic's partitions that are at home here, and not known yet. What a topic has more of than the ledger stops, each alone: where it goes on could not be kept.
     async fn open_sources(
         &mut self,
         mapping: usize,
@@ -268,19 +273,21 @@ impl Capturer {
         count: u32,
         partitions: u32,
     ) -> Result<(), StageError> {
-        if count > partitions {
-            return Err(StageError::Stopped {
-                partition: self.partition,
-                what: format!(
-                    "{topic} has {count} partitions and the ledger {partitions}: a captured topic has at most as many, because where it goes on is kept in those"
-                ),
-            });
-        }
-        for partition in 0..count {
+        let here = |partition: &u32| home(topic, *partition, partitions) == self.partition;
+        for partition in (0..count.min(partitions)).filter(here) {
             let is_known = |source: &Source| source.topic == topic && source.partition == partition;
-            if home(topic, partition, partitions) == self.partition && !self.sources.iter().any(is_known) {
+            if !self.sources.iter().any(is_known) {
                 let source = Source::open(self.log.as_ref(), topic, partition, mapping).await?;
                 self.sources.push(source);
+            }
+        }
+        self.excess
+            .retain(|known| known.topic != topic || known.partition < count);
+        for partition in (partitions..count).filter(here) {
+            let is_known = |known: &Excess| known.topic == topic && known.partition == partition;
+            if !self.excess.iter().any(is_known) {
+                self.excess
+                    .push(Excess::stop(topic, partition, count, partitions));
             }
         }
         Ok(())

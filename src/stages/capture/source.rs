@@ -348,6 +348,35 @@ impl Drop for Source {
     }
 }
 
+/// A partition of a captured topic that the ledger has no partition of the same number for: nothing of it is captured.
+pub(super) struct Excess {
+    pub topic: String,
+    pub partition: u32,
+    standing: Standing,
+}
+
+impl Excess {
+    pub fn stop(topic: &str, partition: u32, count: u32, partitions: u32) -> Self {
+        let mut standing = Standing::new(topic, partition);
+        standing.heed_excess(count, partitions);
+        Self {
+            topic: topic.to_owned(),
+            partition,
+            standing,
+        }
+    }
+
+    pub fn stopped(&self) -> Option<&str> {
+        self.standing.stopped()
+    }
+}
+
+impl Drop for Excess {
+    fn drop(&mut self) {
+        self.standing.forget();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

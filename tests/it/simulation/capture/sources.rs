@@ -254,6 +254,32 @@ fn a_source_that_cannot_be_read_keeps_nobody_from_the_others() {
 }
 
 #[test]
+fn what_a_topic_has_more_of_than_the_ledger_stops_alone_and_is_named() {
+    let world = World::new(1).with_topic(TOPIC, 2).with_topic(OTHER, 1);
+    let topics = MAPPING.replace("[\"app.public.t\"]", "[\"app.public.t\", \"app.public.u\"]");
+    let mappings = Arc::from([CaptureMapping::from_toml(&topics).unwrap()]);
+    let (log, clock) = (Arc::new(world.log(0)), Arc::new(world.clock()));
+    let mut capturer = Capturer::new(log, clock, mappings, None, 0);
+    let put = |topic, partition, changes: Vec<Change>| {
+        let records = changes.into_iter().map(|change| change.record).collect();
+        world.put_records(topic, partition, records);
+    };
+    put(TOPIC, 0, inserts(0, 2));
+    put(TOPIC, 1, inserts(50, 4));
+    put(OTHER, 0, inserts(100, 3));
+    while block_on(capturer.step()).unwrap() == Step::Progress {}
+    assert_eq!(world.records(topic::AUDIT_CAPTURED, 0).len(), 5);
+    let told = capturer.waits_for().unwrap_or_default();
+    let expected = "app.public.t/1 is not captured: app.public.t has 2 partitions and the ledger 1";
+    assert!(told.contains(expected) && !told.contains(';'), "{told}");
+    // It is looked for again, and said once.
+    world.move_clock(61_000_000);
+    assert!(matches!(block_on(capturer.step()), Ok(Step::Idle)));
+    assert_eq!(capturer.waits_for().unwrap_or_default(), told);
+    assert!(!capturer.is_waiting());
+}
+
+#[test]
 fn a_captured_topic_that_was_deleted_is_no_failure_and_is_known_as_another_one_when_it_is_made_again() {
     let mut case = Case::new();
     case.put(TOPIC, &inserts(0, 3));
