@@ -155,10 +155,11 @@ data "aws_iam_policy_document" "archive" {
     }
   }
 
+  # Of what is new. What is there keeps its mode, and is locked for longer in it, also when var.mode is another by then: S3 itself lets nobody weaken it.
   statement {
     sid       = "ModeIsOne"
     effect    = "Deny"
-    actions   = ["s3:PutObject", "s3:PutObjectRetention"]
+    actions   = ["s3:PutObject"]
     resources = ["${aws_s3_bucket.archive.arn}/*"]
     principals {
       type        = "*"

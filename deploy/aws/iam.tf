@@ -20,16 +20,12 @@ data "aws_iam_policy_document" "service" {
     ]
     resources = ["${aws_s3_bucket.archive.arn}/*"]
   }
-  # To put objects of a class that is on hold, held. Whoever holds cannot release: that is counsel's.
+  # To put objects of a class that is on hold, held, and to tell those that are there: of a hold, and of its release. `ledgerline hold` writes both into the
+  # log, and nobody but the service tells the archive. A hold protects from the end of retention; what protects from the service is the retention.
   statement {
-    sid       = "HoldAndNotRelease"
+    sid       = "HoldAndRelease"
     actions   = ["s3:PutObjectLegalHold"]
     resources = ["${aws_s3_bucket.archive.arn}/*"]
-    condition {
-      test     = "StringEquals"
-      variable = "s3:object-lock-legal-hold"
-      values   = ["ON"]
-    }
   }
   statement {
     sid = "LookAtTheBucket"
@@ -92,7 +88,7 @@ data "aws_iam_policy_document" "auditor" {
 
 resource "aws_iam_policy" "counsel" {
   name        = "${var.bucket}-counsel"
-  description = "Sets and releases legal holds (ledgerline hold)"
+  description = "Sets and releases legal holds of objects by hand. `ledgerline hold` needs the log, and nothing of this: the service tells the archive"
   policy      = data.aws_iam_policy_document.counsel.json
 }
 

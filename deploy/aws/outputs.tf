@@ -9,6 +9,6 @@ output "kms_key_arn" {
 }
 
 output "archive_kms_key_arn" {
-  description = "For --archive-kms-key."
+  description = "For --archive-kms-key, as it is: the bucket's policy compares ARNs."
   value       = aws_kms_key.archive.arn
 }

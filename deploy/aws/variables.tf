@@ -9,7 +9,7 @@ variable "replica_bucket" {
 }
 
 variable "mode" {
-  description = "Object Lock mode: --archive-lock-mode. Begin with GOVERNANCE: what COMPLIANCE locks by mistake stays, and is paid for, until its time is over."
+  description = "Object Lock mode: --archive-lock. Begin with GOVERNANCE: what COMPLIANCE locks by mistake stays, and is paid for, until its time is over."
   type        = string
   default     = "GOVERNANCE"
   validation {
@@ -19,7 +19,7 @@ variable "mode" {
 }
 
 variable "retention_days_min" {
-  description = "No object may be written that is locked for less. Ledgerline locks each for --archive-retention-days from when its youngest leaf was sealed; an object that is archived late has less of them left."
+  description = "No object may be written that is locked for less. Ledgerline locks each for --archive-retention-days from when its youngest leaf was sealed; an object that is archived late has less of them left. It must be less than the shortest --archive-class-retention-days: every put of a class with a shorter time is refused, and the service ends."
   type        = number
   default     = 2500
 }
@@ -54,7 +54,7 @@ variable "auditor_principals" {
 }
 
 variable "counsel_principals" {
-  description = "ARNs of the roles that may set and release legal holds. MUST NOT be those of the service."
+  description = "ARNs of the roles that may set and release legal holds of objects by hand, without the service."
   type        = list(string)
   default     = []
 }

@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 import unittest
+import unittest.mock
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -32,8 +33,8 @@ ADMINISTRATORS = "${var.key_administrators}"
 
 
 def granted(document, resource):
-    """Actions that a document allows on a resource."""
-    statements = [statement for statement in DOCUMENTS[document]["statement"] if not terraform.is_deny(statement)]
+    """Actions that a document allows on a resource, whatever the request is otherwise: what is allowed on a condition is not always allowed."""
+    statements = [statement for statement in DOCUMENTS[document]["statement"] if not terraform.is_deny(statement) and "condition" not in statement]
     return [action for statement in statements if resource in statement["resources"] for action in terraform.actions(statement)]
 
 
@@ -50,9 +51,15 @@ class TheService(unittest.TestCase):
                     for action in actions:
                         self.assertFalse(terraform.covers(terraform.actions(statement), action), f"{user}: {action}")
 
-    def test_can_hold_and_cannot_release(self):
-        (hold,) = [statement for statement in DOCUMENTS["service"]["statement"] if "s3:PutObjectLegalHold" in terraform.actions(statement)]
-        self.assertEqual(hold["condition"], [{"test": "StringEquals", "variable": "s3:object-lock-legal-hold", "values": ["ON"]}])
+    def test_a_right_with_a_condition_does_not_count_as_given(self):
+        statement = {"actions": ["s3:PutObjectLegalHold"], "resources": [ON["objects"]]}
+        of = {"tried": {"statement": [statement, {**statement, "actions": ["s3:PutObject"], "condition": [{"test": "StringEquals"}]}]}}
+        with unittest.mock.patch.dict(DOCUMENTS, of):
+            self.assertEqual(granted("tried", ON["objects"]), ["s3:PutObjectLegalHold"])
+
+    def test_can_hold_and_release_as_the_archiver_does(self):
+        self.assertIn("s3:PutObjectLegalHold", granted("service", ON["objects"]))
+        self.assertIn("s3:ListBucketVersions", granted("service", ON["bucket"]))
 
 
 class TheKeys(unittest.TestCase):
@@ -99,6 +106,11 @@ class TheBuckets(unittest.TestCase):
                         expected = {"test": "Bool", "variable": wanted["condition"]["key"], "values": [wanted["condition"]["value"]]}
                         self.assertEqual(found["condition"], [expected])
                         self.assertIn(bucket, found["resources"])
+
+    def test_the_mode_is_one_of_what_is_new_and_what_is_there_is_kept_longer_in_its_own(self):
+        (found,) = [statement for statement in DOCUMENTS["archive"]["statement"] if statement.get("sid") == "ModeIsOne"]
+        self.assertTrue(terraform.covers(terraform.actions(found), "s3:PutObject"))
+        self.assertFalse(terraform.covers(terraform.actions(found), "s3:PutObjectRetention"))
 
     def test_the_policies_are_those_of_the_buckets(self):
         for name in BUCKETS:
