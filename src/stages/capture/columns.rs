@@ -8,8 +8,7 @@
 //! | arrays | arrays of these |
 //! | NULL | `null` |
 //!
-//! A number with a point or an exponent is written as ECMAScript writes the double of that value: converters spell the same one in several ways. Where no
-//! double has exactly that value as its shortest spelling, it stays as it was sent: digits are never rounded away.
+//! A floating-point number is written as ECMAScript writes the double: converters spell the same one in several ways.
 
 use super::envelope::Object;
 use crate::ledger::canonical::{span, text};
