@@ -457,8 +457,8 @@ impl Settings {
             ) as usize,
             classes: r.classes(),
             twins: self.archive_parquet,
-            scrub: scrub::check(&self.scrub, &mut r.faults),
-            audit: audit::check(&self.audit, &mut r.faults),
+            scrub: scrub::check(&self.scrub, &mut r),
+            audit: audit::check(&self.audit, &mut r),
             retry_for: r.retry_for(),
             log_level: r.log_level(),
         };

@@ -1,6 +1,6 @@
 //! How often `run` checks its read model, and how fast.
 
-use super::Fault;
+use super::Reader;
 use std::time::Duration;
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -33,34 +33,21 @@ pub struct AuditConfig {
     pub rows_per_second: u32,
 }
 
-/// `None` where it is turned off. What is wrong is added to `faults`.
-pub(super) fn check(settings: &AuditSettings, faults: &mut Vec<Fault>) -> Option<AuditConfig> {
-    let mut number = |key, variable, text: Option<&str>, default: u64, min: u64, max: u64| {
-        let value = text.map_or(Ok(default), str::parse::<u64>);
-        value
-            .ok()
-            .filter(|value| (min..=max).contains(value))
-            .unwrap_or_else(|| {
-                let what = format!("must be a whole number from {min} to {max}");
-                faults.push(Fault { key, variable, what });
-                default
-            })
-    };
-    let interval_ms = number(
+/// `None` where it is turned off. What is wrong is noted.
+pub(super) fn check(settings: &AuditSettings, r: &mut Reader<'_>) -> Option<AuditConfig> {
+    let interval_ms = r.number(
         "index-check-interval-ms",
         "LEDGERLINE_INDEX_CHECK_INTERVAL_MS",
         settings.index_check_interval_ms.as_deref(),
         DAY_MS,
-        0,
-        366 * DAY_MS,
+        0..=366 * DAY_MS,
     );
-    let rows = number(
+    let rows = r.number(
         "index-check-rows-per-second",
         "LEDGERLINE_INDEX_CHECK_ROWS_PER_SECOND",
         settings.index_check_rows_per_second.as_deref(),
         ROWS_PER_SECOND_DEFAULT,
-        1,
-        1_000_000,
+        1..=1_000_000,
     );
     (interval_ms > 0).then(|| AuditConfig {
         interval: Duration::from_millis(interval_ms),

@@ -1,6 +1,6 @@
 //! How often `run` scrubs its archive, and how fast.
 
-use super::Fault;
+use super::Reader;
 use std::time::Duration;
 
 const DAY_MS: u64 = 24 * 3_600_000;
@@ -35,34 +35,21 @@ pub struct ScrubConfig {
     pub calls_per_second: u32,
 }
 
-/// `None` where it is turned off. What is wrong is added to `faults`.
-pub(super) fn check(settings: &ScrubSettings, faults: &mut Vec<Fault>) -> Option<ScrubConfig> {
-    let mut number = |key, variable, text: Option<&str>, default: u64, max: u64, min: u64| {
-        let value = text.map_or(Ok(default), str::parse::<u64>);
-        value
-            .ok()
-            .filter(|value| (min..=max).contains(value))
-            .unwrap_or_else(|| {
-                let what = format!("must be a whole number from {min} to {max}");
-                faults.push(Fault { key, variable, what });
-                default
-            })
-    };
-    let interval_ms = number(
+/// `None` where it is turned off. What is wrong is noted.
+pub(super) fn check(settings: &ScrubSettings, r: &mut Reader<'_>) -> Option<ScrubConfig> {
+    let interval_ms = r.number(
         "scrub-interval-ms",
         "LEDGERLINE_SCRUB_INTERVAL_MS",
         settings.scrub_interval_ms.as_deref(),
         7 * DAY_MS,
-        366 * DAY_MS,
-        0,
+        0..=366 * DAY_MS,
     );
-    let calls_per_second = number(
+    let calls_per_second = r.number(
         "scrub-calls-per-second",
         "LEDGERLINE_SCRUB_CALLS_PER_SECOND",
         settings.scrub_calls_per_second.as_deref(),
         CALLS_PER_SECOND_DEFAULT.into(),
-        10_000,
-        1,
+        1..=10_000,
     );
     (interval_ms > 0).then(|| ScrubConfig {
         interval: Duration::from_millis(interval_ms),
@@ -79,9 +66,12 @@ mod tests {
             scrub_interval_ms: interval.map(ToOwned::to_owned),
             scrub_calls_per_second: rate.map(ToOwned::to_owned),
         };
-        let mut faults = Vec::new();
-        let config = check(&settings, &mut faults);
-        (config, faults.iter().map(|fault| fault.key).collect())
+        let mut reader = Reader {
+            settings: &crate::config::Settings::default(),
+            faults: Vec::new(),
+        };
+        let config = check(&settings, &mut reader);
+        (config, reader.faults.iter().map(|fault| fault.key).collect())
     }
 
     #[test]

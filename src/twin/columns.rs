@@ -55,17 +55,7 @@ pub const COLUMNS: [Column; 16] = [
         Cell::text(row.tenant())
     }),
     column("sequence", "optional int64", "", |row| {
-        Cell::number(match &row.leaf.body {
-            Body::Entry { sequence, .. } => Some(*sequence),
-            Body::Genesis { .. }
-            | Body::Duplicate { .. }
-            | Body::Rejected { .. }
-            | Body::Rerouted { .. }
-            | Body::Source { .. }
-            | Body::Cut { .. }
-            | Body::Key { .. }
-            | Body::Hold { .. } => None,
-        })
+        Cell::number(row.leaf.body.sequence())
     }),
     column("index", "required int64", "", |row| {
         Cell::number(Some(row.leaf.index))

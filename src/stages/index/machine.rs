@@ -48,17 +48,7 @@ impl<'r> LeafRow<'r> {
 
     #[must_use]
     pub fn sequence(&self) -> Option<u64> {
-        match &self.leaf.body {
-            Body::Entry { sequence, .. } => Some(*sequence),
-            Body::Genesis { .. }
-            | Body::Duplicate { .. }
-            | Body::Rejected { .. }
-            | Body::Rerouted { .. }
-            | Body::Source { .. }
-            | Body::Cut { .. }
-            | Body::Key { .. }
-            | Body::Hold { .. } => None,
-        }
+        self.leaf.body.sequence()
     }
 }
 
