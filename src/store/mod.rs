@@ -12,6 +12,7 @@ pub mod check;
 pub mod copy;
 pub mod months;
 pub mod place;
+pub mod read;
 pub mod schema;
 pub mod write;
 
