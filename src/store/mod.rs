@@ -13,6 +13,7 @@ pub mod copy;
 pub mod idempotency;
 pub mod months;
 pub mod place;
+pub mod read;
 pub mod schema;
 pub mod write;
 

@@ -6,11 +6,14 @@ use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, SqlSafeStr as _, SqlStr, Transaction};
 
 /// Every version, oldest first. One that was released MUST NOT be changed: a later one alters what it made.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "read model",
-    include_str!("../../migrations/0001_read_model.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "read model",
+        include_str!("../../migrations/0001_read_model.sql"),
+    ),
+    (2, "reads", include_str!("../../migrations/0002_reads.sql")),
+];
 
 /// What the API keeps for itself, of whichever copy.
 pub const API_SCHEMA: &str = "ledgerline_api";
