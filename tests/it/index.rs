@@ -23,15 +23,15 @@ use tokio::runtime::Runtime;
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// A database of its own, dropped at the end.
-struct Database {
+pub struct Database {
     runtime: Runtime,
     server: PgConnectOptions,
     name: String,
-    url: String,
+    pub url: String,
 }
 
 impl Database {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let url = stack("LEDGERLINE_STACK_POSTGRES_URL");
         let server = store::parse_url(&url).unwrap();
         let name = format!(
@@ -76,7 +76,7 @@ impl Database {
         Arc::new(ReadModel::new(&store::parse_url(&self.url).unwrap(), SCHEMA, 2))
     }
 
-    fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
+    pub fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
         let pool = self.pool(Role::Owner);
         self.runtime
             .block_on(pool.execute(AssertSqlSafe(sql.to_owned())))
@@ -92,7 +92,7 @@ impl Database {
         })
     }
 
-    fn number(&self, sql: &str) -> i64 {
+    pub fn number(&self, sql: &str) -> i64 {
         let pool = self.pool(Role::Owner);
         self.runtime
             .block_on(async {
