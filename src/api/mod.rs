@@ -7,14 +7,19 @@ pub mod answer;
 pub mod caller;
 mod connection;
 pub mod correlation;
+pub mod entry;
+pub mod events;
 pub mod keys;
+pub mod ledger;
 pub mod limits;
 mod open;
 pub mod openapi;
 pub mod problem;
+mod reading;
 mod router;
 pub mod submit;
 pub mod target;
+pub mod tiles;
 
 pub use connection::DRAIN_MAX;
 
@@ -25,12 +30,17 @@ use crate::ledger::canonical::Limits;
 use crate::ledger::key::PublicKey;
 use crate::log::Log;
 use crate::service::{Seams, Status};
+use crate::store::read::Reads;
+use crate::store::{ReadModel, SCHEMA};
 use keys::Keys;
 use limits::{ApiLimits, Quota};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, watch};
+
+/// Connections that read in tenants' names. Who finds them all taken waits, and is then told to come again.
+const READ_CONNECTIONS_MAX: u32 = 8;
 
 /// What every handler has at hand.
 pub struct Api {
@@ -52,6 +62,8 @@ pub struct Api {
     pub room: Quota,
     /// Of the log's topics, once it was asked.
     pub partitions: OnceCell<u32>,
+    /// `None`: there is no database.
+    pub reads: Option<Reads>,
 }
 
 impl Api {
@@ -86,6 +98,10 @@ impl Api {
             ),
             limits,
             partitions: OnceCell::new(),
+            reads: config.database.as_ref().map(|options| {
+                let model = Arc::new(ReadModel::new(options, SCHEMA, 1));
+                Reads::new(options, model, READ_CONNECTIONS_MAX)
+            }),
         }
     }
 }
