@@ -58,7 +58,9 @@ impl Request {
     /// `None` where the connection ended without an answer.
     pub fn try_send(self) -> Option<Answer> {
         let mut begun = self.begin()?;
-        let _sent = begun.write(&std::mem::take(&mut begun.body));
+        let body = std::mem::take(&mut begun.body);
+        // What is not taken was answered before.
+        begun.write(&body);
         begun.answer()
     }
 
