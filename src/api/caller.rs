@@ -78,9 +78,11 @@ impl Caller {
     /// The caller of a request.
     ///
     /// # Errors
-    /// 401 without a key that is known; 400 where headers are there twice or name no tenant; 403 where a tenant's key names another.
+    /// 401 without a key that is known; 403 where it may not be used from there, or names another tenant than its own; 400 where headers are there twice
+    /// or name no tenant.
     pub(super) fn of(api: &Api, parts: &Parts) -> Result<Self, Problem> {
         let holder = authorize(api, &parts.headers)?;
+        api.networks.admit(holder, parts)?;
         let named = named_tenant(parts)?;
         let tenant = match (&holder.tenant, named) {
             (Some(own), Some(named)) if **own != *named => {

@@ -24,6 +24,7 @@ pub enum Code {
     TenantRequired,
     InvalidBody,
     Unauthenticated,
+    Network,
     Scope,
     OtherTenant,
     NotFound,
@@ -49,7 +50,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::InvalidTarget,
         Self::InvalidHeader,
         Self::UnknownParameter,
@@ -57,6 +58,7 @@ impl Code {
         Self::TenantRequired,
         Self::InvalidBody,
         Self::Unauthenticated,
+        Self::Network,
         Self::Scope,
         Self::OtherTenant,
         Self::NotFound,
@@ -109,6 +111,7 @@ impl Code {
             Self::TenantRequired => ("tenant_required", S::BAD_REQUEST, "The tenant is not named"),
             Self::InvalidBody => ("invalid_body", S::BAD_REQUEST, "The body is wrong"),
             Self::Unauthenticated => ("unauthenticated", S::UNAUTHORIZED, "A key is required"),
+            Self::Network => ("network", S::FORBIDDEN, "The key may not be used from there"),
             Self::Scope => ("scope", S::FORBIDDEN, "The key may not do this"),
             Self::OtherTenant => ("other_tenant", S::FORBIDDEN, "The key is another tenant's"),
             Self::NotFound => ("not_found", S::NOT_FOUND, "There is no such thing"),

@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::correlation::{self, Correlation};
 use super::limits::Full;
 use super::problem::{Code, Problem};
-use super::{events, ledger, open, submit, target, tiles};
+use super::{browser, events, ledger, open, submit, target, tiles};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -29,6 +29,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
         .fallback(not_found)
         .layer(from_fn_with_state(Arc::clone(api), guard));
     open.merge(guarded)
+        .layer(from_fn_with_state(Arc::clone(api), browser::protect))
         .layer(from_fn_with_state(Arc::clone(api), observe))
         .with_state(Arc::clone(api))
 }

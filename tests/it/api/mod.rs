@@ -1,7 +1,9 @@
 //! The HTTP API, asked of the real program over real connections.
 
+mod browser;
 mod client;
 mod limits;
+mod networks;
 mod once;
 mod refused;
 mod waiting;
@@ -38,7 +40,12 @@ pub struct Server {
 
 impl Server {
     pub fn start(dir: &Path, more: &[&str]) -> Self {
-        let mut toml = String::new();
+        Self::start_with_keys(dir, "", more)
+    }
+
+    /// With more in the file of keys.
+    pub fn start_with_keys(dir: &Path, more_keys: &str, more: &[&str]) -> Self {
+        let mut toml = more_keys.to_owned();
         for (id, tenant, scopes) in KEYS {
             let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\"\n"));
             let digest = HEXLOWER.encode(&Sha256::digest(key(id)));
@@ -81,6 +88,15 @@ impl Server {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         whole(line.unwrap_or_else(|| panic!("{name} is not in\n{text}")))
+    }
+
+    /// What a line of the metrics says behind its name and labels; 0 where there is none.
+    pub fn counter(&self, name_and_labels: &str) -> u64 {
+        let (_, text) = self.service.get("/metrics");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
+        line.map_or(0, whole)
     }
 
     /// Asks it to end, and waits until it has.
