@@ -36,8 +36,9 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, Correlation-Id, Idempotency-Key, Ledgerline-Tenant",
 );
 /// What a page may read of an answer, beside what every page may.
-const ANSWER_HEADERS: HeaderValue =
-    HeaderValue::from_static("Correlation-Id, Idempotency-Replayed, Retry-After");
+const ANSWER_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Correlation-Id, Idempotency-Replayed, RateLimit, RateLimit-Policy, Retry-After",
+);
 /// Seconds for which a browser need not ask again whether it may.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 const ORIGINS_MAX: usize = 64;

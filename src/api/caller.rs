@@ -3,6 +3,7 @@
 use super::Api;
 use super::keys::Holder;
 use super::problem::{Code, Problem};
+use super::rate::KeyLimits;
 use super::target::{self, Query};
 use crate::ledger::names;
 use axum::extract::FromRequestParts;
@@ -72,6 +73,7 @@ pub struct Caller {
     pub id: Arc<str>,
     tenant: Option<Arc<str>>,
     scopes: Scopes,
+    limits: Arc<KeyLimits>,
 }
 
 impl Caller {
@@ -98,6 +100,7 @@ impl Caller {
             id: Arc::clone(&holder.id),
             tenant,
             scopes: holder.scopes,
+            limits: Arc::clone(&holder.limits),
         })
     }
 
@@ -127,6 +130,11 @@ impl Caller {
         }
         let what = format!("the key {} has not the scope {}", self.id, scope.as_str());
         Err(Problem::new(Code::Scope, what))
+    }
+
+    /// Whose buckets its requests are counted in.
+    pub(super) fn limits(&self) -> &KeyLimits {
+        &self.limits
     }
 
     /// Whose shares its requests count in: one that is no tenant's has its own.

@@ -2,6 +2,7 @@
 
 use super::caller::{Scope, Scopes};
 use super::network::Allowlist;
+use super::rate::{KeyLimits, Rates, RatesForm};
 use crate::ledger::Digest;
 use crate::ledger::names;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -30,6 +31,7 @@ pub struct Holder {
     pub scopes: Scopes,
     /// The key's own and its tenant's: it may be used from where each of them lets it; without any, from everywhere.
     pub networks: Vec<Arc<Allowlist>>,
+    pub limits: Arc<KeyLimits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +61,8 @@ struct KeyForm {
     scopes: Vec<Scope>,
     sha256: String,
     networks: Option<toml::Value>,
+    #[serde(default)]
+    limits: RatesForm,
 }
 
 /// What holds for every key of a tenant.
@@ -105,6 +109,7 @@ impl Keys {
                 tenant: None,
                 scopes: Scopes::all(),
                 networks: Vec::new(),
+                limits: Arc::new(KeyLimits::new(ADMIN_ID, None, Rates::default())),
             },
         });
         self
@@ -206,6 +211,8 @@ impl Key {
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or("sha256 must be the SHA-256 of the key as 64 digits 0-9 a-f")?;
+        let rates = form.limits.read()?;
+        let limits = KeyLimits::new(&form.id, form.tenant.as_deref(), rates);
         Ok(Self {
             sha256,
             holder: Holder {
@@ -213,6 +220,7 @@ impl Key {
                 tenant: form.tenant.map(Into::into),
                 scopes,
                 networks: form.networks.as_ref().map(read_networks).into_iter().collect(),
+                limits: Arc::new(limits),
             },
         })
     }
@@ -289,6 +297,20 @@ mod tests {
             (
                 file("tenant = \"acme\"", "\"read\"").replace("sha256 = \"", "sha256 = \"0"),
                 "64 digits",
+            ),
+            (
+                file(
+                    "tenant = \"acme\"\nlimits.writes = { burst = 0, per_second = 1 }",
+                    "\"read\"",
+                ),
+                "a burst from 1",
+            ),
+            (
+                file(
+                    "tenant = \"acme\"\nlimits.write = { burst = 1, per_second = 1 }",
+                    "\"read\"",
+                ),
+                "unknown field",
             ),
         ] {
             let told = Keys::parse(&text).unwrap_err();

@@ -17,6 +17,7 @@ pub mod network;
 mod open;
 pub mod openapi;
 pub mod problem;
+pub mod rate;
 mod reading;
 mod router;
 pub mod submit;
@@ -42,6 +43,7 @@ use keys::Keys;
 use limits::{ApiLimits, Quota};
 use metrics_exporter_prometheus::PrometheusHandle;
 use network::Networks;
+use rate::RateLimits;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -75,6 +77,7 @@ pub struct Api {
     /// Of pages that may call.
     pub origins: Origins,
     pub limits: ApiLimits,
+    pub rates: RateLimits,
     /// Of events, as the sealer has them.
     pub event_limits: Limits,
     pub formats: Formats,
@@ -113,6 +116,7 @@ impl Api {
             keys: Arc::clone(&api.keys),
             networks: api.networks.clone(),
             origins: api.origins.clone(),
+            rates: RateLimits::new(api.rates),
             event_limits: config.seal.limits,
             formats: seams.formats.clone(),
             places: Quota::new(

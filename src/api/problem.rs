@@ -39,6 +39,7 @@ pub enum Code {
     NotSigned,
     Detached,
     // The service.
+    RateLimited,
     TenantBusy,
     Internal,
     ReadModelDamaged,
@@ -50,7 +51,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidTarget,
         Self::InvalidHeader,
         Self::UnknownParameter,
@@ -72,6 +73,7 @@ impl Code {
         Self::IdempotencyKeyReused,
         Self::NotSigned,
         Self::Detached,
+        Self::RateLimited,
         Self::TenantBusy,
         Self::Internal,
         Self::ReadModelDamaged,
@@ -149,6 +151,11 @@ impl Code {
             ),
             Self::NotSigned => ("not_signed", S::CONFLICT, "No checkpoint covers it yet"),
             Self::Detached => ("detached", S::GONE, "It was let go of here; the archive has it"),
+            Self::RateLimited => (
+                "rate_limited",
+                S::TOO_MANY_REQUESTS,
+                "More requests than the limit",
+            ),
             Self::TenantBusy => (
                 "tenant_busy",
                 S::TOO_MANY_REQUESTS,

@@ -5,6 +5,7 @@ use crate::api::browser::Origins;
 use crate::api::keys::{ADMIN_KEY_BYTES_MIN, FILE_BYTES_MAX, Keys};
 use crate::api::limits::{ApiLimits, MEMORY_PER_BODY_BYTE, MEMORY_PER_REQUEST};
 use crate::api::network::{Networks, Proxies};
+use crate::api::rate::{self, Rate, Rates};
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -91,6 +92,33 @@ pub struct ApiSettings {
     /// Take a key from everywhere where its allowlist, or the address that it comes from, cannot be read. Otherwise it is taken from nowhere then.
     #[arg(long, env = "IP_ALLOWLIST_FAIL_OPEN", value_parser = clap::builder::BoolishValueParser::new(), hide_short_help = true)]
     pub ip_allowlist_fail_open: bool,
+
+    /// Requests that only read, of a tenant: BURST:PER_SECOND, or `off` [default: 100:50].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_LIMIT_DEFAULT",
+        value_name = "LIMIT",
+        hide_short_help = true
+    )]
+    pub api_limit_default: Option<String>,
+
+    /// Requests that write, of a tenant: BURST:PER_SECOND, or `off` [default: 50:25].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_LIMIT_WRITES",
+        value_name = "LIMIT",
+        hide_short_help = true
+    )]
+    pub api_limit_writes: Option<String>,
+
+    /// Requests about webhooks, of a tenant: BURST:PER_SECOND, or `off` [default: 100:50].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_LIMIT_WEBHOOKS",
+        value_name = "LIMIT",
+        hide_short_help = true
+    )]
+    pub api_limit_webhooks: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,12 +128,14 @@ pub struct ApiConfig {
     pub networks: Networks,
     pub origins: Origins,
     pub limits: ApiLimits,
+    pub rates: Rates,
 }
 
 /// `None` where it is not to be served. What is wrong is noted.
 pub(super) fn check(settings: &ApiSettings, r: &mut Reader<'_>) -> Option<ApiConfig> {
     let limits = limits(settings, r);
     let (networks, origins) = (networks(settings, r), origins(settings, r));
+    let rates = rates(settings, r);
     let text = settings.api.as_deref()?;
     let listen = text.parse().ok();
     if listen.is_none() {
@@ -128,7 +158,42 @@ pub(super) fn check(settings: &ApiSettings, r: &mut Reader<'_>) -> Option<ApiCon
         networks,
         origins,
         limits,
+        rates,
     })
+}
+
+fn rates(settings: &ApiSettings, r: &mut Reader<'_>) -> Rates {
+    let mut read = |key, variable, text: &Option<String>, default: Option<Rate>| match text
+        .as_deref()
+        .map(rate::parse)
+    {
+        None => default,
+        Some(Ok(rate)) => rate,
+        Some(Err(what)) => {
+            r.fault(key, variable, what);
+            default
+        }
+    };
+    Rates {
+        default: read(
+            "api-limit-default",
+            "LEDGERLINE_API_LIMIT_DEFAULT",
+            &settings.api_limit_default,
+            Rate::new(100, 50),
+        ),
+        writes: read(
+            "api-limit-writes",
+            "LEDGERLINE_API_LIMIT_WRITES",
+            &settings.api_limit_writes,
+            Rate::new(50, 25),
+        ),
+        webhooks: read(
+            "api-limit-webhooks",
+            "LEDGERLINE_API_LIMIT_WEBHOOKS",
+            &settings.api_limit_webhooks,
+            Rate::new(100, 50),
+        ),
+    }
 }
 
 fn networks(settings: &ApiSettings, r: &mut Reader<'_>) -> Networks {

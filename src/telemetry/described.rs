@@ -4,7 +4,17 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 28] = [
+const COUNTERS: [Described; 30] = [
+    (
+        "ledgerline_api_rate_limited_total",
+        Unit::Count,
+        "Requests that were answered 429 rate_limited, by class of routes",
+    ),
+    (
+        "ledgerline_api_rate_uncounted_total",
+        Unit::Count,
+        "Requests that were let in uncounted, since there was no room for another token bucket",
+    ),
     (
         "ledgerline_api_network_refused_total",
         Unit::Count,

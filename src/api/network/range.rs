@@ -152,7 +152,7 @@ mod tests {
     proptest! {
         /// Judged bit by bit, as text.
         #[test]
-        fn membership_is_a_matter_of_leading_bits(base: u128, other: u128, bits in 0u8..=128, near: bool) {
+        fn membership_is_a_matter_of_leading_bits(base in any::<u128>(), other in any::<u128>(), bits in 0u8..=128, near in any::<bool>()) {
             let beyond = 128 - u32::from(bits);
             let base = base & u128::MAX.checked_shl(beyond).unwrap_or(0);
             // Half of them begin alike: chance alone would hardly ever make one.

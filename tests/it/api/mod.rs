@@ -5,6 +5,7 @@ mod client;
 mod limits;
 mod networks;
 mod once;
+mod rates;
 mod refused;
 mod waiting;
 mod writing;
@@ -32,6 +33,12 @@ pub fn key(id: &str) -> String {
     format!("the-secret-key-of-{id}")
 }
 
+/// A key as the file has it.
+pub fn key_table(id: &str, more: &str, scopes: &str) -> String {
+    let digest = HEXLOWER.encode(&Sha256::digest(key(id)));
+    format!("[[key]]\nid = \"{id}\"\nscopes = [{scopes}]\nsha256 = \"{digest}\"\n{more}\n")
+}
+
 /// `ledgerline run --api` with its log, archive and keys in a directory.
 pub struct Server {
     pub service: Service,
@@ -47,9 +54,8 @@ impl Server {
     pub fn start_with_keys(dir: &Path, more_keys: &str, more: &[&str]) -> Self {
         let mut toml = more_keys.to_owned();
         for (id, tenant, scopes) in KEYS {
-            let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\"\n"));
-            let digest = HEXLOWER.encode(&Sha256::digest(key(id)));
-            toml += &format!("[[key]]\nid = \"{id}\"\n{tenant}scopes = [{scopes}]\nsha256 = \"{digest}\"\n");
+            let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\""));
+            toml += &key_table(id, &tenant, scopes);
         }
         let file = dir.join("keys.toml");
         std::fs::write(&file, toml).unwrap();
@@ -59,6 +65,9 @@ impl Server {
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let mut program = program();
         program.env("ADMIN_API_KEY", ADMIN);
+        // Tests ask as often as they like; those of limits set them by flags, which go before.
+        program.env("LEDGERLINE_API_LIMIT_DEFAULT", "off");
+        program.env("LEDGERLINE_API_LIMIT_WRITES", "off");
         let service = Service::start_as(program, &arguments).unwrap_or_else(|logs| panic!("{logs}"));
         let address = service
             .logs
