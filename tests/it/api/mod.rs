@@ -52,11 +52,12 @@ impl Server {
 
     /// With more in the file of keys.
     pub fn start_with_keys(dir: &Path, more_keys: &str, more: &[&str]) -> Self {
-        let mut toml = more_keys.to_owned();
-        for (id, tenant, scopes) in KEYS {
+        let table = |(id, tenant, scopes): (&str, Option<&str>, &str)| {
             let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\""));
-            toml += &key_table(id, &tenant, scopes);
-        }
+            key_table(id, &tenant, scopes)
+        };
+        let tables: String = KEYS.into_iter().map(table).collect();
+        let toml = format!("{more_keys}{tables}");
         let file = dir.join("keys.toml");
         std::fs::write(&file, toml).unwrap();
         let mut arguments = places(dir);
@@ -111,6 +112,11 @@ impl Server {
     /// Asks it to end, and waits until it has.
     pub fn end(self) {
         self.service.signal("TERM");
+        self.ended();
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(self) {
         let (status, logs) = self.service.wait();
         assert!(status.success(), "{logs}");
         for (id, _, _) in KEYS {
