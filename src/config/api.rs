@@ -163,10 +163,7 @@ pub(super) fn check(settings: &ApiSettings, r: &mut Reader<'_>) -> Option<ApiCon
 }
 
 fn rates(settings: &ApiSettings, r: &mut Reader<'_>) -> Rates {
-    let mut read = |key, variable, text: &Option<String>, default: Option<Rate>| match text
-        .as_deref()
-        .map(rate::parse)
-    {
+    let mut read = |key, variable, text: Option<&str>, default: Option<Rate>| match text.map(rate::parse) {
         None => default,
         Some(Ok(rate)) => rate,
         Some(Err(what)) => {
@@ -178,19 +175,19 @@ fn rates(settings: &ApiSettings, r: &mut Reader<'_>) -> Rates {
         default: read(
             "api-limit-default",
             "LEDGERLINE_API_LIMIT_DEFAULT",
-            &settings.api_limit_default,
+            settings.api_limit_default.as_deref(),
             Rate::new(100, 50),
         ),
         writes: read(
             "api-limit-writes",
             "LEDGERLINE_API_LIMIT_WRITES",
-            &settings.api_limit_writes,
+            settings.api_limit_writes.as_deref(),
             Rate::new(50, 25),
         ),
         webhooks: read(
             "api-limit-webhooks",
             "LEDGERLINE_API_LIMIT_WEBHOOKS",
-            &settings.api_limit_webhooks,
+            settings.api_limit_webhooks.as_deref(),
             Rate::new(100, 50),
         ),
     }
