@@ -101,10 +101,6 @@ mod tests {
         proxies.client(Some(&Peer(peer.parse().unwrap())), &headers)
     }
 
-    fn at(text: &str) -> Client {
-        Ok(text.parse().unwrap())
-    }
-
     #[test]
     fn the_client_is_the_nearest_hop_that_is_no_trusted_proxy() {
         for (peer, lines, due) in [
@@ -127,7 +123,7 @@ mod tests {
             // A proxy that asks by itself.
             ("10.0.0.1", &["10.2.2.2, 10.3.3.3"], "10.2.2.2"),
         ] {
-            assert_eq!(client(peer, lines), at(due), "{peer} {lines:?}");
+            assert_eq!(client(peer, lines), Ok(due.parse().unwrap()), "{peer} {lines:?}");
         }
     }
 
