@@ -184,6 +184,38 @@ class Changes(CaptureCase):
         self.assertIn(text.encode(), base64.b64decode(refused["raw"]))
 
 
+    def test_a_row_that_gets_another_tenant_leaves_the_one_and_comes_to_the_other(self):
+        program = self.start_program()
+        self.start_connector()
+        # Of the two tenants of a row, some are of one partition of the ledger, and some of two.
+        self.insert(12, tenants=4)
+        rows = [row for (row,) in self.sql.execute(f"SELECT id FROM {self.table} ORDER BY id").fetchall()]
+        moved = {}
+        for row in rows:
+            ((was,),) = self.sql.execute(f"SELECT tenant_id FROM {self.table} WHERE id = %s", [row]).fetchall()
+            self.sql.execute(f"UPDATE {self.table} SET tenant_id = %s, action = 'moved' WHERE id = %s", [f"new-{row % 6}", row])
+            moved[str(row)] = (was, f"new-{row % 6}")
+        back = rows[0]
+        self.sql.execute(f"UPDATE {self.table} SET tenant_id = %s, action = 'back' WHERE id = %s", [moved[str(back)][0], back])
+        leaves = self.wait_leaves("all are archived", lambda leaves: kinds(leaves).get("entry", 0) >= 3 * len(rows) + 2)
+        self.stop_program(program)
+        self.verify()
+        self.assert_each_row_once(leaves)
+        self.assertEqual([leaf["kind"] for leaf, _ in leaves if leaf["kind"] in ("rejected", "duplicate")], [])
+        entries = [event for leaf, event in leaves if leaf["kind"] == "entry" and "@" in event["event_id"]]
+        left = {(event["data"]["row"]["id"], event["tenant_id"]): event["data"] for event in entries if event["event_id"].endswith("/delete")}
+        came = {(event["data"]["id"], event["tenant_id"]): event["data"] for event in entries if event["event_id"].endswith("/insert")}
+        wanted = {(row, was) for row, (was, _) in moved.items()} | {(str(back), moved[str(back)][1])}
+        self.assertEqual((set(left), len(entries)), (wanted, 2 * len(wanted)))
+        wanted = {(row, new) for row, (_, new) in moved.items()} | {(str(back), moved[str(back)][0])}
+        self.assertEqual(set(came), wanted)
+        for (row, tenant), change in left.items():
+            self.assertEqual((change["row"]["tenant_id"], change["row"]["action"]), (tenant, "moved" if tenant.startswith("new") else f"row.{row}"))
+            self.assertNotIn("before", change)
+        for (row, tenant), columns in came.items():
+            self.assertEqual((columns["tenant_id"], columns["action"]), (tenant, "moved" if tenant.startswith("new") else "back"))
+
+
 class KeyAlone(CaptureCase):
     """A table whose old rows Postgres does not log."""
 

@@ -62,16 +62,40 @@ pub fn write(
     record: &Record,
     identity: ReplicaIdentity,
 ) -> Result<Vec<u8>, ChangeError> {
+    write_as(Row::Same, envelope, key, topic, record, identity)
+}
+
+/// Which row a change is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Row {
+    /// The one that its key names.
+    Same,
+    /// Of the same key, but another tenant's from this change on: a row of its own, which is called as the change that it came by. The row before it, which may come
+    /// back, has the key's name.
+    Came,
+}
+
+pub(super) fn write_as(
+    which: Row,
+    envelope: &Envelope<'_>,
+    key: Option<&[u8]>,
+    topic: &str,
+    record: &Record,
+    identity: ReplicaIdentity,
+) -> Result<Vec<u8>, ChangeError> {
     let origin = &envelope.origin;
     let key_texts = key
         .map(|key| columns::texts(key).ok_or(ChangeError::NoRow))
         .transpose()?;
-    let (row, unchanged) = row(envelope, key, identity)?;
+    let (row, unchanged) = row(which, envelope, key, identity)?;
     let mut json = Vec::with_capacity(row.len() + 512);
     let mut change = ObjectWriter::open(&mut json);
     change.text("op", envelope.op.as_str());
     let place = joined(&[&origin.database, &origin.schema, &origin.table], '.');
-    let ids = Ids::of(envelope, &place, key_texts.as_deref(), &row)?;
+    let mut ids = Ids::of(envelope, &place, key_texts.as_deref(), &row)?;
+    if which == Row::Came {
+        ids.row = Some(ids.change.clone());
+    }
     change.text("id", &bounded(ids.change));
     if let Some(row_id) = ids.row {
         change.text("row_id", &bounded(row_id));
@@ -113,6 +137,7 @@ pub fn write(
 
 /// The row as it is now; of a deleted one, what is known of it. Empty where nothing is.
 fn row(
+    which: Row,
     envelope: &Envelope<'_>,
     key: Option<&[u8]>,
     identity: ReplicaIdentity,
@@ -122,6 +147,10 @@ fn row(
     let mut unchanged = columns::Unchanged::new();
     match (envelope.op, envelope.after, envelope.before) {
         (Op::Update, Some(after), _) => unchanged = columns::write_updated(after, &mut json)?,
+        // It was written by an update.
+        (Op::Insert, Some(after), _) if which == Row::Came => {
+            unchanged = columns::write_updated(after, &mut json)?;
+        }
         (Op::Insert | Op::Read, Some(after), _) => columns::write_row(after, &mut json)?,
         (Op::Delete, _, Some(before)) => match identity {
             ReplicaIdentity::Full => columns::write_row(before, &mut json)?,

@@ -1,9 +1,10 @@
 //! From a record of a captured topic to one of `audit.captured`. Pure, and without state of its own: the same record in the same place becomes the same.
 
-use super::change;
+use super::change::{self, ReplicaIdentity};
 use super::connect;
 use super::envelope::{self, Message, NoChange, Object, Op};
 use super::mapping::{CaptureMapping, Kind};
+use super::moved::{self, Moved};
 use crate::ledger::canonical::{Refusal, span};
 use crate::ledger::leaf::RejectCode;
 use crate::ledger::names;
@@ -25,8 +26,22 @@ pub enum Captured {
         /// Why it is no event, where it is none.
         refused: Option<Refusal>,
     },
+    /// Two records: a row that one tenant loses and another one gets. In this order, since both may go to one partition.
+    Moved {
+        left: Box<Captured>,
+        came: Box<Captured>,
+    },
     /// It tells of no change.
     NoChange(NoChange),
+}
+
+/// Which of the events that a record becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The only one, or the last.
+    Last,
+    /// The one before it.
+    Left,
 }
 
 /// Captures the records of one partition of a topic.
@@ -58,19 +73,32 @@ impl CaptureMachine<'_> {
             Kind::Debezium => self.change(record, key, value),
             Kind::Outbox => self.outbox(record, key, value),
         };
-        let (change, op) = match mapped {
-            Ok(Told::Change(change, op)) => (change, op),
-            Ok(Told::NoChange(kind)) => return Captured::NoChange(kind),
-            Err(refusal) => return self.refused(record, refusal),
-        };
+        match mapped {
+            Ok(Told::Change(change, op)) => self.event(record, Part::Last, &change, op),
+            Ok(Told::Moved(moved)) => self.moved(record, &moved),
+            Ok(Told::NoChange(kind)) => Captured::NoChange(kind),
+            Err(refusal) => self.refused(record, refusal),
+        }
+    }
+
+    fn moved(&self, record: &Record, moved: &Moved) -> Captured {
+        let came = self.event(record, Part::Last, &moved.came, Op::Insert);
+        let Some(left) = &moved.left else { return came };
+        Captured::Moved {
+            left: Box::new(self.event(record, Part::Left, left, Op::Delete)),
+            came: Box::new(came),
+        }
+    }
+
+    fn event(&self, record: &Record, part: Part, change: &[u8], op: Op) -> Captured {
         let Some(mapping) = self.mapping.of(op) else {
             let detail = format!("the mapping has no members for an op {}", op.as_str());
-            return self.refused(record, Refusal::new(RejectCode::Unmapped, detail));
+            return self.refused_part(record, part, Refusal::new(RejectCode::Unmapped, detail));
         };
-        match mapping.apply_to_sound(&change) {
+        match mapping.apply_to_sound(change) {
             Ok(mapped) if mapped.event.len() > self.record_bytes_max => {
                 let detail = format!("the event has more than {} bytes", self.record_bytes_max);
-                self.refused(record, Refusal::new(RejectCode::TooLarge, detail))
+                self.refused_part(record, part, Refusal::new(RejectCode::TooLarge, detail))
             }
             Ok(mapped) => {
                 let tenant = mapped.tenant.filter(|tenant| names::is_tenant(tenant));
@@ -82,12 +110,12 @@ impl CaptureMachine<'_> {
                     record: NewRecord {
                         key: tenant.unwrap_or_default().into_bytes(),
                         value: mapped.event,
-                        headers: vec![self.via(record)],
+                        headers: vec![self.via(record, part)],
                     },
                     refused: None,
                 }
             }
-            Err(refusal) => self.refused(record, of_deleted(op, refusal)),
+            Err(refusal) => self.refused_part(record, part, of_deleted(op, refusal)),
         }
     }
 
@@ -95,22 +123,29 @@ impl CaptureMachine<'_> {
         home(self.topic, self.source_partition, self.partitions)
     }
 
-    fn via(&self, record: &Record) -> (String, Vec<u8>) {
+    fn via(&self, record: &Record, part: Part) -> (String, Vec<u8>) {
         let source = format!("{}/{}", self.topic, self.source_partition);
-        let via = names::forwarded_from(&source, self.incarnation, record.offset);
+        let via = match part {
+            Part::Last => names::forwarded_from(&source, self.incarnation, record.offset),
+            Part::Left => names::left_from(&source, self.incarnation, record.offset),
+        };
         (VIA.to_owned(), via.into_bytes())
     }
 
     /// The record as it came, to be sealed as rejected.
     #[must_use]
     pub fn refused(&self, record: &Record, refusal: Refusal) -> Captured {
+        self.refused_part(record, Part::Last, refusal)
+    }
+
+    fn refused_part(&self, record: &Record, part: Part, refusal: Refusal) -> Captured {
         let code = (REFUSED.to_owned(), refusal.code.as_str().as_bytes().to_vec());
         Captured::Record {
             partition: self.home(),
             record: NewRecord {
                 key: Vec::new(),
                 value: record.value.clone(),
-                headers: vec![self.via(record), code],
+                headers: vec![self.via(record, part), code],
             },
             refused: Some(refusal),
         }
@@ -125,8 +160,16 @@ impl CaptureMachine<'_> {
         };
         let key = connect::plain(key).map_err(|error| unmapped(error.to_string()))?;
         let key = (!key.is_empty() && key.as_ref() != b"null").then_some(key.as_ref());
-        let change = change::write(&envelope, key, self.topic, record, self.mapping.replica_identity)
+        let identity = self.mapping.replica_identity;
+        let change = change::write(&envelope, key, self.topic, record, identity)
             .map_err(|error| unmapped(error.to_string()))?;
+        if let (Op::Update, Some(_), ReplicaIdentity::Full) = (envelope.op, envelope.before, identity)
+            && let Some(mapping) = self.mapping.of(Op::Update)
+            && let Some(moved) = moved::tell(&change, mapping, &envelope, key, self.topic, record)
+                .map_err(|error| unmapped(error.to_string()))?
+        {
+            return Ok(Told::Moved(moved));
+        }
         Ok(Told::Change(change, envelope.op))
     }
 
@@ -178,6 +221,7 @@ fn of_deleted(op: Op, refusal: Refusal) -> Refusal {
 enum Told {
     /// JSON.
     Change(Vec<u8>, Op),
+    Moved(Moved),
     NoChange(NoChange),
 }
 
@@ -259,7 +303,7 @@ context = { traceparent = "/headers/traceparent" }
                 let header = record.headers.iter().find(|(name, _)| name == REFUSED)?;
                 std::str::from_utf8(&header.1).ok()
             }
-            Captured::NoChange(_) => None,
+            Captured::Moved { .. } | Captured::NoChange(_) => None,
         }
     }
 
