@@ -238,6 +238,8 @@ fn payload(value: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::canonical::Limits;
+    use crate::ledger::event::EventParser;
 
     const TABLE: &str = r#"
 topics = ["app.public.t"]
@@ -385,15 +387,50 @@ context = { traceparent = "/headers/traceparent" }
         );
     }
 
+    const OUTBOX_HEADERS: [(&str, &str); 5] = [
+        ("id", "e-1"),
+        ("eventType", "OrderCreated"),
+        ("tenant", "acme"),
+        ("createdAt", "2026-11-22T01:25:13.126725Z"),
+        ("traceparent", "00-1"),
+    ];
+
+    /// What the sealer makes of an outbox's payload.
+    fn sealed(payload: &str) -> Result<String, RejectCode> {
+        let captured = take(OUTBOX, "app.outbox", &record("42", payload, &OUTBOX_HEADERS));
+        if let Some(code) = code(&captured).and_then(RejectCode::parse) {
+            return Err(code);
+        }
+        let Captured::Record { record, .. } = captured else {
+            panic!()
+        };
+        let event = EventParser::new(Limits::default())
+            .parse(&record.value)
+            .map_err(|refusal| refusal.code)?;
+        let event = String::from_utf8(event.canonical).unwrap();
+        let (_, behind) = event.split_once(r#""data":"#).unwrap();
+        Ok(behind.split_once(r#","event_id""#).unwrap().0.to_owned())
+    }
+
+    #[test]
+    fn a_number_in_a_payload_is_sealed_exactly_or_rejected_and_never_rounded() {
+        assert_eq!(
+            sealed(r#"{"n":0.30000000000000004}"#).as_deref(),
+            Ok(r#"{"n":0.30000000000000004}"#)
+        );
+        for number in ["12345678901234567.89", "9007199254740993", "1e400"] {
+            for payload in [
+                format!(r#"{{"n":{number}}}"#),
+                format!(r#""{{\"list\":[{number}]}}""#),
+            ] {
+                assert_eq!(sealed(&payload), Err(RejectCode::NumberNotExact), "{payload}");
+            }
+        }
+    }
+
     #[test]
     fn an_event_of_an_outbox_keeps_its_payload_as_it_was_written() {
-        let headers = [
-            ("id", "e-1"),
-            ("eventType", "OrderCreated"),
-            ("tenant", "acme"),
-            ("createdAt", "2026-11-22T01:25:13.126725Z"),
-            ("traceparent", "00-1"),
-        ];
+        let headers = OUTBOX_HEADERS;
         let expected = concat!(
             r#"{"action":"OrderCreated","actor":{"id":"42","type":"service"},"context":{"traceparent":"00-1"},"#,
             r#""data":{"note": null, "total": 1.10},"event_id":"e-1","occurred_at":"2026-11-22T01:25:13.126725Z","tenant_id":"acme"}"#
