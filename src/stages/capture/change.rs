@@ -11,15 +11,16 @@
 
 use super::columns::{self, NoRow};
 use super::envelope::{Envelope, Object, Op, headers};
-use crate::ledger::canonical::text;
+use crate::ledger::canonical::{Refusal, text};
 use crate::ledger::event::NAME_BYTES_MAX;
+use crate::ledger::leaf::RejectCode;
 use crate::ledger::time::write_sealed_at;
 use crate::log::Record;
 use crate::mapping::json::{ObjectWriter, write_list};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-/// Header names and values of one record that are kept, in bytes.
+/// Header names and values of one record, in bytes: a record with more is refused.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 /// Of the digest of a row that stands in its id.
 const ROW_DIGEST_BYTES: usize = 16;
@@ -43,6 +44,25 @@ pub enum ChangeError {
         "the table has no primary key: its rows cannot be told apart, so a change that comes again could not be told from another one"
     )]
     NoIdentity,
+    #[error("the record's headers have more than {HEADER_BYTES_MAX} bytes: an event holds them, or is none")]
+    Headers,
+}
+
+impl ChangeError {
+    /// What the record is sealed as.
+    #[must_use]
+    pub const fn code(self) -> RejectCode {
+        match self {
+            Self::NoRow | Self::NoPosition | Self::NoIdentity => RejectCode::Unmapped,
+            Self::Headers => RejectCode::TooLarge,
+        }
+    }
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
 }
 
 impl From<NoRow> for ChangeError {
@@ -130,7 +150,7 @@ pub(super) fn write_as(
     if let Some(micros) = origin.committed_micros {
         write_time(micros, change.begin("committed_at"));
     }
-    write_headers(record, &mut change);
+    write_headers(record, &mut change)?;
     change.close();
     Ok(json)
 }
@@ -228,15 +248,15 @@ fn bounded(id: String) -> String {
     }
 }
 
-/// The record's own headers, as long as they are few.
-pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) {
+/// The record's own headers. All of them or an error: an event without some would say that there were no others.
+pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) -> Result<(), ChangeError> {
     let mut json = Vec::new();
     let mut object = ObjectWriter::open(&mut json);
     let mut bytes = 0;
     for (name, value) in headers(record) {
         bytes += name.len() + value.len();
         if bytes > HEADER_BYTES_MAX {
-            return;
+            return Err(ChangeError::Headers);
         }
         object.text(name, value);
     }
@@ -244,6 +264,7 @@ pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) {
     if bytes > 0 {
         change.member("headers", &json);
     }
+    Ok(())
 }
 
 fn write_time(micros: i64, out: &mut Vec<u8>) {

@@ -161,12 +161,10 @@ impl CaptureMachine<'_> {
         let key = connect::plain(key).map_err(|error| unmapped(error.to_string()))?;
         let key = (!key.is_empty() && key.as_ref() != b"null").then_some(key.as_ref());
         let identity = self.mapping.replica_identity;
-        let change = change::write(&envelope, key, self.topic, record, identity)
-            .map_err(|error| unmapped(error.to_string()))?;
+        let change = change::write(&envelope, key, self.topic, record, identity)?;
         if let (Op::Update, Some(_), ReplicaIdentity::Full) = (envelope.op, envelope.before, identity)
             && let Some(mapping) = self.mapping.of(Op::Update)
-            && let Some(moved) = moved::tell(&change, mapping, &envelope, key, self.topic, record)
-                .map_err(|error| unmapped(error.to_string()))?
+            && let Some(moved) = moved::tell(&change, mapping, &envelope, key, self.topic, record)?
         {
             return Ok(Told::Moved(moved));
         }
@@ -197,7 +195,7 @@ impl CaptureMachine<'_> {
             );
         }
         event.member("payload", &payload);
-        change::write_headers(record, &mut event);
+        change::write_headers(record, &mut event)?;
         event.close();
         Ok(Told::Change(json, Op::Insert))
     }
@@ -355,6 +353,30 @@ context = { traceparent = "/headers/traceparent" }
             assert_eq!(partition, home("app.public.t", 2, 7));
             assert_eq!(record.value, input.value);
             assert!(!refused.unwrap().detail.contains("carol"));
+        }
+    }
+
+    #[test]
+    fn a_record_with_more_headers_than_an_event_takes_is_rejected_and_not_sealed_without_them() {
+        let many = |bytes: usize| "x".repeat(bytes);
+        let fits = record(r#"{"id":1}"#, &String::from_utf8(insert(ROW).value).unwrap(), &[]);
+        for (headers, expected) in [((16 << 10) - 4, None), ((16 << 10) - 3, Some("too_large"))] {
+            let value = many(headers);
+            let with = |others: &[(&str, &str)], record: &Record| Record {
+                headers: [others, &[("long", value.as_str())]]
+                    .concat()
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+                    .collect(),
+                ..record.clone()
+            };
+            // Debezium's own are not the event's.
+            let own = [("__debezium.context.taskId", "0")];
+            let captured = take(TABLE, "app.public.t", &with(&own, &fits));
+            assert_eq!(code(&captured), expected);
+            let outbox = record("42", "{}", &[]);
+            let captured = take(OUTBOX, "app.outbox", &with(&OUTBOX_HEADERS, &outbox));
+            assert_eq!(code(&captured), Some("too_large"));
         }
     }
 
