@@ -410,6 +410,29 @@ class Outbox(CaptureCase):
             {"aggregate_type": "order", "aggregate_id": "42", "correlation_id": "cor-1", "traceparent": row[-1]},
         )
 
+    def test_a_payload_of_any_type_is_sealed_exactly_or_rejected_with_its_reason(self):
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN payload DROP NOT NULL")
+        program = self.start_program()
+        sealed = ["7", "1.5", "true", "null", '"text"', '"7"', '""', '[1, "a"]', None]
+        refused = {"12345678901234567890.123": "number_not_exact", '{"n": 9007199254740993}': "number_not_exact"}
+        insert = f"INSERT INTO {self.table} (aggregatetype, aggregateid, type, payload, tenant_id, actor_id, correlation_id) VALUES ('order', '42', %s, %s, 'acme', 'carol', %s)"
+        for at, payload in enumerate(sealed + list(refused)):
+            self.sql.execute(insert, (f"t-{at}", payload, None))
+        # Becomes a header, which no event takes.
+        self.sql.execute(insert, ("long", "{}", "x" * (16 << 10)))
+        self.sql.execute(insert, ("last", "{}", None))
+        wanted = {"entry": len(sealed) + 1, "rejected number_not_exact": 2, "rejected too_large": 1}
+        leaves = self.wait_leaves("all are archived", lambda leaves: wanted.items() <= kinds(leaves).items())
+        self.stop_program(program)
+        self.verify()
+        data = {event["action"]: event.get("data", "none") for leaf, event in leaves if leaf["kind"] == "entry"}
+        expected = {f"t-{at}": "none" if payload is None else json.loads(payload) for at, payload in enumerate(sealed)}
+        self.assertEqual(data, expected | {"last": {}})
+        lines = [line for path in archive.segments(self.archive) for line in archive.decompress(path.read_bytes()).splitlines() if b'"number_not_exact"' in line]
+        raws = {base64.b64decode(json.loads(line)["raw"]) for line in lines}
+        for payload in refused:
+            self.assertEqual(sum(f'"data":{payload},'.encode() in raw for raw in raws), 1, payload)
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -12,6 +12,7 @@ use crate::ledger::partition::{murmur2, partition_of};
 use crate::log::{NewRecord, Record};
 use crate::mapping::json::ObjectWriter;
 use crate::stages::seal::VIA;
+use std::borrow::Cow;
 
 /// Header of a captured record that is no event: the code that it is to be rejected with. Only capture may write `audit.captured` (ACL).
 pub const REFUSED: &str = "ledgerline-refused";
@@ -173,16 +174,15 @@ impl CaptureMachine<'_> {
 
     /// What the EventRouter writes: the payload as value, the aggregate's id as key, all else in headers.
     fn outbox(&self, record: &Record, key: &[u8], value: &[u8]) -> Result<Told, Refusal> {
-        if value.is_empty() {
-            return Ok(Told::NoChange(NoChange::Tombstone));
-        }
         let id = envelope::headers(record).find(|(name, _)| *name == "id");
         let Some((_, id)) = id else {
+            if value.is_empty() {
+                return Ok(Told::NoChange(NoChange::Tombstone));
+            }
             let detail = "the record has no header id: is this a topic of the EventRouter's?";
             return Err(Refusal::new(RejectCode::Unmapped, detail));
         };
-        let payload = payload(value)
-            .ok_or_else(|| Refusal::new(RejectCode::InvalidJson, "the payload of the outbox is not JSON"))?;
+        let payload = payload(value)?;
         let mut json = Vec::with_capacity(value.len() + 512);
         let mut event = ObjectWriter::open(&mut json);
         event.text("op", Op::Insert.as_str());
@@ -194,7 +194,9 @@ impl CaptureMachine<'_> {
                 &span::string(key.as_bytes()).unwrap_or_else(|| key.to_owned()),
             );
         }
-        event.member("payload", &payload);
+        if let Some(payload) = payload {
+            event.member("payload", &payload);
+        }
         change::write_headers(record, &mut event)?;
         event.close();
         Ok(Told::Change(json, Op::Insert))
@@ -223,14 +225,22 @@ enum Told {
     NoChange(NoChange),
 }
 
-/// The payload as JSON: what was sent, or what a string of JSON holds, as a converter writes it that was given text.
-fn payload(value: &[u8]) -> Option<Vec<u8>> {
-    let value = value.trim_ascii();
-    if Object::parse(value).is_some() || span::elements(value).is_some() {
-        return Some(value.to_vec());
+/// The payload as JSON: what was sent, whatever its type; of a string that holds an object or array, that, as a converter writes it that was given text. A
+/// string that holds a scalar stays the string: it may be one that was written. `None` of a record without a value, whose row has NULL or an empty text there:
+/// which of them, a record does not say.
+fn payload(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Refusal> {
+    if value.is_empty() {
+        return Ok(None);
     }
-    let inside = span::string(value)?.into_bytes();
-    Object::parse(&inside).map(|_| inside.trim_ascii().to_vec())
+    let detail =
+        "the payload of the outbox is no JSON: a column of text holds one value of JSON, a text in quotes";
+    let sent = span::value(value).ok_or_else(|| Refusal::new(RejectCode::InvalidJson, detail))?;
+    let inside = span::string(sent).filter(|inside| {
+        Object::parse(inside.as_bytes()).is_some() || span::elements(inside.as_bytes()).is_some()
+    });
+    Ok(Some(inside.map_or(Cow::Borrowed(sent), |inside| {
+        Cow::Owned(inside.trim_ascii().as_bytes().to_vec())
+    })))
 }
 
 #[cfg(test)]
@@ -478,6 +488,54 @@ context = { traceparent = "/headers/traceparent" }
         assert_eq!(
             take(OUTBOX, "app.outbox", &record("42", "", &[])),
             Captured::NoChange(NoChange::Tombstone)
+        );
+    }
+
+    #[test]
+    fn a_payload_that_is_a_scalar_is_sealed_as_it_is() {
+        for scalar in [
+            "7",
+            "1.5",
+            "-0.25",
+            "true",
+            "false",
+            "null",
+            "\"text\"",
+            "\"\"",
+            "\"7\"",
+            "\"null\"",
+            r#""\"quoted\"""#,
+        ] {
+            assert_eq!(sealed(scalar).as_deref(), Ok(scalar));
+            assert_eq!(sealed(&format!(" {scalar}\n")).as_deref(), Ok(scalar));
+        }
+        // Text that a converter put into a string.
+        assert_eq!(sealed(r#"" [1, \"a\"] ""#).as_deref(), Ok(r#"[1,"a"]"#));
+        for (payload, code) in [
+            ("plain text", RejectCode::InvalidJson),
+            ("7 8", RejectCode::InvalidJson),
+            ("007", RejectCode::InvalidJson),
+            ("NaN", RejectCode::InvalidJson),
+            (" ", RejectCode::InvalidJson),
+            ("9007199254740993", RejectCode::NumberNotExact),
+            (r#""\ud800""#, RejectCode::LoneSurrogate),
+            (r#""a\u0000""#, RejectCode::NulCharacter),
+        ] {
+            assert_eq!(sealed(payload), Err(code), "{payload}");
+        }
+    }
+
+    #[test]
+    fn an_event_without_a_payload_is_sealed_without_one() {
+        let captured = take(OUTBOX, "app.outbox", &record("42", "", &OUTBOX_HEADERS));
+        let Captured::Record { record, refused, .. } = captured else {
+            panic!()
+        };
+        let event = String::from_utf8(record.value).unwrap();
+        assert_eq!(refused, None);
+        assert!(
+            event.contains(r#""event_id":"e-1""#) && !event.contains("data"),
+            "{event}"
         );
     }
 }
