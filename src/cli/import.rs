@@ -79,6 +79,9 @@ pub struct Args {
     /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
     #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
     partitions: Option<String>,
+    /// Name the rows that are refused by their primary keys, too, which may be personal data
+    #[arg(long)]
+    show_keys: bool,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -186,6 +189,7 @@ async fn import(
         limits: config.limits,
         again: args.again,
         dry_run: args.dry_run,
+        show_keys: args.show_keys,
     };
     let mut importer = Importer::new(log, &from.table, from.mapping, options)
         .await

@@ -274,6 +274,19 @@ class Rows(ImportCase):
         self.sealed("both are archived", lambda leaves: {"entry": 1, "rejected missing_member": 1}.items() <= kinds(leaves).items())
         self.assertEqual([(refused["id"], refused["tenant_id"]) for refused in self.refused_rows()], [(row, None)])
 
+    def test_keys_of_refused_rows_are_told_where_they_are_asked_for_and_nowhere_else(self):
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN id DROP IDENTITY")
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN id TYPE text")
+        self.sql.execute(f"INSERT INTO {self.table} (id, tenant_id, actor_id, action) VALUES ('ada@acme.example', 'acme', 'a', 'row'), ('eve@globex.example', NULL, 'a', 'row')")
+        for more, has_key in (((), False), (("--show-keys",), True)):
+            ended = subprocess.run([PROGRAM, *self.arguments("--dry-run", *more)], capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            self.assertRegex(ended.stdout, r"\n  page 1, row 2.*: tenant_id: none of /row/tenant_id .*\(missing_member\)\n")
+            self.assertEqual("eve@globex.example" in ended.stdout, has_key)
+            self.assertNotIn("globex", ended.stderr)
+            self.assertNotIn("ada", ended.stdout)
+        self.assertNotIn("globex", self.command(*self.arguments("--json")))
+
     def test_rows_without_a_time_are_told_where_rows_are_chosen_by_it(self):
         self.write("NULL")
         self.write("'2026-01-01'")
