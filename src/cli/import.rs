@@ -3,6 +3,7 @@
 mod bounds;
 mod fit;
 mod summary;
+mod window;
 
 use super::arguments::Faults;
 use super::{Failure, postgres};
@@ -146,6 +147,8 @@ struct From<'m> {
     connection: PgConnection,
     table: Table,
     mapping: &'m Mapping,
+    /// That are captured by the same mapping.
+    topics: &'m [String],
     bounds: Bounds,
 }
 
@@ -173,6 +176,7 @@ async fn look<'m>(
         connection,
         table,
         mapping,
+        topics,
         bounds,
     })
 }
@@ -194,6 +198,12 @@ async fn import(
     let mut importer = Importer::new(log, &from.table, from.mapping, options)
         .await
         .map_err(failed)?;
+    let repeats = window::repeats(log, from.topics, &from.table, args.again).await;
+    if let Some(warning) =
+        window::check(repeats.as_deref(), &importer, &from.table, &mut from.connection).await?
+    {
+        eprintln!("ledgerline: {warning}");
+    }
     let imported = importer
         .run(&mut from.connection, |rows| {
             bar.set_length(from.table.rows_estimate.max(rows));

@@ -164,6 +164,20 @@ impl<'a> Importer<'a> {
         Ok(imported)
     }
 
+    /// Whether more rows than `rows` are to be read. Asked before any is, and no more of them are looked at.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn has_more_than(&self, rows: u64, connection: &mut PgConnection) -> Result<bool, ImportError> {
+        let place = self.stored().await?;
+        let sql = page::count(self.judge.table, &self.options.bounds, place.is_some(), rows + 1);
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for value in parameters(place.as_ref(), &self.options.bounds) {
+            query = query.bind(value.clone());
+        }
+        Ok(count(&query.fetch_one(connection).await?)? > rows)
+    }
+
     async fn stored(&self) -> Result<Option<Place>, ImportError> {
         if self.options.again {
             return Ok(None);
@@ -218,9 +232,7 @@ impl<'a> Importer<'a> {
         let bounds = &self.options.bounds;
         let sql = page::query(self.judge.table, bounds, place.is_some(), self.rows_next);
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        let values = place.into_iter().flat_map(|place| &place.values);
-        let before = bounds.before.iter().map(|(_, before)| before);
-        for value in values.chain(before).chain(&bounds.until) {
+        for value in parameters(place, bounds) {
             query = query.bind(value.clone());
         }
         let (mut rows, mut bytes) = (Vec::new(), 0);
@@ -285,6 +297,13 @@ impl<'a> Importer<'a> {
         let query = sqlx::query(AssertSqlSafe(page::younger(self.judge.table, column))).bind(before.clone());
         count(&query.fetch_one(connection).await?)
     }
+}
+
+/// What [`page::query`] is asked with.
+fn parameters<'a>(place: Option<&'a Place>, bounds: &'a Bounds) -> impl Iterator<Item = &'a String> {
+    let values = place.into_iter().flat_map(|place| &place.values);
+    let before = bounds.before.iter().map(|(_, before)| before);
+    values.chain(before).chain(&bounds.until)
 }
 
 fn count(row: &PgRow) -> Result<u64, sqlx::Error> {
