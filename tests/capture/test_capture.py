@@ -319,13 +319,7 @@ class Columns(CaptureCase):
 
     def test_avro_means_the_same_and_what_is_none_is_rejected_with_its_reason(self):
         program = self.start_program(f"--schema-registry={stack('REGISTRY_URL')}")
-        settings = {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
-        for part in ("key.converter", "value.converter"):
-            settings[part] = "io.apicurio.registry.utils.converter.AvroConverter"
-            settings[f"{part}.apicurio.registry.url"] = stack("REGISTRY_APICURIO_URL")
-            for name, value in AVRO.items():
-                settings[f"{part}.apicurio.registry.{name}"] = value
-        self.start_connector(**settings)
+        self.start_connector(**avro_settings())
         self.write()
         leaves = self.wait_rows()
         # The null of this converter is the column's default: there is none here.
@@ -373,6 +367,53 @@ class Inexact(CaptureCase):
 
 # How Apicurio's converter writes what Confluent's does.
 AVRO = {"auto-register": "true", "find-latest": "true", "as-confluent": "true", "use-id": "contentId", "headers.enabled": "false"}
+
+
+def avro_settings():
+    settings = {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
+    for part in ("key.converter", "value.converter"):
+        settings[part] = "io.apicurio.registry.utils.converter.AvroConverter"
+        settings[f"{part}.apicurio.registry.url"] = stack("REGISTRY_APICURIO_URL")
+        for name, value in AVRO.items():
+            settings[f"{part}.apicurio.registry.{name}"] = value
+    return settings
+
+
+class Defaults(CaptureCase):
+    """A column that may be NULL, and has a DEFAULT."""
+
+    COLUMNS = CaptureCase.COLUMNS + ", note text DEFAULT 'made up'"
+
+    def write(self):
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, note) VALUES ('acme', 'a', 'row', NULL)")
+
+    def test_a_null_is_null_in_the_snapshot_the_stream_and_the_import(self):
+        self.write()
+        program = self.start_program()
+        self.start_connector()
+        self.write()
+        leaves = self.wait_rows()
+        self.assertEqual(self.notes(leaves), [None] * 2)
+        self.import_rows()
+        leaves = self.wait_leaves("what was imported is sealed", lambda leaves: kinds(leaves).get("duplicate", 0) == 2)
+        self.stop_program(program)
+
+    def test_avro_sends_the_default_in_its_place_which_an_import_finds_out(self):
+        program = self.start_program(f"--schema-registry={stack('REGISTRY_URL')}")
+        self.start_connector(**avro_settings())
+        self.write()
+        leaves = self.wait_rows()
+        # The converter's word: nothing in the record says that the row has none.
+        self.assertEqual(self.notes(leaves), ["made up"])
+        self.import_rows()
+        self.wait_leaves("what was imported is sealed", lambda leaves: kinds(leaves).get("rejected conflict", 0) == 1)
+        self.stop_program(program)
+
+    def import_rows(self):
+        self.command("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}")
+
+    def notes(self, leaves):
+        return [event["data"]["note"] for leaf, event in leaves if leaf["kind"] == "entry"]
 
 
 class Outbox(CaptureCase):
