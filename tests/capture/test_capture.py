@@ -6,8 +6,9 @@ import os
 import unittest
 
 import psycopg
-from capture_case import ROOT, CaptureCase, archive, database, kinds, stack
+from capture_case import PARTITIONS, ROOT, CaptureCase, archive, database, kinds, stack, wait
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 # One of each type that is captured, with what is in it.
 WIDE = {
@@ -275,6 +276,32 @@ class Import(CaptureCase):
         self.assert_each_row_once(leaves)
         self.assertEqual(kinds(leaves)["duplicate"], 3_010)
         self.assertNotIn("rejected conflict", kinds(leaves))
+
+
+class Restored(CaptureCase):
+    def test_a_log_that_is_made_anew_from_the_archive_captures_what_its_topics_still_hold_and_seals_no_row_twice(self):
+        self.insert(200)
+        program = self.start_program()
+        self.start_connector()
+        self.insert(100, first=200)
+        self.wait_rows()
+        self.stop_program(program)
+        admin = AdminClient({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
+        lost = [name for name in admin.list_topics(timeout=30).topics if name.startswith((f"{self.name}.ledger.", f"{self.name}.audit.events", f"{self.name}.audit.rerouted", f"{self.name}.audit.captured"))]
+        for deleted in admin.delete_topics(lost).values():
+            deleted.result(60)
+        # The application goes on.
+        self.insert(50, first=300)
+        wait("they are gone", lambda: not set(lost) & set(admin.list_topics(timeout=30).topics))
+        self.command("topics", "apply", f"--log={self.log}", f"--partitions={PARTITIONS}", "--replication=1")
+        self.command("restore", f"--from=file:{self.archive}", f"--log={self.log}", "--trust-archive-keys")
+        program = self.start_program()
+        leaves = self.wait_rows()
+        leaves = self.wait_leaves("what was captured before is sealed as duplicates", lambda leaves: kinds(leaves).get("duplicate", 0) >= 300)
+        self.stop_program(program)
+        self.verify()
+        self.assert_each_row_once(leaves)
+        self.assertEqual(kinds(leaves)["duplicate"], 300)
 
 
 class Columns(CaptureCase):
