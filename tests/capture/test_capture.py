@@ -365,6 +365,30 @@ class Columns(CaptureCase):
         self.assertEqual(codes, ["invalid_avro", "unknown_schema", "unmapped", "unmapped"])
 
 
+class Numeric(CaptureCase):
+    """Decimals as numbers of JSON, with more digits than a double has."""
+
+    COLUMNS = CaptureCase.COLUMNS + ", amount numeric(12,2), exact numeric(30,10)"
+    DIGITS = "12345678901234567890.1234567891"
+
+    def captured(self, **settings):
+        program = self.start_program()
+        self.start_connector(**{"decimal.handling.mode": "precise", "value.converter.decimal.format": "NUMERIC"} | settings)
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, amount, exact) VALUES ('acme', 'a', 'row', -0.50, {self.DIGITS})")
+        leaves = self.wait_rows()
+        self.stop_program(program)
+        self.verify()
+        return [(event["data"]["amount"], event["data"]["exact"]) for leaf, event in leaves if leaf["kind"] == "entry"]
+
+    def test_a_number_that_no_double_holds_is_sealed_digit_for_digit(self):
+        # Whether -0.5 is a decimal or a double, the record does not say.
+        self.assertEqual(self.captured(), [("-0.5", self.DIGITS)])
+
+    def test_with_its_schema_a_number_keeps_its_scale_too(self):
+        settings = {"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true"}
+        self.assertEqual(self.captured(**settings), [("-0.50", self.DIGITS)])
+
+
 class Inexact(CaptureCase):
     COLUMNS = CaptureCase.COLUMNS + "".join(f', "{name}" {kind}' for name, (kind, _, _) in (INEXACT | ENDLESS_DAYS).items())
 
