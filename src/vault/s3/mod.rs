@@ -29,7 +29,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ServerSideEncryption, StorageClass,
+    ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention,
+    ServerSideEncryption, StorageClass,
 };
 use refusal::{Kind, Refusal};
 use sha2::{Digest as _, Sha256};
@@ -179,12 +180,15 @@ impl S3Vault {
         }
     }
 
-    /// Of an object that is there already: it may have been stored with a cut that was sealed earlier, or under settings that kept it for less.
+    /// Of an object that is there already: it may have been stored with a cut that was sealed earlier, or under settings that kept it for less. It keeps the mode that
+    /// it has, whichever is set: a store lets nobody weaken one, and takes a stronger one from who may bypass governance alone. That it is weaker, a scrub tells.
     async fn keep_longer(&self, name: &str, stored: &Stored, keep: Keep<'_>) -> Result<(), VaultError> {
         let until = self.config.retention.until(keep);
-        let lasts = stored.mode >= Some(self.config.retention.mode) && stored.until >= until;
+        let lasts = stored.mode.is_some() && stored.until >= until;
         if !lasts && until > self.clock.now().div_euclid(1_000_000) {
-            self.put_retention(name, until.max(stored.until)).await?;
+            let mode = stored.mode.unwrap_or(self.config.retention.mode);
+            self.put_retention(name, mode.until(until.max(stored.until)))
+                .await?;
         }
         if keep.hold && !stored.hold {
             self.put_hold(name, true).await?;
@@ -192,15 +196,15 @@ impl S3Vault {
         Ok(())
     }
 
-    async fn put_retention(&self, name: &str, until: i64) -> Result<(), VaultError> {
+    async fn put_retention(&self, name: &str, retention: ObjectLockRetention) -> Result<(), VaultError> {
         let put = self
             .client
             .put_object_retention()
             .bucket(self.bucket())
             .key(self.key(name))
-            .retention(self.config.retention.mode.until(until));
+            .retention(retention);
         count("PutObjectRetention", Box::pin(put.send()).await)
-            .map(|_done| tracing::debug!(name, until, "kept longer than it was"))
+            .map(|_done| tracing::debug!(name, "kept longer than it was"))
             .map_err(|refusal| {
                 refusal.into_error(&format!("keeping {} longer", self.url(name)), self.access())
             })
