@@ -5,7 +5,7 @@ use super::answer::{Answer, ask};
 use super::bucket::{Exam, Read};
 use super::catalog;
 use super::probe::{BODY, HOUR, Probe};
-use crate::vault::s3::LockMode;
+use crate::vault::s3::{LockMode, whole};
 use aws_sdk_s3::types::{BucketLifecycleConfiguration, BucketVersioningStatus, VersioningConfiguration};
 
 impl Exam<'_> {
@@ -15,11 +15,7 @@ impl Exam<'_> {
         let get = client.get_object().bucket(&bucket).key(key);
         let read = match ask(get.set_version_id(probe.version.clone()).send()).await {
             Ok(answer) => {
-                let body = answer
-                    .body
-                    .collect()
-                    .await
-                    .map(aws_sdk_s3::primitives::AggregatedBytes::to_vec);
+                let body = whole(answer.body, BODY.len(), &self.config.access).await;
                 if body.is_ok_and(|body| body == BODY) {
                     Ok(())
                 } else {

@@ -7,12 +7,14 @@
 //! Whether the bucket keeps what it is told to keep is asked once, of the first object that is stored.
 
 mod ahead;
+mod body;
 mod client;
 mod config;
 mod refusal;
 mod source;
 mod versions;
 
+pub(crate) use body::whole;
 pub use client::{Tries, connect};
 pub use config::{
     Access, CALL_TIMEOUT_DEFAULT, LockMode, RETENTION_DAYS_DEFAULT, RETENTION_DAYS_MAX, Retention, S3Config,
@@ -35,6 +37,7 @@ use aws_sdk_s3::types::{
 use refusal::{Kind, Refusal};
 use sha2::{Digest as _, Sha256};
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::OnceCell;
@@ -321,20 +324,16 @@ impl Vault for S3Vault {
             Err(refusal) if refusal.kind == Kind::Absent => return Ok(None),
             Err(refusal) => return Err(refusal.into_error(&doing(), self.access())),
         };
-        if answer
-            .content_length
-            .is_none_or(|length| length > OBJECT_BYTES_MAX)
-        {
+        let length = answer.content_length.filter(|length| *length <= OBJECT_BYTES_MAX);
+        let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else {
             return Err(fatal(format!(
                 "{} is larger than any object of an archive",
                 self.url(name)
             )));
-        }
-        let body = tokio::time::timeout(self.config.access.call_timeout, answer.body.collect());
-        match body.await {
-            Ok(Ok(body)) => Ok(Some(body.to_vec())),
-            Ok(Err(error)) => Err(broken_off(&doing(), error.into())),
-            Err(error) => Err(broken_off(&doing(), error.into())),
+        };
+        match whole(answer.body, length, self.access()).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => Err(broken_off(&doing(), error)),
         }
     }
 
@@ -422,10 +421,10 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-fn broken_off(doing: &str, source: crate::log::BoxError) -> VaultError {
+fn broken_off(doing: &str, error: io::Error) -> VaultError {
     VaultError::Retry {
-        what: format!("{doing} was broken off"),
-        source: Some(source),
+        what: format!("{doing} was broken off: {error}"),
+        source: Some(error.into()),
     }
 }
 
