@@ -41,6 +41,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::OnceCell;
+use versions::Marks;
 
 /// Cuts have at most 64 MiB; what is larger was not stored by a ledger.
 const OBJECT_BYTES_MAX: i64 = 80 << 20;
@@ -183,9 +184,40 @@ impl S3Vault {
         }
     }
 
+    /// As [`Vault::put_new`], where the store refuses an object that is to be held: it may be the hold alone that these credentials must not put, and that waits alone.
+    async fn put_without_hold(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        keep: Keep<'_>,
+        refusal: Refusal,
+    ) -> Result<Put, VaultError> {
+        let unheld = Keep { hold: false, ..keep };
+        match self.put(name, bytes, unheld).await {
+            Ok(()) => {}
+            Err(other) if other.kind == Kind::Exists => {}
+            // So it is not: what was refused first is what is told.
+            Err(_) => return Err(refusal.into_error(&self.putting(name), self.access())),
+        }
+        self.prove(name, unheld).await?;
+        self.hold_stored(name).await
+    }
+
+    /// What is there and not held yet.
+    async fn hold_stored(&self, name: &str) -> Result<Put, VaultError> {
+        match self.put_hold(name, true).await {
+            Ok(()) => Ok(Put::Exists),
+            Err(VaultError::Fatal { what, .. }) => {
+                tracing::debug!(name, what, "stored, and its hold is refused");
+                Ok(Put::Unheld)
+            }
+            Err(error @ VaultError::Retry { .. }) => Err(error),
+        }
+    }
+
     /// Of an object that is there already: it may have been stored with a cut that was sealed earlier, or under settings that kept it for less. It keeps the mode that
     /// it has, whichever is set: a store lets nobody weaken one, and takes a stronger one from who may bypass governance alone. That it is weaker, a scrub tells.
-    async fn keep_longer(&self, name: &str, stored: &Stored, keep: Keep<'_>) -> Result<(), VaultError> {
+    async fn keep_longer(&self, name: &str, stored: &Stored, keep: Keep<'_>) -> Result<Put, VaultError> {
         let until = self.config.retention.until(keep);
         let lasts = stored.mode.is_some() && stored.until >= until;
         if !lasts && until > self.clock.now().div_euclid(1_000_000) {
@@ -194,9 +226,9 @@ impl S3Vault {
                 .await?;
         }
         if keep.hold && !stored.hold {
-            self.put_hold(name, true).await?;
+            return self.hold_stored(name).await;
         }
-        Ok(())
+        Ok(Put::Exists)
     }
 
     async fn put_retention(&self, name: &str, retention: ObjectLockRetention) -> Result<(), VaultError> {
@@ -215,9 +247,14 @@ impl S3Vault {
 
     /// Of every version: the newest is what readers get, and the oldest is what was archived. A version that is put meanwhile is neither.
     async fn put_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
-        let versions = self.versions().of_name(name).await?;
-        for version in versions.iter().filter(|version| !version.is_marker) {
-            self.put_hold_of(version, on).await?;
+        let store = self.versions();
+        let mut next = Some(Marks::default());
+        while let Some(marks) = next {
+            let (versions, behind) = store.of_name(name, &marks).await?;
+            for version in versions.iter().filter(|version| !version.is_marker) {
+                self.put_hold_of(version, on).await?;
+            }
+            next = behind;
         }
         Ok(())
     }
@@ -284,8 +321,11 @@ impl S3Vault {
         let Some(stored) = self.stored(name).await? else {
             return Ok(None);
         };
-        self.keep_longer(name, &stored, keep).await?;
-        Ok(Some(Put::Exists))
+        self.keep_longer(name, &stored, keep).await.map(Some)
+    }
+
+    fn putting(&self, name: &str) -> String {
+        format!("putting {}", self.url(name))
     }
 }
 
@@ -298,7 +338,10 @@ impl Vault for S3Vault {
             Ok(()) => return self.prove(name, keep).await.map(|()| Put::Created),
             Err(refusal) => refusal,
         };
-        let doing = format!("putting {}", self.url(name));
+        if keep.hold && refusal.is_denied() {
+            return self.put_without_hold(name, bytes, keep, refusal).await;
+        }
+        let doing = self.putting(name);
         match refusal.kind {
             Kind::Exists => self.meet(name, keep).await?.ok_or_else(|| {
                 fatal(format!(
@@ -373,10 +416,8 @@ impl Vault for S3Vault {
     }
 
     /// What a delete marker hides is there still.
-    async fn list_with_hidden(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
-        let mut names = self.versions().names(prefix).await?;
-        names.retain(|name| is_listed(name));
-        Ok(names)
+    async fn names_to_tell(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, VaultError> {
+        self.versions().names(prefix, after).await
     }
 }
 

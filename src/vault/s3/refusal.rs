@@ -34,6 +34,8 @@ pub const WRONG_SECRET: &str = "the store does not take these credentials: what 
 #[derive(Debug)]
 pub struct Refusal {
     pub kind: Kind,
+    /// 0: no answer came.
+    status: u16,
     said: Said,
 }
 
@@ -98,6 +100,7 @@ impl Refusal {
         let what = said_again(what, SAID_CHARS_MAX);
         Self {
             kind,
+            status,
             said: Said::Answer { what, remedy },
         }
     }
@@ -113,8 +116,14 @@ impl Refusal {
         };
         Self {
             kind,
+            status: 0,
             said: Said::Nothing(why),
         }
+    }
+
+    /// For want of a permission, for good.
+    pub fn is_denied(&self) -> bool {
+        self.kind == Kind::Never && matches!(self.status, 401 | 403)
     }
 
     /// `doing` what failed, as in `putting s3://..`, with a store that is reached by `access`.

@@ -147,10 +147,13 @@ async fn a_hold_is_on_every_version_of_a_name_and_under_a_delete_marker_too() {
         .key(TestBucket::key("o/2"));
     delete.send().await.unwrap();
     assert_eq!(vault.list("o/").await.unwrap(), ["o/1", "o/22", "o/3"]);
-    assert_eq!(
-        vault.list_with_hidden("o/").await.unwrap(),
-        ["o/1", "o/2", "o/22", "o/3"]
-    );
+    for (after, expected) in [
+        (None, &["o/1", "o/2", "o/22", "o/3"][..]),
+        (Some("o/2"), &["o/22", "o/3"][..]),
+        (Some("o/3"), &[][..]),
+    ] {
+        assert_eq!(vault.names_to_tell("o/", after).await.unwrap(), expected);
+    }
     for on in [true, false] {
         for name in ["o/1", "o/2", "o/none"] {
             vault.set_hold(name, on).await.unwrap();
