@@ -22,35 +22,20 @@ const OF_PROBE: [(&str, &str); 8] = [
     ("bypass", "unknown"),
 ];
 
-/// Changes what the policy of the test stack allows.
-async fn allow(bucket: &TestBucket, change: impl Fn(&mut Vec<Value>)) {
-    let found = bucket
-        .root
-        .get_bucket_policy()
-        .bucket(&bucket.name)
-        .send()
-        .await
-        .unwrap();
-    let mut policy: Value = serde_json::from_str(&found.policy.unwrap()).unwrap();
-    for statement in policy["Statement"].as_array_mut().unwrap() {
-        change(statement["Action"].as_array_mut().unwrap());
-    }
-    let put = bucket.root.put_bucket_policy().bucket(&bucket.name);
-    put.policy(policy.to_string()).send().await.unwrap();
-}
-
 /// Adds to what is allowed on objects.
 async fn allow_too(bucket: &TestBucket, actions: &[&str]) {
-    allow(bucket, |allowed| {
+    let add = |allowed: &mut Vec<Value>| {
         if allowed.contains(&json!("s3:PutObject")) {
             allowed.extend(actions.iter().map(|action| json!(action)));
         }
-    })
-    .await;
+    };
+    bucket.change_allowed(add).await;
 }
 
 async fn allow_no_more(bucket: &TestBucket, action: &str) {
-    allow(bucket, |allowed| allowed.retain(|one| one != action)).await;
+    bucket
+        .change_allowed(|allowed| allowed.retain(|one| one != action))
+        .await;
 }
 
 /// A bucket without Object Lock, right in all else that LocalStack has.

@@ -303,6 +303,65 @@ async fn a_held_class_is_held_whole_what_was_there_and_what_comes_through_a_kill
     ledger.look_at_every_object().await;
 }
 
+/// 403 and 400: it stops, says why, and loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_is_refused_for_good_ends_the_service_and_when_it_is_taken_all_is_archived_once() {
+    // By the server's own policy: in the middle of an archive, and for a reason that is told.
+    let ledger = Ledger::make().await;
+    ledger.ingest(0..150);
+    let service = ledger.start();
+    ledger.wait_until_archived(150);
+    let bucket = &ledger.bucket;
+    bucket
+        .change_allowed(|allowed| allowed.retain(|one| one != "s3:PutObject"))
+        .await;
+    ledger.ingest(150..300);
+    let (status, logs) = service.wait();
+    assert!(!status.success(), "{logs}");
+    assert!(
+        logs.contains("failed, 403")
+            && logs.contains("permission is missing")
+            && logs.contains("s3:PutObject,"),
+        "{logs}"
+    );
+    bucket
+        .change_allowed(|allowed| {
+            if allowed.contains(&serde_json::json!("s3:GetObject")) {
+                allowed.push(serde_json::json!("s3:PutObject"));
+            }
+        })
+        .await;
+    let service = ledger.start();
+    ledger.wait_until_archived(300);
+    stop(service);
+    ledger.look_at_every_object().await;
+
+    // Within a cut, some of whose objects are stored.
+    for (answer, said) in [
+        (
+            r#"403, "<Error><Code>AccessDenied</Code></Error>""#,
+            "permission is missing",
+        ),
+        (
+            r#"400, "<Error><Code>InvalidArgument</Code></Error>""#,
+            "the store does not take what was asked for",
+        ),
+    ] {
+        let ledger = Ledger::make().await;
+        ledger.ingest(0..150);
+        let faults = format!(r#"{{"answers": [["PUT", "/checkpoints/", {answer}]]}}"#);
+        ledger.bucket.proxy.fail(&faults).await;
+        let (status, logs) = ledger.start().wait();
+        assert!(!status.success(), "{logs}");
+        assert!(logs.contains(said) && logs.contains("putting s3://"), "{logs}");
+        ledger.bucket.proxy.heal().await;
+        let service = ledger.start();
+        ledger.wait_until_archived(150);
+        stop(service);
+        ledger.look_at_every_object().await;
+    }
+}
+
 /// The right to hold is missing, and then to release.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_the_store_refuses_waits_alone_and_is_told_as_soon_as_it_may_be() {
