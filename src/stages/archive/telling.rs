@@ -28,8 +28,8 @@ impl Refused {
     }
 
     /// Whether that is news.
-    fn note(&mut self, class: &str, now: UnixMicros, what: String) -> bool {
-        let known = self.0.insert(class.to_owned(), (now, what.clone()));
+    fn note(&mut self, class: &str, now: UnixMicros, what: &str) -> bool {
+        let known = self.0.insert(class.to_owned(), (now, what.to_owned()));
         known.is_none_or(|(_, before)| before != what)
     }
 
@@ -86,7 +86,7 @@ impl Archiver {
                 }
             }
             Err(VaultError::Fatal { what, .. }) => {
-                if run.refused.note(class, now, what.clone()) {
+                if run.refused.note(class, now, &what) {
                     tracing::error!(
                         partition,
                         class,
@@ -174,13 +174,13 @@ mod tests {
     #[test]
     fn what_is_refused_waits_alone_and_not_for_ever() {
         let mut refused = Refused::default();
-        assert!(refused.note("a", 100, "denied".to_owned()));
-        assert!(!refused.note("a", 200, "denied".to_owned()));
-        assert!(refused.note("a", 200, "away".to_owned()));
+        assert!(refused.note("a", 100, "denied"));
+        assert!(!refused.note("a", 200, "denied"));
+        assert!(refused.note("a", 200, "away"));
         assert!(refused.waits("a", 200) && refused.waits("a", 200 + REFUSED_PAUSE - 1));
         assert!(!refused.waits("a", 200 + REFUSED_PAUSE) && !refused.waits("b", 200));
         assert!(!refused.waits("a", 199), "the clock was set back");
-        refused.note("b", 200, "denied".to_owned());
+        refused.note("b", 200, "denied");
         let reason = refused.reason().unwrap();
         assert!(
             reason.contains("class a (and 1 more)") && reason.ends_with("away"),
