@@ -120,7 +120,8 @@ class Report:
     """Of the long form: a row of a table for each fault, as docs/CHAOS.md has it."""
 
     def __init__(self):
-        self.began_at, self.rows = time.time(), []
+        # Of the tree as it is now: what is changed meanwhile did not run.
+        self.began_at, self.commit, self.rows = time.time(), report.commit(), []
 
     def add(self, what, rounds, entries, leaves, more=""):
         sent_again = kinds(leaves).get("duplicate", 0)
@@ -129,6 +130,6 @@ class Report:
     def print(self):
         began_at = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.began_at))
         minutes = (time.time() - self.began_at) / 60
-        print(f"\n`tests/chaos capture {ROUNDS}`, {began_at}, {report.machine()}, commit of the tree {report.commit()}, {minutes:.1f} minutes.\n")
+        print(f"\n`tests/chaos capture {ROUNDS}`, {began_at}, {report.machine()}, commit of the tree {self.commit}, {minutes:.1f} minutes.\n")
         print("| fault | times | rows | lost | doubled | sent again |\n|---|---|---|---|---|---|")
         print("\n".join(self.rows), flush=True)

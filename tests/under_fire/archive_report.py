@@ -13,7 +13,7 @@ def lines(run):
     """Rows of (what, value, bound or empty)."""
     counts, sent = run.store.counts(), run.store.sent
     yield "machine", report.machine(), ""
-    yield "commit of the tree", report.commit(), ""
+    yield "commit of the tree", run.commit, ""
     yield "date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.began_at)), ""
     yield "seed", run.options.seed, ""
     yield "time under fire", f"{run.seconds / 60:.1f} min", ""
