@@ -10,8 +10,8 @@ import threading
 import time
 
 import psycopg
-from capture_case import ROOT, kinds, stack
-from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, TopicPartition
+from capture_case import ROOT, kinds, stack, wait
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 sys.path.append(str(ROOT / "tests" / "under_fire"))
@@ -84,8 +84,17 @@ class Transactions:
 
     def end(self, isolation=IsolationLevel.READ_COMMITTED):
         """Of what can be read so: with READ_COMMITTED, where the first transaction begins that is still open."""
+        return wait("the topic says where it ends", lambda: self.ask_end(isolation)).offset
+
+    def ask_end(self, isolation):
+        """None of a broker that is busy."""
         (future,) = self.admin.list_offsets({self.partition: OffsetSpec.latest()}, isolation_level=isolation).values()
-        return future.result(30).offset
+        try:
+            return future.result(30)
+        except KafkaException as error:
+            if not error.args[0].retriable() and error.args[0].code() != KafkaError._TIMED_OUT:
+                raise
+            return None
 
     def is_open(self):
         return self.end() < self.end(IsolationLevel.READ_UNCOMMITTED)
