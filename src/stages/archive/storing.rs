@@ -206,10 +206,11 @@ impl Storage<'_> {
             reason: "not_made",
             what,
         };
+        let making = MAKING_A_TWIN.lock().await;
         let lines = segment::lines_of_frame(&segment.frame.bytes)
             .ok_or_else(|| not_made("its segment cannot be read".to_owned()))?;
         let twin = twin::write(&lines).map_err(|error| not_made(error.to_string()))?;
-        drop(lines);
+        drop((lines, making));
         let keep = keep(finished, Some(&segment.class));
         match self.vault.put_new(name, &twin, keep).await? {
             Put::Created => count_stored(twin.len()),
@@ -331,6 +332,9 @@ impl Storage<'_> {
         }
     }
 }
+
+/// One twin is made at a time in a process, whatever the partitions: the lines of its segment, up to 64 MiB, and its columns are in memory meanwhile.
+static MAKING_A_TWIN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Why a segment has no twin.
 enum NoTwin {
