@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psycopg
 from capture_case import ROOT, kinds, stack, wait
@@ -23,11 +24,24 @@ ROWS_AT_ONCE = 50
 
 
 def kill(service):
-    os.kill(int(stack(f"{service.upper()}_PID")), signal.SIGKILL)
+    """And waits until it is gone: as long as it is not, it is up already to whoever starts it."""
+    pid = int(stack(f"{service.upper()}_PID"))
+    os.kill(pid, signal.SIGKILL)
+    wait(f"{service} is gone", lambda: not command_line(pid), pause_s=0.05)
+
+
+def command_line(pid):
+    """Of a zombie there is none either."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def start(service):
-    subprocess.run([ROOT / "tests" / "stack", "up", service], check=True, capture_output=True, timeout=240)
+    up = subprocess.run([ROOT / "tests" / "stack", "up", service], capture_output=True, text=True, timeout=240)
+    if up.returncode != 0:
+        raise AssertionError(f"{service} does not start: {up.stdout[-500:]}{up.stderr[-2000:]}")
     lines = subprocess.run([ROOT / "tests" / "stack", "env"], check=True, capture_output=True, text=True, timeout=60).stdout
     for line in lines.splitlines():
         name, _, value = line.removeprefix("export ").partition("=")
