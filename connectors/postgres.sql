@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS public.outbox_events (
     -- Becomes the record's key: what has one key stays in order. For a chain of each tenant, put the tenant here.
     aggregateid text NOT NULL,
     type text NOT NULL,
-    -- Becomes the record's value, as PostgreSQL prints it. NULL would become a record without a value, which is a tombstone.
+    -- Becomes the record's value, as PostgreSQL prints it. NULL would become a record without a value, and an event without data.
     payload jsonb NOT NULL,
     -- These become headers. Whose event it is, and who did it:
     tenant_id text NOT NULL,

@@ -127,7 +127,7 @@ const COUNTERS: [Described; 24] = [
     ),
 ];
 
-const GAUGES: [Described; 12] = [
+const GAUGES: [Described; 13] = [
     (
         "ledgerline_stage_index",
         Unit::Count,
@@ -147,6 +147,11 @@ const GAUGES: [Described; 12] = [
         "ledgerline_unarchived_age_seconds",
         Unit::Seconds,
         "How long the oldest leaf that is not archived has waited, by partition",
+    ),
+    (
+        "ledgerline_refused_holds",
+        Unit::Count,
+        "Holds, or ends of holds, that the archive refuses and that are tried again while archiving goes on, by partition",
     ),
     (
         "ledgerline_source_lag_records",
