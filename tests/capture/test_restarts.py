@@ -43,7 +43,8 @@ class Restarts(CaptureCase):
         self.verify()
         leaves = self.leaves()
         entries = self.assert_each_row_once(leaves)
-        REPORT.add(what, ROUNDS, entries, leaves)
+        # What it was is told when it is over.
+        REPORT.add(what(), ROUNDS, entries, leaves)
         return leaves
 
     # Connect
@@ -51,13 +52,14 @@ class Restarts(CaptureCase):
     def test_connect_is_killed_within_transactions_while_sources_are_exactly_once(self):
         self.start_connector()
         self.transactions, self.kills, self.aborted = Transactions(self.topic), 0, 0
-        leaves = self.under_load("Connect killed (SIGKILL) within a transaction, exactly-once sources", self.kill_within_a_transaction)
+        leaves = self.under_load(self.what_was_killed, self.kill_within_a_transaction)
         # A restart within a statement's rows sends the last of them once more, and nothing else.
         self.assertLessEqual(kinds(leaves).get("duplicate", 0), self.kills)
         # What was aborted lies in the topic for good, and none of it was captured: SQL says above that each row is an entry once.
         self.assertGreaterEqual(self.transactions.aborted(self.transactions.end()), self.aborted)
-        if ROUNDS > 1:
-            print(f"exactly-once: {self.kills} kills, of which {ROUNDS} and more met an open transaction; {self.aborted:,} records aborted")
+
+    def what_was_killed(self):
+        return f"Connect killed (SIGKILL) within a transaction, exactly-once sources ({self.kills} kills, {self.aborted:,} records aborted)"
 
     def kill_within_a_transaction(self):
         """Kills until records are there that the worker had sent, and never committed."""
@@ -86,7 +88,7 @@ class Restarts(CaptureCase):
         self.addCleanup(self.set_exactly_once, "enabled")
         # Its position is stored once a minute: what it sent since then it sends again.
         self.start_connector(**{"exactly.once.support": "requested", "heartbeat.interval.ms": "0"})
-        leaves = self.under_load("Connect killed (SIGKILL), at-least-once sources", lambda: restart("connect"))
+        leaves = self.under_load(lambda: "Connect killed (SIGKILL), at-least-once sources", lambda: restart("connect"))
         self.assertGreater(kinds(leaves).get("duplicate", 0), 0)
 
     def set_exactly_once(self, support):
@@ -104,12 +106,12 @@ class Restarts(CaptureCase):
 
     def test_postgres_is_killed(self):
         self.start_connector()
-        self.under_load("Postgres killed (SIGKILL)", lambda: self.restart_postgres(orderly=False))
+        self.under_load(lambda: "Postgres killed (SIGKILL)", lambda: self.restart_postgres(orderly=False))
 
     def test_postgres_is_restarted_in_order(self):
         # It ends the sessions of its clients and has its log sent before it goes (what `pg_ctl restart -m fast` does).
         self.start_connector()
-        self.under_load("Postgres restarted in order (fast shutdown)", lambda: self.restart_postgres(orderly=True))
+        self.under_load(lambda: "Postgres restarted in order (fast shutdown)", lambda: self.restart_postgres(orderly=True))
 
     # The slot, and the snapshot that is taken again
 
@@ -232,7 +234,7 @@ class Restarts(CaptureCase):
         self.assertGreaterEqual(kinds(leaves)["duplicate"], rows)
         if ROUNDS == 1:
             self.assertEqual(kinds(leaves)["duplicate"], rows)
-        REPORT.add("Two owners at once", ROUNDS, entries, leaves)
+        REPORT.add("Two owners at once, one of which begins again each time", ROUNDS, entries, leaves)
 
 
 if __name__ == "__main__":

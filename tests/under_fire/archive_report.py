@@ -32,7 +32,7 @@ def lines(run):
     answers = [put.statuses for put in sent.puts.values()]
     yield "puts that found their own object, or another archiver's (412)", f"{sum(one[412] for one in answers):,}", ""
     yield "calls that the store refused for a wrong clock", f"{sum(sent.refusals.values()):,}", ""
-    yield "starts that ended since KMS throttled, did not answer or had its key disabled, made again by a supervisor", sum(one.failed_starts for one in run.fleet.all()), ""
+    yield "starts that ended since KMS throttled, answered wrongly or not at all, or had its key disabled, made again by a supervisor", sum(one.failed_starts for one in run.fleet.all()), ""
     yield "attempts of the application to delete or to shorten, five on each of so many objects", f"{run.attacked:,}", ""
     for harm, what in HARMS.items():
         count = run.objects.harms[harm]
