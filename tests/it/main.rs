@@ -30,6 +30,7 @@ mod model;
 mod parquet;
 mod process;
 mod proof;
+mod reads;
 mod recovery;
 mod restore;
 mod s3;
