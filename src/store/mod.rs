@@ -10,6 +10,7 @@
 pub mod audit;
 pub mod check;
 pub mod copy;
+pub mod idempotency;
 pub mod months;
 pub mod place;
 pub mod read;
