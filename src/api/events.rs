@@ -179,7 +179,7 @@ fn text(query: &Query, name: &str) -> Result<Option<String>, Problem> {
 
 /// Whether lines are named, and not behind JSON.
 fn wants_lines(headers: &HeaderMap) -> bool {
-    let accepted = headers
+    let mut accepted = headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -193,7 +193,6 @@ fn wants_lines(headers: &HeaderMap) -> bool {
                 .to_ascii_lowercase()
         });
     accepted
-        .into_iter()
         .find(|range| range == NDJSON || range == "application/json")
         .is_some_and(|range| range == NDJSON)
 }
@@ -305,7 +304,8 @@ mod tests {
             ("*/*", false),
             ("", false),
         ] {
-            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             assert_eq!(wants_lines(&headers), lines, "{accept}");
         }
     }

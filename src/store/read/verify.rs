@@ -103,11 +103,6 @@ impl Reads {
     ) -> Result<Outcome, ReadError> {
         let until = Instant::now() + bounds.time;
         let (mut check, mut outcome) = self.begin_check(tenant, from_sequence).await?;
-        if let Some(error) = self.judge_checkpoint(&check, known).await? {
-            outcome.error = Some(error);
-            outcome.next_sequence = None;
-            return Ok(outcome);
-        }
         while outcome.next_sequence.is_some() && outcome.checked < bounds.rows && Instant::now() < until {
             let rows_max = usize::try_from(bounds.rows - outcome.checked).unwrap_or(ROWS_AT_ONCE);
             let mut transaction = self.of_tenant(tenant).await?;
@@ -115,6 +110,13 @@ impl Reads {
                 .page(&mut transaction, &mut outcome, rows_max.min(ROWS_AT_ONCE))
                 .await?;
             transaction.commit().await?;
+        }
+        // Last: a row or a tile that is wrong says more, and where.
+        if outcome.error.is_none()
+            && let Some(error) = self.judge_checkpoint(&check, known).await?
+        {
+            outcome.error = Some(error);
+            outcome.next_sequence = None;
         }
         Ok(outcome)
     }
