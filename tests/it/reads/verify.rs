@@ -186,7 +186,7 @@ fn changes_of_rows(part: &str) -> Vec<Case> {
 
 fn changes_of_the_tree(part: &str) -> Vec<Case> {
     let sql = |sql: &str| vec![Change::Sql(sql.to_owned())];
-    let rewrite = |sequence, with_tile, leaf| {
+    let rewrite = |sequence: i64, with_tile: bool, leaf: fn(&str) -> String| {
         vec![Change::Rewrite {
             sequence,
             with_tile,
