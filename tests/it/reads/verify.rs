@@ -287,6 +287,15 @@ fn a_break_where_one_request_ends_is_found_by_the_next() {
         found(&served.verify("?from_sequence=51")),
         (Some("chain"), Some(51))
     );
+    let gone = format!(
+        "DELETE FROM {} WHERE tenant_id = 'acme' AND sequence = 9",
+        ledger.part()
+    );
+    ledger.database.execute(&gone).unwrap();
+    assert_eq!(
+        found(&served.verify("?from_sequence=10")),
+        (Some("missing"), Some(9))
+    );
 }
 
 #[test]
