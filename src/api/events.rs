@@ -107,9 +107,8 @@ pub async fn list(
         if query.text("limit").or(query.text("cursor")).is_some() {
             return Err(invalid("limit or cursor", "is of pages: lines have none"));
         }
-        // As long as it goes on it takes the place of a request.
-        let place = api.places.take(&caller.share(), 1).map_err(no_room)?;
-        return export(api, tenant, filter, [room, place]).await;
+        // It holds its memory as long as it goes on: so many at once, and no more.
+        return export(api, tenant, filter, room).await;
     }
     let limit = PageLimit {
         rows: u32::try_from(
@@ -224,7 +223,7 @@ struct Export {
     filter: Filter,
     /// Where the next page begins; `None`: that was all.
     after: Option<u64>,
-    _held: [Held; 2],
+    _room: Held,
 }
 
 const EXPORT_LIMIT: PageLimit = PageLimit {
@@ -236,7 +235,7 @@ async fn export(
     api: Arc<Api>,
     tenant: Arc<str>,
     mut filter: Filter,
-    held: [Held; 2],
+    room: Held,
 ) -> Result<Response, Problem> {
     // The first page before the answer begins: what cannot be answered is said as a problem.
     let asked = reading::reads(&api)?.page(&tenant, &filter, 0, EXPORT_LIMIT);
@@ -250,7 +249,7 @@ async fn export(
         tenant,
         filter,
         after: first.after,
-        _held: held,
+        _room: room,
     };
     let begun = (Some(first), rest);
     let lines = try_unfold(begun, |(page, mut rest)| async move {
