@@ -194,8 +194,8 @@ fn changes_of_the_tree(part: &str) -> Vec<Case> {
         }]
     };
     vec![
-        ("chain", Some(9), rewrite(9, true, other_prev)),
-        ("origin", Some(9), rewrite(9, true, other_origin)),
+        ("chain", Some(9), rewrite(9, false, other_prev)),
+        ("origin", Some(9), rewrite(9, false, other_origin)),
         ("tree", Some(9), rewrite(9, false, other_source)),
         // Two that fit one another: all leaves of their tile are in doubt.
         ("root", Some(1), rewrite(1, true, other_source)),
