@@ -1,0 +1,181 @@
+//! The HTTP API of `run --api`: applications send events, auditors look things up (docs/API.md). What operators ask, unguarded and elsewhere, is
+//! [`crate::http`].
+//!
+//! It decides nothing about the ledger: what it takes it appends to `audit.events` as every producer does, what it answers it reads from the read model.
+
+pub mod answer;
+pub mod caller;
+mod connection;
+pub mod correlation;
+pub mod entry;
+pub mod events;
+pub mod keys;
+pub mod ledger;
+pub mod limits;
+mod open;
+pub mod openapi;
+pub mod problem;
+mod reading;
+mod router;
+pub mod submit;
+pub mod target;
+pub mod tiles;
+mod waits;
+
+pub use connection::DRAIN_MAX;
+
+use crate::clock::Clock;
+use crate::config::{ApiConfig, Config};
+use crate::formats::Formats;
+use crate::ledger::canonical::Limits;
+use crate::ledger::key::PublicKey;
+use crate::log::Log;
+use crate::pause::jittered;
+use crate::service::{Seams, Status};
+use crate::store::idempotency::Idempotency;
+use crate::store::read::Reads;
+use crate::store::{ReadModel, SCHEMA};
+use keys::Keys;
+use limits::{ApiLimits, Quota};
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::convert::Infallible;
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{OnceCell, watch};
+use waits::Waits;
+
+/// Events that are waited for at once, over all requests.
+const WAITED_EVENTS_MAX: u64 = 4_096;
+/// A request with an Idempotency-Key is another's turn so long after it should have ended.
+const HELD_BEYOND: Duration = Duration::from_secs(5);
+const PURGE_INTERVAL: Duration = Duration::from_mins(10);
+/// Where there is more to purge, or the database did not answer.
+const PURGE_PAUSE: Duration = Duration::from_secs(30);
+
+/// Connections that read in tenants' names. Who finds them all taken waits, and is then told to come again.
+const READ_CONNECTIONS_MAX: u32 = 8;
+
+/// What every handler has at hand.
+pub struct Api {
+    pub log: Arc<dyn Log>,
+    pub clock: Arc<dyn Clock>,
+    pub status: Arc<Status>,
+    /// What this process signs by, declared or not yet.
+    pub own_keys: Vec<PublicKey>,
+    pub metrics: PrometheusHandle,
+    pub log_name: String,
+    pub keys: Arc<Keys>,
+    pub limits: ApiLimits,
+    /// Of events, as the sealer has them.
+    pub event_limits: Limits,
+    pub formats: Formats,
+    /// Requests under way.
+    pub places: Quota,
+    /// Memory of bodies, and of what is made of them.
+    pub room: Quota,
+    /// Events that are waited for.
+    pub waited: Quota,
+    /// Of the log's topics, once it was asked.
+    pub partitions: OnceCell<u32>,
+    /// `None`: there is no database.
+    pub idempotency: Option<Arc<Idempotency>>,
+    /// `None`: there is no database.
+    pub reads: Option<Reads>,
+    waits: Option<Waits>,
+}
+
+impl Api {
+    #[must_use]
+    pub fn new(
+        config: &Config,
+        api: &ApiConfig,
+        seams: &Seams,
+        status: Arc<Status>,
+        metrics: PrometheusHandle,
+    ) -> Self {
+        let limits = api.limits.clone();
+        Self {
+            log: Arc::clone(&seams.log),
+            clock: Arc::clone(&seams.clock),
+            status,
+            own_keys: seams.public_keys(),
+            metrics,
+            log_name: config.log_name.clone(),
+            keys: Arc::clone(&api.keys),
+            event_limits: config.seal.limits,
+            formats: seams.formats.clone(),
+            places: Quota::new(
+                limits.requests_max,
+                limits.requests_max.div_ceil(2),
+                metrics::gauge!("ledgerline_api_admitted_requests"),
+            ),
+            room: Quota::new(
+                limits.memory_bytes_max,
+                limits.memory_bytes_max.div_ceil(2),
+                metrics::gauge!("ledgerline_api_reserved_bytes"),
+            ),
+            waited: Quota::new(
+                WAITED_EVENTS_MAX,
+                WAITED_EVENTS_MAX / 2,
+                metrics::gauge!("ledgerline_api_waited_records"),
+            ),
+            partitions: OnceCell::new(),
+            idempotency: config.database.as_ref().map(|options| {
+                let held_for = limits.request_timeout + HELD_BEYOND;
+                Arc::new(Idempotency::new(options, held_for))
+            }),
+            reads: config.database.as_ref().map(|options| {
+                let model = Arc::new(ReadModel::new(options, SCHEMA, 1));
+                Reads::new(options, model, READ_CONNECTIONS_MAX)
+            }),
+            waits: config.database.is_some().then(Waits::default),
+            limits,
+        }
+    }
+}
+
+/// Serves until `shutdown` becomes true, then finishes the requests under way, within [`DRAIN_MAX`].
+pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
+    let routes = router::routes(&api);
+    tokio::select! {
+        () = connection::serve(listener, routes, &api.limits, shutdown) => {}
+        never = keep_up(&api) => match never {},
+    }
+}
+
+/// What goes on beside the requests.
+async fn keep_up(api: &Api) -> Infallible {
+    let purge = async {
+        match &api.idempotency {
+            Some(store) => purge(store).await,
+            None => pending().await,
+        }
+    };
+    let wait = async {
+        match (&api.waits, &api.reads) {
+            (Some(waits), Some(reads)) => waits.serve(reads).await,
+            (Some(_) | None, _) => pending().await,
+        }
+    };
+    tokio::select! {
+        never = purge => never,
+        never = wait => never,
+    }
+}
+
+/// Takes away requests that are too old to count, for ever.
+async fn purge(store: &Idempotency) -> Infallible {
+    loop {
+        let pause = match store.purge().await {
+            Ok(false) => PURGE_INTERVAL,
+            Ok(true) => PURGE_PAUSE,
+            Err(error) => {
+                tracing::debug!(%error, "old requests are taken away later");
+                PURGE_PAUSE
+            }
+        };
+        tokio::time::sleep(jittered(pause)).await;
+    }
+}
