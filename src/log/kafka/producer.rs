@@ -92,16 +92,17 @@ impl Producer {
         let doing = format!("appending to {topic}/{partition}");
         let deadline = Instant::now() + self.config.delivery_timeout;
         let late = || self.failure().no_answer(&doing);
-        let kib = u32::try_from(records.iter().map(weight).sum::<usize>() >> 10).unwrap_or(u32::MAX) + 1;
-        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(ROOM_KIB));
-        let Ok(Ok(room)) = timeout_at(deadline, room).await else {
-            return Err(late());
-        };
         let place = self.place(topic, partition);
         let turn = timeout_at(deadline, place.turn.lock())
             .await
             .map_err(|_| late())?;
         timeout_at(deadline, place.settled()).await.map_err(|_| late())?;
+        // Last: who waits for a partition that does not answer holds none of it.
+        let kib = u32::try_from(records.iter().map(weight).sum::<usize>() >> 10).unwrap_or(u32::MAX) + 1;
+        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(ROOM_KIB));
+        let Ok(Ok(room)) = timeout_at(deadline, room).await else {
+            return Err(late());
+        };
         let instance = self.instance()?;
         let sending = Sending {
             batch: Arc::new(Batch::new(room)),
