@@ -23,7 +23,7 @@ def say(what):
 
 def build():
     """Builds the product and the bench with it; the paths of the programs, by name."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "ledgerline", "--bench", "kafka", "--bench", "s3"]
+    command = ["cargo", "build", "--release", "--locked", "--bin", "ledgerline", "--bench", "kafka", "--bench", "s3", "--bench", "api"]
     command += ["--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     found = {}
@@ -140,7 +140,7 @@ class Bench:
         self.brokers = brokers
         self.work = Path(work)
         built = build()
-        self.ledgerline, self.program, self.s3 = built["ledgerline"], built["kafka"], built["s3"]
+        self.ledgerline, self.program, self.s3, self.api = built["ledgerline"], built["kafka"], built["s3"], built["api"]
         self.prefix = f"bench{os.getpid()}-"
         self.made = 0
 
