@@ -1,6 +1,7 @@
 //! What `run` and `demo` are told: every setting is a flag and an environment variable of the same meaning. All faults are found at
 //! the start and reported at once.
 
+mod api;
 pub mod archive;
 mod audit;
 pub(crate) mod capture_files;
@@ -22,6 +23,7 @@ use crate::stages::seal::SealConfig;
 use crate::stages::window::WINDOW_ENTRIES_MAX;
 use crate::store;
 use crate::telemetry;
+pub use api::{ApiConfig, ApiSettings};
 pub use audit::{AuditConfig, AuditSettings};
 pub use scrub::{ScrubConfig, ScrubSettings};
 pub use signer::KmsConfig;
@@ -52,6 +54,9 @@ pub struct Settings {
 
     #[command(flatten)]
     pub audit: AuditSettings,
+
+    #[command(flatten)]
+    pub api: ApiSettings,
 
     /// Where the signing keys lie: `file:DIR`; they are made there on first use. Or set `SIGNING_KEY_PROVIDER=local` and `SIGNING_KEY_PATH`.
     #[arg(long, env = "LEDGERLINE_SIGNER", value_name = "URL")]
@@ -412,6 +417,8 @@ pub struct Config {
     pub scrub: Option<ScrubConfig>,
     /// `None`: the read model is not checked.
     pub audit: Option<AuditConfig>,
+    /// `None`: the API is not served.
+    pub api: Option<ApiConfig>,
     /// How long a stage may fail before the process ends, so that a supervisor and a person know.
     pub retry_for: Duration,
     /// What is logged: one of [`telemetry::is_log_level`].
@@ -459,6 +466,7 @@ impl Settings {
             twins: self.archive_parquet,
             scrub: scrub::check(&self.scrub, &mut r),
             audit: audit::check(&self.audit, &mut r),
+            api: api::check(&self.api, &mut r),
             retry_for: r.retry_for(),
             log_level: r.log_level(),
         };

@@ -13,6 +13,7 @@
 #[cfg(not(target_pointer_width = "64"))]
 compile_error!("offsets and lengths are 64-bit numbers: build for a 64-bit machine");
 
+pub mod api;
 pub mod aws;
 pub mod cli;
 pub mod clock;

@@ -12,6 +12,7 @@ pub mod import;
 mod index;
 pub mod ingest;
 pub mod keys;
+mod openapi;
 pub mod parquet;
 mod postgres;
 pub mod proof;
@@ -60,6 +61,7 @@ enum Command {
     Index(index::Args),
     DeadLetters(dead_letters::Args),
     Connectors(connectors::Args),
+    Openapi(openapi::Args),
 }
 
 /// How a command ends when it did not do what it was asked. Success is exit status 0.
@@ -223,6 +225,7 @@ pub fn main() -> ExitCode {
         Command::Index(args) => index::run(args),
         Command::DeadLetters(args) => dead_letters::run(args),
         Command::Connectors(args) => connectors::run(args),
+        Command::Openapi(args) => openapi::run(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

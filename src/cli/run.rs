@@ -1,11 +1,13 @@
 //! `ledgerline run`: the long-running service.
 
 use super::Failure;
+use crate::api::{self, Api};
 use crate::config::{Config, LogConfig, Settings, describe};
 use crate::service::{self, Ending, Seams, Status};
 use crate::{http, telemetry};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::fs::{File, OpenOptions};
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How long the end waits for requests under way. The stages have ended by then.
 const LISTENER_END_MAX: Duration = Duration::from_secs(5);
@@ -66,12 +69,7 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
         named = named => named.unwrap_or(Ok(())).map_err(|error| super::failure(&error))?,
         () = end.come() => return Ok(()),
     }
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Failure::unreadable(format!(
-            "--listen (or LEDGERLINE_LISTEN): cannot listen on {}: {error}",
-            config.listen
-        ))
-    })?;
+    let listener = bind("--listen (or LEDGERLINE_LISTEN)", config.listen).await?;
     let (stop, shutdown) = watch::channel(false);
     let (_never, input_ended) = watch::channel(false);
     let status = Arc::new(Status::default());
@@ -79,6 +77,7 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
     let address = listener
         .local_addr()
         .map_or_else(|_| config.listen.to_string(), |address| address.to_string());
+    let api = start_api(config, &seams, &status, &metrics, &shutdown).await?;
     tracing::info!(address, log_name = config.log_name, "listening");
     let upkeep = tokio::spawn(telemetry::keep_up(metrics.clone()));
     let mut web = tokio::spawn({
@@ -114,8 +113,40 @@ async fn serve(config: &Config, metrics: PrometheusHandle) -> Result<(), Failure
             web.abort();
         }
     }
+    if let Some(api) = api {
+        // It ends by itself, within its bound; the log is there until then.
+        if let Err(error) = api.await {
+            tracing::warn!(%error, "the API ended");
+        }
+    }
     seams.close().await;
     outcome.map_err(|error| Failure::unreadable(super::chain(&error)))
+}
+
+async fn bind(setting: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| Failure::unreadable(format!("{setting}: cannot listen on {address}: {error}")))
+}
+
+/// Serves the API, where it is configured, until `shutdown`.
+async fn start_api(
+    config: &Config,
+    seams: &Seams,
+    status: &Arc<Status>,
+    metrics: &PrometheusHandle,
+    shutdown: &watch::Receiver<bool>,
+) -> Result<Option<JoinHandle<()>>, Failure> {
+    let Some(settings) = &config.api else {
+        return Ok(None);
+    };
+    let listener = bind("--api (or LEDGERLINE_API)", settings.listen).await?;
+    let address = listener
+        .local_addr()
+        .map_or_else(|_| settings.listen.to_string(), |address| address.to_string());
+    tracing::info!(address, "serving the API");
+    let api = Api::new(config, settings, seams, Arc::clone(status), metrics.clone());
+    let shutdown = shutdown.clone();
+    Ok(Some(tokio::spawn(api::serve(listener, Arc::new(api), shutdown))))
 }
 
 /// SIGTERM and SIGINT, remembered from [`Self::listen`] on.

@@ -67,12 +67,19 @@ async fn close(mut response: Response) -> Response {
 
 /// The process answers. Whether it can work is [`readyz`].
 async fn healthz() -> &'static str {
-    "ok\n"
+    HEALTHY
+}
+
+/// What a process answers to whoever asks whether it is there.
+pub(crate) const HEALTHY: &str = "ok\n";
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    readiness(&shared.status)
 }
 
 /// 200 once every stage of every partition has made a step and none is stopped; else 503 and the reasons.
-async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
-    let reasons = shared.status.not_ready();
+pub(crate) fn readiness(status: &Status) -> Response {
+    let reasons = status.not_ready();
     let code = if reasons.is_empty() {
         StatusCode::OK
     } else {
@@ -84,21 +91,31 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
         [(header::CONTENT_TYPE, "application/json")],
         format!("{body}\n"),
     )
+        .into_response()
 }
 
-async fn render_metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    shared.metrics.run_upkeep();
+async fn render_metrics(State(shared): State<Shared>) -> Response {
+    metrics_text(&shared.metrics)
+}
+
+pub(crate) fn metrics_text(metrics: &PrometheusHandle) -> Response {
+    metrics.run_upkeep();
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4")],
-        shared.metrics.render(),
+        metrics.render(),
     )
+        .into_response()
+}
+
+async fn keys_jwks(State(shared): State<Shared>) -> Response {
+    key_set(&shared.status, &shared.own_keys)
 }
 
 /// Every key that the ledger declares, then those of this process that no leaf has declared yet. A verifier pins these: one that signed years ago
 /// must be among them, whoever still holds its private half.
-async fn keys_jwks(State(shared): State<Shared>) -> impl IntoResponse {
-    let mut keys = shared.status.declared_keys();
-    for own in shared.own_keys.iter() {
+pub(crate) fn key_set(status: &Status, own_keys: &[PublicKey]) -> Response {
+    let mut keys = status.declared_keys();
+    for own in own_keys {
         if !keys.iter().any(|key| key.is_same_key(own)) {
             keys.push(own.clone());
         }
@@ -107,4 +124,5 @@ async fn keys_jwks(State(shared): State<Shared>) -> impl IntoResponse {
         [(header::CONTENT_TYPE, "application/jwk-set+json")],
         jwks::write(&keys),
     )
+        .into_response()
 }

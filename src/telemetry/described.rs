@@ -4,7 +4,17 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 24] = [
+const COUNTERS: [Described; 26] = [
+    (
+        "ledgerline_api_requests_total",
+        Unit::Count,
+        "Requests of the API that were answered, by route and status",
+    ),
+    (
+        "ledgerline_api_submitted_records_total",
+        Unit::Count,
+        "Events of POST /v1/events, by outcome: accepted, refused, later (nothing was written), unknown",
+    ),
     (
         "ledgerline_sealed_records_total",
         Unit::Count,
@@ -127,7 +137,17 @@ const COUNTERS: [Described; 24] = [
     ),
 ];
 
-const GAUGES: [Described; 12] = [
+const GAUGES: [Described; 14] = [
+    (
+        "ledgerline_api_admitted_requests",
+        Unit::Count,
+        "Requests of the API with a known key that are under way",
+    ),
+    (
+        "ledgerline_api_reserved_bytes",
+        Unit::Bytes,
+        "Memory that is reserved for bodies and their events, four times their size, until their append has ended",
+    ),
     (
         "ledgerline_stage_index",
         Unit::Count,
@@ -190,11 +210,18 @@ const GAUGES: [Described; 12] = [
     ),
 ];
 
-const HISTOGRAMS: [Described; 1] = [(
-    "ledgerline_sealed_to_signed_seconds",
-    Unit::Seconds,
-    "How long the oldest leaf of a checkpoint had waited when it was stored",
-)];
+const HISTOGRAMS: [Described; 2] = [
+    (
+        "ledgerline_sealed_to_signed_seconds",
+        Unit::Seconds,
+        "How long the oldest leaf of a checkpoint had waited when it was stored",
+    ),
+    (
+        "ledgerline_api_request_duration_seconds",
+        Unit::Seconds,
+        "From a request's head to the head of its answer, by route",
+    ),
+];
 
 /// Gives every metric its description.
 pub(super) fn describe() {

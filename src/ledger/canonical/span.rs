@@ -49,6 +49,26 @@ pub(crate) fn elements(json: &[u8]) -> Option<Vec<&[u8]>> {
     spans.finish(found)
 }
 
+/// As [`elements`], but no more than the first `max`; behind those nothing is looked at.
+pub(crate) fn first_elements(json: &[u8], max: usize) -> Option<Vec<&[u8]>> {
+    let mut spans = Spans::at_start(json);
+    let mut found = Vec::new();
+    spans.take(b'[')?;
+    if spans.take(b']').is_none() {
+        loop {
+            found.push(spans.value()?);
+            if found.len() >= max {
+                return Some(found);
+            }
+            if spans.take(b',').is_none() {
+                spans.take(b']')?;
+                break;
+            }
+        }
+    }
+    spans.finish(found)
+}
+
 /// The one value that `json` is, without the white space around it. `None` where it is none, or more than one: what would, put into an object, not
 /// stay one member.
 pub(crate) fn value(json: &[u8]) -> Option<&[u8]> {
@@ -194,6 +214,8 @@ mod tests {
             ]
         );
         assert_eq!(elements(found[0].1).unwrap(), [&b"1.0"[..], br#"{"x":[ ]}"#]);
+        assert_eq!(first_elements(b"[1,[2],3,", 2).unwrap(), [&b"1"[..], b"[2]"]);
+        assert_eq!(first_elements(b"[1,[2],3,", 4), None);
         assert_eq!(string(br#" "a\u00e9\n" "#).as_deref(), Some("aé\n"));
         assert_eq!(first_name(json), Some(&b"a\\u0062"[..]));
         for none in ["", "{}", "[\"a\"]", "{a", "{\"a"] {

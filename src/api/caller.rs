@@ -1,0 +1,189 @@
+//! Who asks, and what he may: decided before any handler of a guarded route runs.
+
+use super::Api;
+use super::keys::Holder;
+use super::problem::{Code, Problem};
+use super::target::{self, Query};
+use crate::ledger::names;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use serde::Deserialize;
+use std::sync::Arc;
+
+/// Names the tenant in a request of a key that is no tenant's. So does the parameter `tenant_id`.
+pub const TENANT_HEADER: HeaderName = HeaderName::from_static("ledgerline-tenant");
+const SCHEME: &str = "bearer ";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Events may be sent.
+    Write,
+    /// The tenant's own entries may be read.
+    Read,
+    /// Every tenant's may.
+    Auditor,
+}
+
+impl Scope {
+    const ALL: [Self; 3] = [Self::Write, Self::Read, Self::Auditor];
+
+    const fn bit(self) -> u8 {
+        match self {
+            Self::Write => 1,
+            Self::Read => 2,
+            Self::Auditor => 4,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Read => "read",
+            Self::Auditor => "auditor",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    #[must_use]
+    pub fn of(scopes: &[Scope]) -> Self {
+        Self(scopes.iter().fold(0, |bits, scope| bits | scope.bit()))
+    }
+
+    #[must_use]
+    pub fn all() -> Self {
+        Self::of(&Scope::ALL)
+    }
+
+    #[must_use]
+    pub const fn has(self, scope: Scope) -> bool {
+        self.0 & scope.bit() != 0
+    }
+}
+
+/// Whose key a request has. A handler that takes one is guarded.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub id: Arc<str>,
+    tenant: Option<Arc<str>>,
+    scopes: Scopes,
+}
+
+impl Caller {
+    /// The caller of a request.
+    ///
+    /// # Errors
+    /// 401 without a key that is known; 400 where headers are there twice or name no tenant; 403 where a tenant's key names another.
+    pub(super) fn of(api: &Api, parts: &Parts) -> Result<Self, Problem> {
+        let holder = authorize(api, &parts.headers)?;
+        let named = named_tenant(parts)?;
+        let tenant = match (&holder.tenant, named) {
+            (Some(own), Some(named)) if **own != *named => {
+                return Err(Problem::new(
+                    Code::OtherTenant,
+                    "the request names another tenant than the key's: leave the name out",
+                ));
+            }
+            (Some(own), Some(_) | None) => Some(Arc::clone(own)),
+            (None, named) => named.map(Into::into),
+        };
+        Ok(Self {
+            id: Arc::clone(&holder.id),
+            tenant,
+            scopes: holder.scopes,
+        })
+    }
+
+    /// The tenant that the request is about.
+    ///
+    /// # Errors
+    /// Where the key is no tenant's, and the request names none.
+    pub fn tenant(&self) -> Result<&Arc<str>, Problem> {
+        self.tenant.as_ref().ok_or_else(|| {
+            Problem::new(
+                Code::TenantRequired,
+                "this key is no tenant's: name the tenant in the header Ledgerline-Tenant or the parameter tenant_id",
+            )
+        })
+    }
+
+    #[must_use]
+    pub const fn has(&self, scope: Scope) -> bool {
+        self.scopes.has(scope)
+    }
+
+    /// # Errors
+    /// 403 where the key has not this scope.
+    pub fn may(&self, scope: Scope) -> Result<(), Problem> {
+        if self.has(scope) {
+            return Ok(());
+        }
+        let what = format!("the key {} has not the scope {}", self.id, scope.as_str());
+        Err(Problem::new(Code::Scope, what))
+    }
+
+    /// Whose shares its requests count in: one that is no tenant's has its own.
+    pub(super) fn share(&self) -> Arc<str> {
+        match &self.tenant {
+            Some(tenant) => Arc::clone(tenant),
+            // No tenant is called so.
+            None => format!("/{}", self.id).into(),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        // A route that is not guarded has none: nobody is let in by mistake.
+        parts
+            .extensions
+            .get::<Self>()
+            .cloned()
+            .ok_or_else(|| Problem::new(Code::Unauthenticated, "this route is not guarded"))
+    }
+}
+
+fn authorize<'a>(api: &'a Api, headers: &HeaderMap) -> Result<&'a Holder, Problem> {
+    let unauthenticated = |what: &str| Problem::new(Code::Unauthenticated, what);
+    let Some(value) = target::single(headers, &header::AUTHORIZATION)? else {
+        return Err(unauthenticated(
+            "send a key of this service in the header Authorization, as Bearer KEY",
+        ));
+    };
+    let (scheme, key) = value
+        .as_bytes()
+        .split_at_checked(SCHEME.len())
+        .unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) {
+        return Err(unauthenticated("the header Authorization must be Bearer KEY"));
+    }
+    let found = api.keys.find(key.trim_ascii());
+    found.ok_or_else(|| unauthenticated("the key is none of this service's"))
+}
+
+fn named_tenant(parts: &Parts) -> Result<Option<String>, Problem> {
+    let in_header = target::single(&parts.headers, &TENANT_HEADER)?;
+    let in_header = in_header
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        .into_iter();
+    let mut named = in_header.chain(Query::tenant(&parts.uri)?);
+    let (first, second) = (named.next(), named.next());
+    let is_one = first.as_deref().is_none_or(names::is_tenant) && (second.is_none() || second == first);
+    if is_one {
+        return Ok(first);
+    }
+    Err(Problem::new(
+        Code::InvalidParameter,
+        format!(
+            "Ledgerline-Tenant and tenant_id must name one tenant: {}",
+            names::TENANT_FORM
+        ),
+    ))
+}

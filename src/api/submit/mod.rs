@@ -1,0 +1,113 @@
+//! `POST /v1/events`: events into `audit.events`, judged as `ledgerline ingest` judges lines.
+//!
+//! What is taken is durable in the log before it is answered. From the moment that the body is whole, the work is a task of its own ([`work`]), which
+//! holds the memory until the append has ended: a client that goes, or a request that has timed out, frees none of what a stalled log still holds.
+
+mod body;
+mod head;
+mod ids;
+mod judge;
+mod work;
+
+use super::Api;
+use super::answer::json;
+use super::caller::{Caller, Scope};
+use super::limits::MEMORY_PER_REQUEST;
+use super::problem::{Code, Problem, ProblemBody};
+use super::router::no_room;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use head::{Form, Wish};
+use serde::Serialize;
+use std::sync::Arc;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use work::Work;
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EventStatus {
+    /// It is in the log, and will be sealed.
+    Accepted,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventResult {
+    pub event_id: String,
+    pub status: EventStatus,
+}
+
+/// The events of a request, in the order in which they came.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Submitted {
+    pub results: Vec<EventResult>,
+}
+
+/// Send events: one, an array of them, or one a line.
+///
+/// All of them are taken, or none. An event without `tenant_id` is the key's tenant's; one without `event_id` is given one.
+#[utoipa::path(post, path = "/v1/events", tag = "events",
+    params(
+        ("wait" = Option<String>, Query, description = "`sealed` or `signed`: answer when every event is"),
+        ("wait_timeout_ms" = Option<u64>, Query, description = "Wait no longer than this, at most 30000; then answer what is known"),
+        ("tenant_id" = Option<String>, Query, description = "The tenant, for a key that is no tenant's"),
+        ("Ledgerline-Tenant" = Option<String>, Header, description = "As tenant_id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: the same request with the same key is taken once in 24 hours"),
+    ),
+    request_body(content(
+        (serde_json::Value = "application/json"),
+        (String = "application/x-ndjson"),
+        (serde_json::Value = "application/cloudevents+json"),
+        (serde_json::Value = "application/cloudevents-batch+json"),
+    )),
+    responses(
+        (status = 202, description = "The log has them", body = Submitted),
+        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`, `invalid_body`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 408, description = "`too_slow`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`in_flight`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`too_large`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported_media_type`, `unsupported_encoding`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`refused_events`, `idempotency_key_reused`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`busy`, `log_unavailable`, `outcome_unknown`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+pub async fn submit(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let begun = Instant::now();
+    caller.may(Scope::Write)?;
+    let tenant = Arc::clone(caller.tenant()?);
+    let (parts, body) = request.into_parts();
+    let _wish = Wish::of(&parts.uri)?;
+    let form = Form::of(&parts.headers)?;
+    let _idempotency_key = head::idempotency_key(&parts.headers)?;
+    let room = api.room.take(&tenant, MEMORY_PER_REQUEST);
+    let mut room = room.map_err(no_room)?;
+    let deadline = begun + api.limits.body_timeout();
+    let body = body::receive(body, &mut room, api.limits.body_bytes_max, deadline).await?;
+    let work = Work::new(Arc::clone(&api), tenant, form, body, room);
+    let batch = work.run(begun + api.limits.request_timeout).await?;
+    let results = batch
+        .into_iter()
+        .map(|judged| EventResult {
+            event_id: judged.event_id,
+            status: EventStatus::Accepted,
+        })
+        .collect();
+    Ok(json(StatusCode::ACCEPTED, &Submitted { results }))
+}
+
+/// Of what no caller can help.
+fn internal() -> Problem {
+    Problem::new(
+        Code::Internal,
+        "the request was given up within the service: see its log by the correlation id",
+    )
+}

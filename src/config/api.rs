@@ -1,0 +1,208 @@
+//! The HTTP API of `run`: where it listens, whose keys it takes, what it bounds.
+
+use super::Reader;
+use crate::api::keys::{ADMIN_KEY_BYTES_MIN, FILE_BYTES_MAX, Keys};
+use crate::api::limits::{ApiLimits, MEMORY_PER_BODY_BYTE, MEMORY_PER_REQUEST};
+use std::fs::File;
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Only in the environment: a flag is seen by every user of the machine.
+const ADMIN_KEY_VARIABLE: &str = "ADMIN_API_KEY";
+
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ApiSettings {
+    /// Where to serve the HTTP API (docs/API.md); without it there is none. Needs `ADMIN_API_KEY` in the environment (16 characters or more), or --api-keys.
+    #[arg(long, env = "LEDGERLINE_API", value_name = "ADDR:PORT")]
+    pub api: Option<String>,
+
+    /// The keys of those who call it: a TOML file of digests, ids, tenants and scopes.
+    #[arg(long, env = "LEDGERLINE_API_KEYS", value_name = "FILE")]
+    pub api_keys: Option<String>,
+
+    /// Largest body of a request in bytes [default: 8388608].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_BODY_BYTES_MAX",
+        value_name = "BYTES",
+        hide_short_help = true
+    )]
+    pub api_body_bytes_max: Option<String>,
+
+    /// Most events of one request [default: 5000].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_BATCH_EVENTS_MAX",
+        value_name = "N",
+        hide_short_help = true
+    )]
+    pub api_batch_events_max: Option<String>,
+
+    /// Memory for bodies and what is made of them, four times a body's size, of all requests; one tenant has half of it at most [default: 268435456].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_MEMORY_BYTES_MAX",
+        value_name = "BYTES",
+        hide_short_help = true
+    )]
+    pub api_memory_bytes_max: Option<String>,
+
+    /// Most requests under way; one tenant has half of them at most [default: 256].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_REQUESTS_MAX",
+        value_name = "N",
+        hide_short_help = true
+    )]
+    pub api_requests_max: Option<String>,
+
+    /// How long a request may take, its body half of it; what it asks to wait comes on top [default: 30000].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_REQUEST_TIMEOUT_MS",
+        value_name = "MS",
+        hide_short_help = true
+    )]
+    pub api_request_timeout_ms: Option<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    pub listen: SocketAddr,
+    pub keys: Arc<Keys>,
+    pub limits: ApiLimits,
+}
+
+/// `None` where it is not to be served. What is wrong is noted.
+pub(super) fn check(settings: &ApiSettings, r: &mut Reader<'_>) -> Option<ApiConfig> {
+    let limits = limits(settings, r);
+    let text = settings.api.as_deref()?;
+    let listen = text.parse().ok();
+    if listen.is_none() {
+        r.fault(
+            "api",
+            "LEDGERLINE_API",
+            "must be an address and a port, as 127.0.0.1:8481 or [::1]:8481",
+        );
+    }
+    let admin = std::env::var(ADMIN_KEY_VARIABLE)
+        .ok()
+        .filter(|key| !key.is_empty());
+    let keys = keys(settings.api_keys.as_deref(), admin.as_deref());
+    let keys = keys
+        .map_err(|what| r.fault("api-keys", "LEDGERLINE_API_KEYS", what))
+        .ok();
+    Some(ApiConfig {
+        listen: listen?,
+        keys: Arc::new(keys?),
+        limits,
+    })
+}
+
+fn keys(file: Option<&str>, admin: Option<&str>) -> Result<Keys, String> {
+    let of_file = file.map(|file| read_keys(Path::new(file))).transpose()?;
+    match (of_file, admin) {
+        (None, None) => Err(format!(
+            "is required by --api: a file of keys (docs/API.md), or {ADMIN_KEY_VARIABLE} in the environment, of at least {ADMIN_KEY_BYTES_MIN} characters"
+        )),
+        (_, Some(admin))
+            if admin.len() < ADMIN_KEY_BYTES_MIN || !admin.bytes().all(|byte| byte.is_ascii_graphic()) =>
+        {
+            Err(format!(
+                "{ADMIN_KEY_VARIABLE} must be at least {ADMIN_KEY_BYTES_MIN} visible ASCII characters, as `openssl rand -hex 32` gives them"
+            ))
+        }
+        (of_file, Some(admin)) => Ok(of_file.unwrap_or_default().with_admin(admin)),
+        (Some(of_file), None) => Ok(of_file),
+    }
+}
+
+fn read_keys(path: &Path) -> Result<Keys, String> {
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    if text.len() > FILE_BYTES_MAX {
+        return Err(format!("{} has more than {FILE_BYTES_MAX} bytes", path.display()));
+    }
+    Keys::parse(&text).map_err(|what| format!("{}: {what}", path.display()))
+}
+
+fn limits(settings: &ApiSettings, r: &mut Reader<'_>) -> ApiLimits {
+    let body_bytes_max = r.number(
+        "api-body-bytes-max",
+        "LEDGERLINE_API_BODY_BYTES_MAX",
+        settings.api_body_bytes_max.as_deref(),
+        8 << 20,
+        1_024..=64 << 20,
+    );
+    let batch_events_max = r.number(
+        "api-batch-events-max",
+        "LEDGERLINE_API_BATCH_EVENTS_MAX",
+        settings.api_batch_events_max.as_deref(),
+        5_000,
+        1..=50_000,
+    );
+    let memory_bytes_max = r.number(
+        "api-memory-bytes-max",
+        "LEDGERLINE_API_MEMORY_BYTES_MAX",
+        settings.api_memory_bytes_max.as_deref(),
+        256 << 20,
+        1 << 20..=1 << 40,
+    );
+    let requests_max = r.number(
+        "api-requests-max",
+        "LEDGERLINE_API_REQUESTS_MAX",
+        settings.api_requests_max.as_deref(),
+        256,
+        1..=65_536,
+    );
+    let timeout_ms = r.number(
+        "api-request-timeout-ms",
+        "LEDGERLINE_API_REQUEST_TIMEOUT_MS",
+        settings.api_request_timeout_ms.as_deref(),
+        30_000,
+        100..=600_000,
+    );
+    if body_bytes_max * MEMORY_PER_BODY_BYTE + MEMORY_PER_REQUEST > memory_bytes_max / 2 {
+        r.fault(
+            "api-memory-bytes-max",
+            "LEDGERLINE_API_MEMORY_BYTES_MAX",
+            format!("must be more than {} times --api-body-bytes-max: the largest body takes four times its size, and one tenant has half", MEMORY_PER_BODY_BYTE * 2),
+        );
+    }
+    ApiLimits {
+        body_bytes_max: body_bytes_max as usize,
+        batch_events_max: batch_events_max as usize,
+        memory_bytes_max,
+        requests_max,
+        request_timeout: Duration::from_millis(timeout_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_key_of_16_characters_or_a_file_nothing_is_served() {
+        assert!(keys(None, None).unwrap_err().contains("ADMIN_API_KEY"));
+        let told = keys(None, Some("fifteen-letters")).unwrap_err();
+        assert!(told.contains("16 visible") && !told.contains("fifteen"), "{told}");
+        assert!(keys(None, Some("sixteen letters!")).is_err(), "a space");
+        assert!(
+            keys(None, Some("sixteen-letters!"))
+                .unwrap()
+                .find(b"sixteen-letters!")
+                .is_some()
+        );
+        assert!(
+            keys(Some("/nowhere/keys.toml"), Some("sixteen-letters!"))
+                .unwrap_err()
+                .contains("/nowhere")
+        );
+    }
+}
