@@ -24,13 +24,25 @@ use crate::formats::Formats;
 use crate::ledger::canonical::Limits;
 use crate::ledger::key::PublicKey;
 use crate::log::Log;
+use crate::pause::jittered;
 use crate::service::{Seams, Status};
+use crate::store::idempotency::Idempotency;
 use keys::Keys;
 use limits::{ApiLimits, Quota};
 use metrics_exporter_prometheus::PrometheusHandle;
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, watch};
+
+/// Events that are waited for at once, over all requests.
+const WAITED_EVENTS_MAX: u64 = 4_096;
+/// A request with an Idempotency-Key is another's turn so long after it should have ended.
+const HELD_BEYOND: Duration = Duration::from_secs(5);
+const PURGE_INTERVAL: Duration = Duration::from_mins(10);
+/// Where there is more to purge, or the database did not answer.
+const PURGE_PAUSE: Duration = Duration::from_secs(30);
 
 /// What every handler has at hand.
 pub struct Api {
@@ -50,8 +62,12 @@ pub struct Api {
     pub places: Quota,
     /// Memory of bodies, and of what is made of them.
     pub room: Quota,
+    /// Events that are waited for.
+    pub waited: Quota,
     /// Of the log's topics, once it was asked.
     pub partitions: OnceCell<u32>,
+    /// `None`: there is no database.
+    pub idempotency: Option<Arc<Idempotency>>,
 }
 
 impl Api {
@@ -84,8 +100,17 @@ impl Api {
                 limits.memory_bytes_max.div_ceil(2),
                 metrics::gauge!("ledgerline_api_reserved_bytes"),
             ),
-            limits,
+            waited: Quota::new(
+                WAITED_EVENTS_MAX,
+                WAITED_EVENTS_MAX / 2,
+                metrics::gauge!("ledgerline_api_waited_records"),
+            ),
             partitions: OnceCell::new(),
+            idempotency: config.database.as_ref().map(|options| {
+                let held_for = limits.request_timeout + HELD_BEYOND;
+                Arc::new(Idempotency::new(options, held_for))
+            }),
+            limits,
         }
     }
 }
@@ -93,5 +118,24 @@ impl Api {
 /// Serves until `shutdown` becomes true, then finishes the requests under way, within [`DRAIN_MAX`].
 pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
     let routes = router::routes(&api);
+    let upkeep = api.idempotency.clone().map(|store| tokio::spawn(purge(store)));
     connection::serve(listener, routes, &api.limits, shutdown).await;
+    if let Some(upkeep) = upkeep {
+        upkeep.abort();
+    }
+}
+
+/// Takes away requests that are too old to count, for ever.
+async fn purge(store: Arc<Idempotency>) -> Infallible {
+    loop {
+        let pause = match store.purge().await {
+            Ok(false) => PURGE_INTERVAL,
+            Ok(true) => PURGE_PAUSE,
+            Err(error) => {
+                tracing::debug!(%error, "old requests are taken away later");
+                PURGE_PAUSE
+            }
+        };
+        tokio::time::sleep(jittered(pause)).await;
+    }
 }

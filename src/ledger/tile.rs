@@ -253,6 +253,17 @@ pub fn partial_names(size: u64) -> Vec<TileName> {
         .collect()
 }
 
+/// The tile from whose hashes [`subtree_root`] makes the root of a subtree. `None` where a tree of `size` leaves has no such subtree.
+#[must_use]
+pub fn subtree_tile(level: u8, index: u64, size: u64) -> Option<TileName> {
+    TileName::holding(level / 8, index.checked_mul(subtree_width(level))?, size)
+}
+
+/// Hashes of one tile that a subtree at tree level `level` is made of.
+const fn subtree_width(level: u8) -> u64 {
+    1 << (level as u32 % TILE_HEIGHT)
+}
+
 /// The root of the complete subtree `index` at tree level `level`, as [`super::merkle::inclusion_proof`] asks for it, from the tiles
 /// of a tree of `size` leaves.
 ///
@@ -265,11 +276,10 @@ pub fn subtree_root<E>(
     mut get: impl FnMut(&TileName) -> Result<Vec<u8>, E>,
 ) -> Result<Digest, TileError<E>> {
     let none = || TileError::NoSubtree { level, index, size };
-    let width = 1_u64 << (u32::from(level) % TILE_HEIGHT);
-    let first = index.checked_mul(width).ok_or_else(none)?;
-    let name = TileName::holding(level / 8, first, size).ok_or_else(none)?;
+    let name = subtree_tile(level, index, size).ok_or_else(none)?;
+    let width = subtree_width(level);
     // Both fit: they are at most 256.
-    let start = usize::try_from(first % TILE_WIDTH).map_err(|_| none())?;
+    let start = usize::try_from(index.wrapping_mul(width) % TILE_WIDTH).map_err(|_| none())?;
     let end = start + usize::try_from(width).map_err(|_| none())?;
     let hashes = read_tile(&name, &mut get)?;
     let part = hashes.get(start..end).ok_or_else(none)?;

@@ -158,6 +158,12 @@ impl Default for ChainCheck {
 }
 
 impl ChainCheck {
+    /// Goes on behind an entry that is believed.
+    #[must_use]
+    pub const fn behind(head: Head) -> Self {
+        Self { head }
+    }
+
     /// Takes the row that should be the tenant's next entry.
     ///
     /// # Errors

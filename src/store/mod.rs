@@ -10,8 +10,10 @@
 pub mod audit;
 pub mod check;
 pub mod copy;
+pub mod idempotency;
 pub mod months;
 pub mod place;
+pub mod read;
 pub mod schema;
 pub mod write;
 

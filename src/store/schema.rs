@@ -6,10 +6,21 @@ use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, SqlSafeStr as _, SqlStr, Transaction};
 
 /// Every version, oldest first. One that was released MUST NOT be changed: a later one alters what it made.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(
+const MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "read model",
+        include_str!("../../migrations/0001_read_model.sql"),
+    ),
+    (2, "reads", include_str!("../../migrations/0002_reads.sql")),
+];
+
+/// What the API keeps for itself, of whichever copy.
+pub const API_SCHEMA: &str = "ledgerline_api";
+const API_MIGRATIONS: [(i64, &str, &str); 1] = [(
     1,
-    "read model",
-    include_str!("../../migrations/0001_read_model.sql"),
+    "idempotency",
+    include_str!("../../migrations/api/0001_idempotency.sql"),
 )];
 
 /// The newest version of this program.
@@ -20,6 +31,24 @@ pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// # Errors
 /// `Wrong` where the user may not, or where a newer program was here before.
 pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Result<(), StoreError> {
+    make(pool, schema, &migrator(&MIGRATIONS, version)).await?;
+    for role in [READER_ROLE, AUDITOR_ROLE] {
+        sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
+            .execute(pool)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Makes what the API keeps, or brings it up to this version. `pool` MUST be the owner's, of [`API_SCHEMA`].
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_api(pool: &PgPool) -> Result<(), StoreError> {
+    make(pool, API_SCHEMA, &migrator(&API_MIGRATIONS, i64::MAX)).await
+}
+
+async fn make(pool: &PgPool, schema: &'static str, migrator: &Migrator) -> Result<(), StoreError> {
     // Whoever comes at the same time waits here: the migrator's own lock comes only after the schema.
     let mut transaction = pool.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
@@ -29,17 +58,11 @@ pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Resul
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    migrator(version).run(pool).await.map_err(migrate_error)?;
-    for role in [READER_ROLE, AUDITOR_ROLE] {
-        sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
-            .execute(pool)
-            .await?;
-    }
-    Ok(())
+    migrator.run(pool).await.map_err(migrate_error)
 }
 
-fn migrator(version: i64) -> Migrator {
-    let migrations = MIGRATIONS
+fn migrator(migrations: &'static [(i64, &str, &str)], version: i64) -> Migrator {
+    let migrations = migrations
         .iter()
         .filter(|(number, _, _)| *number <= version)
         .map(|(number, what, sql)| {

@@ -137,7 +137,12 @@ const COUNTERS: [Described; 26] = [
     ),
 ];
 
-const GAUGES: [Described; 14] = [
+const GAUGES: [Described; 15] = [
+    (
+        "ledgerline_api_waited_records",
+        Unit::Count,
+        "Events whose senders wait for them to be sealed or signed",
+    ),
     (
         "ledgerline_api_admitted_requests",
         Unit::Count,

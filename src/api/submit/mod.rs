@@ -7,6 +7,7 @@ mod body;
 mod head;
 mod ids;
 mod judge;
+mod once;
 mod work;
 
 use super::Api;
@@ -16,7 +17,7 @@ use super::limits::MEMORY_PER_REQUEST;
 use super::problem::{Code, Problem, ProblemBody};
 use super::router::no_room;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use head::{Form, Wish};
 use serde::Serialize;
@@ -24,6 +25,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use work::Work;
+
+/// Says that the log had the events of this Idempotency-Key before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// What became of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -85,23 +89,38 @@ pub async fn submit(
     caller.may(Scope::Write)?;
     let tenant = Arc::clone(caller.tenant()?);
     let (parts, body) = request.into_parts();
-    let _wish = Wish::of(&parts.uri)?;
+    let wish = Wish::of(&parts.uri)?;
     let form = Form::of(&parts.headers)?;
-    let _idempotency_key = head::idempotency_key(&parts.headers)?;
+    let idempotency_key = head::idempotency_key(&parts.headers)?;
     let room = api.room.take(&tenant, MEMORY_PER_REQUEST);
     let mut room = room.map_err(no_room)?;
     let deadline = begun + api.limits.body_timeout();
     let body = body::receive(body, &mut room, api.limits.body_bytes_max, deadline).await?;
-    let work = Work::new(Arc::clone(&api), tenant, form, body, room);
-    let batch = work.run(begun + api.limits.request_timeout).await?;
-    let results = batch
+    let work = Work {
+        api: Arc::clone(&api),
+        tenant,
+        form,
+        body,
+        idempotency_key,
+        waits: wish.is_some(),
+        room,
+    };
+    let taken = work.run(begun + api.limits.request_timeout).await?;
+    let results = taken
+        .events
         .into_iter()
         .map(|judged| EventResult {
             event_id: judged.event_id,
             status: EventStatus::Accepted,
         })
         .collect();
-    Ok(json(StatusCode::ACCEPTED, &Submitted { results }))
+    let mut response = json(StatusCode::ACCEPTED, &Submitted { results });
+    if taken.is_replay {
+        response
+            .headers_mut()
+            .insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    Ok(response)
 }
 
 /// Of what no caller can help.

@@ -4,9 +4,12 @@ use super::head::Form;
 use super::ids::Ids;
 use super::internal;
 use super::judge::{Batch, Judged, Rules, judge};
+use super::once::{Once, Turn};
 use crate::api::Api;
 use crate::api::limits::Held;
 use crate::api::problem::{Code, Problem};
+use crate::api::router::no_room;
+use crate::api::target::invalid;
 use crate::ledger::partition::partition_of;
 use crate::log::{LogError, NewRecord, topic};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +17,28 @@ use tokio::time::{Instant, timeout_at};
 
 /// A larger body is judged on a thread that may be busy for long.
 const BODY_BYTES_INLINE: usize = 64 << 10;
+/// More events of one request are not waited for.
+const WAITED_EVENTS_MAX: usize = 100;
 
 pub struct Work {
-    api: Arc<Api>,
-    tenant: Arc<str>,
-    form: Form,
-    body: Vec<u8>,
-    /// Given back when the task ends, and no earlier.
-    room: Held,
-    progress: Arc<Progress>,
+    pub api: Arc<Api>,
+    pub tenant: Arc<str>,
+    pub form: Form,
+    pub body: Vec<u8>,
+    pub idempotency_key: Option<String>,
+    /// Whether the caller is to wait for what becomes of the events.
+    pub waits: bool,
+    /// Given back when the append has ended, and no earlier.
+    pub room: Held,
+}
+
+/// Events that the log has.
+pub struct Taken {
+    pub events: Vec<Judged>,
+    /// It had them before.
+    pub is_replay: bool,
+    /// Where the caller is to wait.
+    pub place: Option<Held>,
 }
 
 /// How far the task is, as far as whoever waits for it must know.
@@ -63,25 +79,14 @@ impl Progress {
 }
 
 impl Work {
-    pub fn new(api: Arc<Api>, tenant: Arc<str>, form: Form, body: Vec<u8>, room: Held) -> Self {
-        Self {
-            api,
-            tenant,
-            form,
-            body,
-            room,
-            progress: Arc::default(),
-        }
-    }
-
     /// Judges the events and appends them, and waits for that until `deadline`.
     ///
     /// # Errors
     /// What is wrong with the events, or with the log. At the deadline: `log_unavailable` where nothing was appended, and nothing will be;
     /// `outcome_unknown` where the append is under way.
-    pub async fn run(self, deadline: Instant) -> Result<Vec<Judged>, Problem> {
-        let progress = Arc::clone(&self.progress);
-        let task = tokio::spawn(self.judge_and_append());
+    pub async fn run(self, deadline: Instant) -> Result<Taken, Problem> {
+        let progress = Arc::new(Progress::default());
+        let task = tokio::spawn(self.take(Arc::clone(&progress)));
         match timeout_at(deadline, task).await {
             Ok(Ok(done)) => done,
             Ok(Err(error)) => {
@@ -100,25 +105,68 @@ impl Work {
         }
     }
 
-    async fn judge_and_append(self) -> Result<Vec<Judged>, Problem> {
-        let ids = Ids::new(self.api.clock.now() / 1_000)?;
-        let (api, tenant, progress, room) = (self.api, self.tenant, self.progress, self.room);
-        let judged = judge_apart(Arc::clone(&api), Arc::clone(&tenant), self.form, self.body, ids);
-        let Batch { events, records } = judged.await?;
-        let partition = api.partition(&tenant).await.map_err(|error| later(&error))?;
-        let event_ids = || events.iter().map(|event| event.event_id.clone()).collect();
-        if !progress.begin(event_ids()) {
-            return Err(internal());
+    async fn take(self, progress: Arc<Progress>) -> Result<Taken, Problem> {
+        let Turn { ids, once, is_replay } = self.turn().await?;
+        let (api, tenant, room) = (self.api, self.tenant, self.room);
+        let judged = judge_apart(Arc::clone(&api), Arc::clone(&tenant), self.form, self.body, ids).await;
+        let placed = judged.and_then(|batch| {
+            let place = self.waits.then(|| place(&api, &tenant, batch.events.len()));
+            Ok((batch, place.transpose()?))
+        });
+        let (Batch { events, records }, place) = match placed {
+            Ok(placed) => placed,
+            Err(problem) => {
+                ended(once, Once::forget).await;
+                return Err(problem);
+            }
+        };
+        if !is_replay {
+            let ids = events.iter().map(|event| event.event_id.clone()).collect();
+            let outcome = append(&api, &tenant, records, ids, &progress).await;
+            // Whatever is left of the records is the log's own.
+            drop(room);
+            match outcome {
+                Ok(()) => ended(once, Once::done).await,
+                Err(problem) => {
+                    ended(once, Once::release).await;
+                    return Err(problem);
+                }
+            }
         }
-        let outcome = append(&api, partition, records).await;
-        // Whatever is left of the records is the log's own.
-        drop(room);
-        match outcome {
-            Ok(()) => Ok(events),
-            Err(LogError::Unknown { .. }) => Err(unknown(event_ids())),
-            Err(error) => Err(later(&error)),
-        }
+        Ok(Taken {
+            events,
+            is_replay,
+            place,
+        })
     }
+
+    async fn turn(&self) -> Result<Turn, Problem> {
+        let Some(key) = self.idempotency_key.clone() else {
+            return Turn::free(self.api.clock.now() / 1_000);
+        };
+        let store = self.api.idempotency.as_ref().ok_or_else(|| {
+            Problem::new(
+                Code::NoReadModel,
+                "Idempotency-Key needs a database, and this service has none: leave it out, and send events with ids of your own",
+            )
+        })?;
+        Once::begin(store, &self.tenant, key, self.form, &self.body).await
+    }
+}
+
+async fn ended<F: Future<Output = ()>>(once: Option<Once>, how: impl FnOnce(Once) -> F) {
+    if let Some(once) = once {
+        how(once).await;
+    }
+}
+
+/// A place to wait in, before anything is appended.
+fn place(api: &Api, tenant: &Arc<str>, events: usize) -> Result<Held, Problem> {
+    if events > WAITED_EVENTS_MAX {
+        let what = format!("is for at most {WAITED_EVENTS_MAX} events in a request");
+        return Err(invalid("wait", &what));
+    }
+    api.waited.take(tenant, events as u64).map_err(no_room)
 }
 
 async fn judge_apart(
@@ -150,27 +198,40 @@ async fn judge_apart(
     })
 }
 
-async fn append(api: &Api, partition: u32, records: Vec<NewRecord>) -> Result<(), LogError> {
+async fn append(
+    api: &Api,
+    tenant: &str,
+    records: Vec<NewRecord>,
+    ids: Vec<String>,
+    progress: &Progress,
+) -> Result<(), Problem> {
     let count = records.len() as u64;
+    let partition = api.partition(tenant).await.map_err(|error| later(&error))?;
+    if !progress.begin(ids.clone()) {
+        // Whoever asked was told so.
+        return Err(Problem::new(Code::LogUnavailable, "nothing was written"));
+    }
     let outcome = api.log.append(topic::AUDIT_EVENTS, partition, records).await;
-    let told = match &outcome {
-        Ok(_) => "accepted",
-        Err(LogError::Unknown { .. }) => "unknown",
-        Err(LogError::Retry { .. } | LogError::Fatal { .. }) => "later",
+    let (told, outcome) = match outcome {
+        Ok(_) => ("accepted", Ok(())),
+        Err(error @ LogError::Unknown { .. }) => {
+            tracing::warn!(partition, %error, "whether events were appended is not known");
+            ("unknown", Err(unknown(ids)))
+        }
+        Err(error) => ("later", Err(later(&error))),
     };
     metrics::counter!("ledgerline_api_submitted_records_total", "outcome" => told).increment(count);
-    match &outcome {
-        Ok(_) => {}
-        Err(error @ LogError::Fatal { .. }) => {
-            tracing::error!(partition, %error, "events cannot be appended");
-        }
-        Err(error) => tracing::warn!(partition, %error, "events were not appended"),
-    }
-    outcome.map(drop)
+    outcome
 }
 
-/// Nothing was written. What the log says is in the service's own log: it is for its operator.
-fn later(_: &LogError) -> Problem {
+/// Nothing was written. What the log says goes to the service's own log: it is for its operator.
+fn later(error: &LogError) -> Problem {
+    match error {
+        LogError::Retry { .. } | LogError::Unknown { .. } => {
+            tracing::warn!(%error, "events were not appended");
+        }
+        LogError::Fatal { .. } => tracing::error!(%error, "events cannot be appended"),
+    }
     Problem::new(
         Code::LogUnavailable,
         "the log cannot be written now, and nothing was: send the same request again",

@@ -8,11 +8,10 @@ use crate::log::{Log, topic};
 use crate::stages::restore::{PartitionConfig, reader_error};
 use crate::stages::{StageError, Step};
 use crate::store::place::Place;
+use crate::store::read::tiles;
 use crate::store::write::{Batch, Writer};
 use crate::store::{ReadModel, StoreError};
-use sqlx::Row as _;
 use sqlx::postgres::PgPool;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 const CHECKPOINTS_READ_MAX: usize = 256;
@@ -168,14 +167,14 @@ impl Indexer {
 
     /// The tree of the rows that are there, from its last tiles.
     async fn tree(&self, pool: &PgPool, size: u64) -> Result<TileBuilder, StageError> {
-        let tiles = self
-            .edge(pool, size)
-            .await
-            .map_err(|error| self.failed(StoreError::from(error)))?;
+        let edge = async {
+            let mut connection = pool.acquire().await?;
+            tiles::get(&mut connection, self.partition.partition, &partial_names(size)).await
+        };
+        let tiles = edge.await.map_err(|error| self.failed(StoreError::from(error)))?;
         let missing = |name: &TileName| format!("the tile {} is missing in the read model", name.path());
         TileBuilder::from_right_edge(size, |name| {
-            let hashes = tiles.get(&(name.level, name.index));
-            let hashes = hashes.and_then(|hashes| hashes.get(..name.hashes() * 32));
+            let hashes = tiles.hashes(name);
             hashes.map(<[u8]>::to_vec).ok_or_else(|| missing(name))
         })
         .map_err(|error| {
@@ -183,27 +182,6 @@ impl Indexer {
                 "{error}: `ledgerline index rebuild` makes the read model anew"
             ))
         })
-    }
-
-    async fn edge(&self, pool: &PgPool, size: u64) -> Result<HashMap<(u8, u64), Vec<u8>>, sqlx::Error> {
-        let names = partial_names(size);
-        let levels: Vec<i16> = names.iter().map(|name| i16::from(name.level)).collect();
-        let indexes: Vec<i64> = names.iter().map(|name| name.index as i64).collect();
-        let rows = sqlx::query(
-            "SELECT level, tile_index, hashes FROM tiles WHERE partition = $1 \
-             AND (level, tile_index) IN (SELECT * FROM UNNEST($2::smallint[], $3::bigint[]))",
-        )
-        .bind(self.partition.partition as i32)
-        .bind(levels)
-        .bind(indexes)
-        .fetch_all(pool)
-        .await?;
-        rows.iter()
-            .map(|row| {
-                let (level, index): (i16, i64) = (row.try_get(0)?, row.try_get(1)?);
-                Ok(((level as u8, index as u64), row.try_get(2)?))
-            })
-            .collect()
     }
 
     fn failed(&self, error: StoreError) -> StageError {

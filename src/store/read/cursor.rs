@@ -1,0 +1,199 @@
+//! What is asked for, and where a page ended. A cursor names its tenant and its filters by a digest: with others it is refused, so that no page of one question is
+//! taken for one of another. It is no secret and gives no right: what a tenant sees, the database decides.
+
+use super::ReadError;
+use crate::clock::UnixMicros;
+use data_encoding::BASE64URL_NOPAD;
+
+const CURSOR_CONTEXT: &str = "ledgerline 2026-11 events cursor v1";
+const TAG_BYTES: usize = 16;
+
+/// Which of a tenant's entries. Times are from (inclusive) and to (exclusive), sequences are inclusive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub occurred_from: Option<UnixMicros>,
+    pub occurred_to: Option<UnixMicros>,
+    pub sealed_from: Option<UnixMicros>,
+    pub sealed_to: Option<UnixMicros>,
+    pub action: Option<String>,
+    pub actor_type: Option<String>,
+    pub actor_id: Option<String>,
+    pub target_id: Option<String>,
+    pub event_id: Option<String>,
+    pub from_sequence: Option<u64>,
+    pub to_sequence: Option<u64>,
+}
+
+impl Filter {
+    /// The same bytes for the same filter, and for no other.
+    fn write(&self, into: &mut Vec<u8>) {
+        let times = [
+            self.occurred_from,
+            self.occurred_to,
+            self.sealed_from,
+            self.sealed_to,
+        ];
+        for time in times {
+            put(into, time.map(i64::to_be_bytes).as_ref().map(|bytes| &bytes[..]));
+        }
+        for sequence in [self.from_sequence, self.to_sequence] {
+            put(
+                into,
+                sequence.map(u64::to_be_bytes).as_ref().map(|bytes| &bytes[..]),
+            );
+        }
+        let texts = [
+            &self.action,
+            &self.actor_type,
+            &self.actor_id,
+            &self.target_id,
+            &self.event_id,
+        ];
+        for text in texts {
+            put(into, text.as_ref().map(String::as_bytes));
+        }
+    }
+}
+
+fn put(into: &mut Vec<u8>, value: Option<&[u8]>) {
+    match value {
+        None => into.push(0),
+        Some(value) => {
+            into.push(1);
+            into.extend_from_slice(&(value.len() as u64).to_be_bytes());
+            into.extend_from_slice(value);
+        }
+    }
+}
+
+/// Where a page ended: the next one begins behind this sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    pub after: u64,
+}
+
+impl Cursor {
+    /// As a client is given it.
+    #[must_use]
+    pub fn write(self, tenant: &str, filter: &Filter) -> String {
+        let mut bytes = self.after.to_be_bytes().to_vec();
+        bytes.extend_from_slice(&self.tag(tenant, filter));
+        BASE64URL_NOPAD.encode(&bytes)
+    }
+
+    /// Reads what [`Cursor::write`] gave for the same tenant and filters.
+    ///
+    /// # Errors
+    /// [`ReadError::Cursor`] for whatever else.
+    pub fn read(text: &str, tenant: &str, filter: &Filter) -> Result<Self, ReadError> {
+        let bytes = BASE64URL_NOPAD
+            .decode(text.as_bytes())
+            .map_err(|_| ReadError::Cursor)?;
+        let (after, tag) = bytes.split_first_chunk().ok_or(ReadError::Cursor)?;
+        let cursor = Self {
+            after: u64::from_be_bytes(*after),
+        };
+        if tag == cursor.tag(tenant, filter) {
+            Ok(cursor)
+        } else {
+            Err(ReadError::Cursor)
+        }
+    }
+
+    fn tag(self, tenant: &str, filter: &Filter) -> [u8; TAG_BYTES] {
+        let mut asked = self.after.to_be_bytes().to_vec();
+        put(&mut asked, Some(tenant.as_bytes()));
+        filter.write(&mut asked);
+        let digest = blake3::derive_key(CURSOR_CONTEXT, &asked);
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&digest[..TAG_BYTES]);
+        tag
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_read_for_its_own_tenant_and_filters_alone() {
+        let filters = [
+            Filter::default(),
+            Filter {
+                occurred_from: Some(0),
+                ..Filter::default()
+            },
+            Filter {
+                occurred_to: Some(0),
+                ..Filter::default()
+            },
+            Filter {
+                sealed_from: Some(0),
+                ..Filter::default()
+            },
+            Filter {
+                sealed_to: Some(0),
+                ..Filter::default()
+            },
+            Filter {
+                action: Some("a".into()),
+                ..Filter::default()
+            },
+            Filter {
+                action: Some("ab".into()),
+                ..Filter::default()
+            },
+            Filter {
+                actor_type: Some("a".into()),
+                ..Filter::default()
+            },
+            Filter {
+                actor_id: Some("a".into()),
+                ..Filter::default()
+            },
+            Filter {
+                target_id: Some("a".into()),
+                ..Filter::default()
+            },
+            Filter {
+                event_id: Some("a".into()),
+                ..Filter::default()
+            },
+            Filter {
+                from_sequence: Some(0),
+                ..Filter::default()
+            },
+            Filter {
+                to_sequence: Some(0),
+                ..Filter::default()
+            },
+        ];
+        for (n, filter) in filters.iter().enumerate() {
+            for tenant in ["acme", "acm"] {
+                let text = Cursor { after: 7 }.write(tenant, filter);
+                for (m, other) in filters.iter().enumerate() {
+                    for whose in ["acme", "acm"] {
+                        let read = Cursor::read(&text, whose, other);
+                        assert_eq!(read.is_ok(), n == m && whose == tenant, "{filter:?} {other:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_was_altered_is_none() {
+        let filter = Filter::default();
+        let text = Cursor { after: 7 }.write("acme", &filter);
+        assert_eq!(Cursor::read(&text, "acme", &filter).unwrap(), Cursor { after: 7 });
+        for at in 0..text.len() {
+            let mut other = text.clone().into_bytes();
+            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+            let other = String::from_utf8(other).unwrap();
+            assert!(Cursor::read(&other, "acme", &filter).is_err(), "{other}");
+        }
+        for other in ["", "AAAA", "é", &text[1..], &format!("{text}AAAA")] {
+            assert!(Cursor::read(other, "acme", &filter).is_err(), "{other}");
+        }
+    }
+}
