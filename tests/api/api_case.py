@@ -128,6 +128,8 @@ class Server:
 class ApiCase(unittest.TestCase):
     """Each test has topics, a database and keys of its own, so that none sees another's."""
 
+    LOG_NAME = LOG_NAME
+
     def setUp(self):
         self.name = f"a{secrets.token_hex(4)}"
         self.directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
@@ -159,7 +161,7 @@ class ApiCase(unittest.TestCase):
         return self.directory / "archive"
 
     def start(self, *more, database=True):
-        command = [PROGRAM, "run", self.log, f"--archive=file:{self.archive}", f"--signer=file:{self.directory / 'keys'}", f"--log-name={LOG_NAME}"]
+        command = [PROGRAM, "run", self.log, f"--archive=file:{self.archive}", f"--signer=file:{self.directory / 'keys'}", f"--log-name={self.LOG_NAME}"]
         command += ["--cut-interval-ms=1000", "--checkpoint-interval-ms=200", f"--api-keys={self.keys.file}"]
         command += [f"--database={self.postgres.url}"] if database else []
         environment = os.environ | {"ADMIN_API_KEY": self.keys.admin}

@@ -84,7 +84,7 @@ class Faults(ApiCase):
                     if answer.status != 200:
                         return None
                     page = answer.json()
-                    found |= {(tenant, entry["event"]["event_id"]) for entry in page["entries"]}
+                    found |= {(tenant, entry["event"]["event_id"]) for entry in page["events"]}
                     cursor = f"&cursor={page['next_cursor']}" if page.get("next_cursor") else None
             return found if self.acknowledged <= found else None
 

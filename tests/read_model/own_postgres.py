@@ -63,7 +63,10 @@ class Postgres:
         return True
 
     def sql(self):
-        return psycopg.connect(self.address("postgres"), autocommit=True, connect_timeout=5)
+        return self.sql_of("postgres")
+
+    def sql_of(self, database):
+        return psycopg.connect(self.address(database), autocommit=True, connect_timeout=5)
 
     def address(self, database):
         return f"postgres://ledgerline@127.0.0.1:{self.port}/{database}"
