@@ -15,6 +15,7 @@ pub mod problem;
 mod router;
 pub mod submit;
 pub mod target;
+mod waits;
 
 pub use connection::DRAIN_MAX;
 
@@ -27,19 +28,26 @@ use crate::log::Log;
 use crate::pause::jittered;
 use crate::service::{Seams, Status};
 use crate::store::idempotency::Idempotency;
+use crate::store::read::Reads;
+use crate::store::{ReadModel, SCHEMA};
 use keys::Keys;
 use limits::{ApiLimits, Quota};
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{OnceCell, watch};
+use waits::Waits;
 
 /// Events that are waited for at once, over all requests.
 const WAITED_EVENTS_MAX: u64 = 4_096;
 /// A request with an Idempotency-Key is another's turn so long after it should have ended.
 const HELD_BEYOND: Duration = Duration::from_secs(5);
+/// Only to make the tables, where no stage of this process does.
+const OWNER_CONNECTIONS_MAX: u32 = 1;
+const READER_CONNECTIONS_MAX: u32 = 16;
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// Where there is more to purge, or the database did not answer.
 const PURGE_PAUSE: Duration = Duration::from_secs(30);
@@ -68,6 +76,9 @@ pub struct Api {
     pub partitions: OnceCell<u32>,
     /// `None`: there is no database.
     pub idempotency: Option<Arc<Idempotency>>,
+    /// `None`: there is no database.
+    pub reader: Option<Arc<Reads>>,
+    waits: Option<Waits>,
 }
 
 impl Api {
@@ -110,6 +121,11 @@ impl Api {
                 let held_for = limits.request_timeout + HELD_BEYOND;
                 Arc::new(Idempotency::new(options, held_for))
             }),
+            reader: config.database.as_ref().map(|options| {
+                let model = ReadModel::new(options, SCHEMA, OWNER_CONNECTIONS_MAX);
+                Arc::new(Reads::new(options, Arc::new(model), READER_CONNECTIONS_MAX))
+            }),
+            waits: config.database.is_some().then(Waits::default),
             limits,
         }
     }
@@ -118,15 +134,34 @@ impl Api {
 /// Serves until `shutdown` becomes true, then finishes the requests under way, within [`DRAIN_MAX`].
 pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
     let routes = router::routes(&api);
-    let upkeep = api.idempotency.clone().map(|store| tokio::spawn(purge(store)));
-    connection::serve(listener, routes, &api.limits, shutdown).await;
-    if let Some(upkeep) = upkeep {
-        upkeep.abort();
+    tokio::select! {
+        () = connection::serve(listener, routes, &api.limits, shutdown) => {}
+        never = keep_up(&api) => match never {},
+    }
+}
+
+/// What goes on beside the requests.
+async fn keep_up(api: &Api) -> Infallible {
+    let purge = async {
+        match &api.idempotency {
+            Some(store) => purge(store).await,
+            None => pending().await,
+        }
+    };
+    let wait = async {
+        match (&api.waits, &api.reader) {
+            (Some(waits), Some(reads)) => waits.serve(reads).await,
+            (Some(_) | None, _) => pending().await,
+        }
+    };
+    tokio::select! {
+        never = purge => never,
+        never = wait => never,
     }
 }
 
 /// Takes away requests that are too old to count, for ever.
-async fn purge(store: Arc<Idempotency>) -> Infallible {
+async fn purge(store: &Idempotency) -> Infallible {
     loop {
         let pause = match store.purge().await {
             Ok(false) => PURGE_INTERVAL,

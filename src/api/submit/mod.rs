@@ -3,6 +3,7 @@
 //! What is taken is durable in the log before it is answered. From the moment that the body is whole, the work is a task of its own ([`work`]), which
 //! holds the memory until the append has ended: a client that goes, or a request that has timed out, frees none of what a stalled log still holds.
 
+mod answer;
 mod body;
 mod head;
 mod ids;
@@ -16,38 +17,20 @@ use super::caller::{Caller, Scope};
 use super::limits::MEMORY_PER_REQUEST;
 use super::problem::{Code, Problem, ProblemBody};
 use super::router::no_room;
+use super::waits::{Known, Wanted};
+pub use answer::Submitted;
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
+pub use head::Level;
 use head::{Form, Wish};
-use serde::Serialize;
+use judge::Judged;
 use std::sync::Arc;
 use tokio::time::Instant;
-use utoipa::ToSchema;
 use work::Work;
 
 /// Says that the log had the events of this Idempotency-Key before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum EventStatus {
-    /// It is in the log, and will be sealed.
-    Accepted,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub struct EventResult {
-    pub event_id: String,
-    pub status: EventStatus,
-}
-
-/// The events of a request, in the order in which they came.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Submitted {
-    pub results: Vec<EventResult>,
-}
 
 /// Send events: one, an array of them, or one a line.
 ///
@@ -90,6 +73,10 @@ pub async fn submit(
     let tenant = Arc::clone(caller.tenant()?);
     let (parts, body) = request.into_parts();
     let wish = Wish::of(&parts.uri)?;
+    if wish.is_some() && api.waits.is_none() {
+        let what = "wait needs a database, and this service has none: leave it out";
+        return Err(Problem::new(Code::NoReadModel, what));
+    }
     let form = Form::of(&parts.headers)?;
     let idempotency_key = head::idempotency_key(&parts.headers)?;
     let room = api.room.take(&tenant, MEMORY_PER_REQUEST);
@@ -98,7 +85,7 @@ pub async fn submit(
     let body = body::receive(body, &mut room, api.limits.body_bytes_max, deadline).await?;
     let work = Work {
         api: Arc::clone(&api),
-        tenant,
+        tenant: Arc::clone(&tenant),
         form,
         body,
         idempotency_key,
@@ -106,21 +93,31 @@ pub async fn submit(
         room,
     };
     let taken = work.run(begun + api.limits.request_timeout).await?;
-    let results = taken
-        .events
-        .into_iter()
-        .map(|judged| EventResult {
-            event_id: judged.event_id,
-            status: EventStatus::Accepted,
-        })
-        .collect();
-    let mut response = json(StatusCode::ACCEPTED, &Submitted { results });
+    let known = match wish {
+        Some(wish) => wait(&api, tenant, wish, &taken.events).await,
+        None => Vec::new(),
+    };
+    drop(taken.place);
+    let mut response = json(StatusCode::ACCEPTED, &Submitted::new(taken.events, known));
     if taken.is_replay {
         response
             .headers_mut()
             .insert(REPLAYED, HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// What is known of the events when all are as wished, or when the time is over.
+async fn wait(api: &Api, tenant: Arc<str>, wish: Wish, events: &[Judged]) -> Vec<Known> {
+    let Some(waits) = &api.waits else {
+        return Vec::new();
+    };
+    let wanted = events.iter().map(|judged| Wanted {
+        event_id: judged.event_id.clone(),
+        sha256: judged.sha256,
+    });
+    let deadline = Instant::now() + wish.timeout;
+    waits.wait(tenant, wish.level, wanted.collect(), deadline).await
 }
 
 /// Of what no caller can help.
