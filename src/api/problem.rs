@@ -35,9 +35,12 @@ pub enum Code {
     UnsupportedEncoding,
     RefusedEvents,
     IdempotencyKeyReused,
+    NotSigned,
+    Detached,
     // The service.
     TenantBusy,
     Internal,
+    ReadModelDamaged,
     NoReadModel,
     Busy,
     LogUnavailable,
@@ -46,7 +49,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidTarget,
         Self::InvalidHeader,
         Self::UnknownParameter,
@@ -65,8 +68,11 @@ impl Code {
         Self::UnsupportedEncoding,
         Self::RefusedEvents,
         Self::IdempotencyKeyReused,
+        Self::NotSigned,
+        Self::Detached,
         Self::TenantBusy,
         Self::Internal,
+        Self::ReadModelDamaged,
         Self::NoReadModel,
         Self::Busy,
         Self::LogUnavailable,
@@ -138,12 +144,19 @@ impl Code {
                 S::UNPROCESSABLE_ENTITY,
                 "The Idempotency-Key was used for another body",
             ),
+            Self::NotSigned => ("not_signed", S::CONFLICT, "No checkpoint covers it yet"),
+            Self::Detached => ("detached", S::GONE, "It was let go of here; the archive has it"),
             Self::TenantBusy => (
                 "tenant_busy",
                 S::TOO_MANY_REQUESTS,
                 "This tenant has as much under way as one may",
             ),
             Self::Internal => ("internal", S::INTERNAL_SERVER_ERROR, "Something failed here"),
+            Self::ReadModelDamaged => (
+                "read_model_damaged",
+                S::INTERNAL_SERVER_ERROR,
+                "The read model is not what was sealed",
+            ),
             Self::NoReadModel => (
                 "no_read_model",
                 S::NOT_IMPLEMENTED,
@@ -304,7 +317,10 @@ mod tests {
     fn each_code_has_a_name_of_its_own_and_the_documentation_has_them_all() {
         let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
         assert_eq!(names.len(), Code::ALL.len());
-        let documented = include_str!("../../docs/API.md");
+        let documented = concat!(
+            include_str!("../../docs/API.md"),
+            include_str!("../../docs/API_READING.md")
+        );
         for code in Code::ALL {
             let row = format!("| `{}` | {} |", code.as_str(), code.status().as_u16());
             assert!(documented.contains(&row), "docs/API.md lacks the row {row}");

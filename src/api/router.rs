@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::correlation::{self, Correlation};
 use super::limits::Full;
 use super::problem::{Code, Problem};
-use super::{open, submit, target};
+use super::{events, ledger, open, submit, target, tiles};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -24,7 +24,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(open::metrics))
         .route("/v1/events", post(submit::submit))
-        .merge(read_routes())
+        .merge(read_routes(&api.log_name))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .layer(from_fn_with_state(Arc::clone(api), guard));
@@ -34,8 +34,19 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
 }
 
 /// What is asked of the read model.
-fn read_routes() -> Router<Arc<Api>> {
-    Router::new()
+fn read_routes(log_name: &str) -> Router<Arc<Api>> {
+    let routes = Router::new()
+        .route("/v1/events", get(events::list))
+        .route("/v1/ledger/head", get(ledger::head))
+        .route("/v1/ledger/entries/{sequence}", get(ledger::entry))
+        .route("/v1/ledger/entries/{sequence}/proof", get(ledger::proof))
+        .route("/v1/ledger/consistency", get(ledger::consistency))
+        .route("/v1/ledger/verify", post(ledger::verify));
+    // A log of such a name would hide the API; its tiles are in the archive.
+    if log_name == "v1" || log_name.starts_with("v1/") {
+        return routes;
+    }
+    routes.route(&format!("/{log_name}/{{*path}}"), get(tiles::serve))
 }
 
 async fn not_found() -> Problem {
