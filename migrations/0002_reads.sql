@@ -8,4 +8,4 @@ CREATE INDEX leaves_keys ON leaves (partition, leaf_index) WHERE kind IN ('genes
 
 -- From which sequence to which the entries of a time lie, without their rows.
 DROP INDEX leaves_occurred_at;
-CREATE INDEX leaves_occurred_at ON leaves (tenant_id, occurred_at) INCLUDE (sequence) WHERE kind = 'entry';
+CREATE INDEX leaves_occurred_at ON leaves (tenant_id, occurred_at) INCLUDE (sequence, month) WHERE kind = 'entry';

@@ -50,9 +50,6 @@ use waits::Waits;
 const WAITED_EVENTS_MAX: u64 = 4_096;
 /// A request with an Idempotency-Key is another's turn so long after it should have ended.
 const HELD_BEYOND: Duration = Duration::from_secs(5);
-/// Only to make the tables, where no stage of this process does.
-const OWNER_CONNECTIONS_MAX: u32 = 1;
-const READER_CONNECTIONS_MAX: u32 = 16;
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// Where there is more to purge, or the database did not answer.
 const PURGE_PAUSE: Duration = Duration::from_secs(30);
@@ -82,7 +79,7 @@ pub struct Api {
     /// `None`: there is no database.
     pub idempotency: Option<Arc<Idempotency>>,
     /// `None`: there is no database.
-    pub reader: Option<Arc<Reads>>,
+    pub reads: Option<Reads>,
     waits: Option<Waits>,
 }
 
@@ -126,9 +123,9 @@ impl Api {
                 let held_for = limits.request_timeout + HELD_BEYOND;
                 Arc::new(Idempotency::new(options, held_for))
             }),
-            reader: config.database.as_ref().map(|options| {
-                let model = ReadModel::new(options, SCHEMA, OWNER_CONNECTIONS_MAX);
-                Arc::new(Reads::new(options, Arc::new(model), READER_CONNECTIONS_MAX))
+            reads: config.database.as_ref().map(|options| {
+                let model = Arc::new(ReadModel::new(options, SCHEMA, 1));
+                Reads::new(options, model, READ_CONNECTIONS_MAX)
             }),
             waits: config.database.is_some().then(Waits::default),
             limits,
@@ -154,7 +151,7 @@ async fn keep_up(api: &Api) -> Infallible {
         }
     };
     let wait = async {
-        match (&api.waits, &api.reader) {
+        match (&api.waits, &api.reads) {
             (Some(waits), Some(reads)) => waits.serve(reads).await,
             (Some(_) | None, _) => pending().await,
         }

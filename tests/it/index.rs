@@ -23,15 +23,15 @@ use tokio::runtime::Runtime;
 static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// A database of its own, dropped at the end.
-struct Database {
-    runtime: Runtime,
+pub struct Database {
+    pub runtime: Runtime,
     server: PgConnectOptions,
     name: String,
-    url: String,
+    pub url: String,
 }
 
 impl Database {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let url = stack("LEDGERLINE_STACK_POSTGRES_URL");
         let server = store::parse_url(&url).unwrap();
         let name = format!(
@@ -65,18 +65,18 @@ impl Database {
         });
     }
 
-    fn pool(&self, role: Role) -> PgPool {
+    pub fn pool(&self, role: Role) -> PgPool {
         // A lazy pool wants a runtime around it.
         let _inside = self.runtime.enter();
         store::pool(&store::parse_url(&self.url).unwrap(), SCHEMA, role, 2)
     }
 
-    fn model(&self) -> Arc<ReadModel> {
+    pub fn model(&self) -> Arc<ReadModel> {
         let _inside = self.runtime.enter();
         Arc::new(ReadModel::new(&store::parse_url(&self.url).unwrap(), SCHEMA, 2))
     }
 
-    fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
+    pub fn execute(&self, sql: &str) -> Result<u64, sqlx::Error> {
         let pool = self.pool(Role::Owner);
         self.runtime
             .block_on(pool.execute(AssertSqlSafe(sql.to_owned())))
@@ -92,7 +92,7 @@ impl Database {
         })
     }
 
-    fn number(&self, sql: &str) -> i64 {
+    pub fn number(&self, sql: &str) -> i64 {
         let pool = self.pool(Role::Owner);
         self.runtime
             .block_on(async {
@@ -121,7 +121,7 @@ fn event(tenant: &str, id: u64) -> String {
 }
 
 /// Events of three tenants, one that comes again, one that is none, sealed into the ledger at `dir`.
-fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
+pub fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
     let mut lines: Vec<String> = Vec::new();
     for id in ids {
         for tenant in ["acme", "globex", "initech"] {
@@ -137,7 +137,7 @@ fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
-fn with_database(dir: &Path, database: &Database) -> Settings {
+pub fn with_database(dir: &Path, database: &Database) -> Settings {
     Settings {
         database: Some(database.url.clone()),
         // Several cuts, each with a snapshot: the log may then forget what lies before.

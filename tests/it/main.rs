@@ -5,6 +5,7 @@
 // Tables of cases are spelled where they are used, and the names of objects have one case.
 #![allow(clippy::type_complexity, clippy::case_sensitive_file_extension_comparisons)]
 
+mod api;
 mod archive_away;
 mod archive_fixture;
 mod canonical;
@@ -30,6 +31,7 @@ mod model;
 mod parquet;
 mod process;
 mod proof;
+mod reads;
 mod recovery;
 mod restore;
 mod s3;

@@ -16,6 +16,8 @@ pub struct Once {
     key: String,
     body_sha256: Digest,
     attempt: [u8; 16],
+    /// Nobody else had this row: none of its events can be in the log before this request appends them.
+    is_new: bool,
 }
 
 /// What a request is to do.
@@ -55,15 +57,19 @@ impl Once {
         digest.update([form.mark()]);
         digest.update(body);
         let (seed, attempt) = (Ids::new(0)?.seed, Ids::new(0)?.seed);
-        let once = Self {
+        let mut once = Self {
             store: Arc::clone(store),
             tenant: Arc::clone(tenant),
             key,
             body_sha256: digest.finalize().into(),
             attempt,
+            is_new: true,
         };
         match store.begin(once.request(), seed, attempt).await {
-            Ok(Begun::Ours(origin)) => Ok(turn(origin, Some(once))),
+            Ok(Begun::Ours(origin)) => {
+                once.is_new = origin.seed == seed;
+                Ok(turn(origin, Some(once)))
+            }
             Ok(Begun::Done(origin)) => Ok(turn(origin, None)),
             Ok(Begun::InFlight { for_ms }) => {
                 let seconds = u32::try_from(for_ms.div_euclid(1_000) + 1).unwrap_or(u32::MAX);
@@ -97,9 +103,14 @@ impl Once {
         told(self.store.release(self.request(), self.attempt).await);
     }
 
-    /// The events cannot be sealed: the key may be used for others.
-    pub async fn forget(self) {
-        told(self.store.forget(self.request(), self.attempt).await);
+    /// Nothing is appended, and the key may be used for other events: unless an earlier request with it may have left some in the log, whose ids are
+    /// made of this row.
+    pub async fn give_up(self) {
+        if self.is_new {
+            told(self.store.forget(self.request(), self.attempt).await);
+        } else {
+            self.release().await;
+        }
     }
 }
 

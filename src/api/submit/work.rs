@@ -116,7 +116,7 @@ impl Work {
         let (Batch { events, records }, place) = match placed {
             Ok(placed) => placed,
             Err(problem) => {
-                ended(once, Once::forget).await;
+                ended(once, Once::give_up).await;
                 return Err(problem);
             }
         };

@@ -171,19 +171,29 @@ impl Reads {
         let declared;
         let keys = if known.is_empty() {
             let mut transaction = self.of_all().await?;
-            declared = declared_keys(&mut transaction, check, checkpoint).await?;
+            declared = match declared_keys(&mut transaction, check, checkpoint).await? {
+                Declared::Keys(keys) => keys,
+                Declared::NotHere => return Ok(Some(Verdict::KeysUnknown)),
+                Declared::NotInTree => return Ok(Some(Verdict::Signature)),
+            };
             transaction.commit().await?;
             declared.as_slice()
         } else {
             known
         };
-        if keys.is_empty() {
-            return Ok(Some(Verdict::KeysUnknown));
-        }
         let is_ours = checkpoint.signed.checkpoint.origin == check.origin
             && checkpoint.signed.verify_by_known(keys).is_ok();
         Ok((!is_ours).then_some(Verdict::Signature))
     }
+}
+
+/// What the stored leaves say of the ledger's keys.
+enum Declared {
+    Keys(Vec<PublicKey>),
+    /// The first of those leaves was let go of.
+    NotHere,
+    /// One of them is not in the tree that is to be judged, or may not say what it says.
+    NotInTree,
 }
 
 /// The entry before `from`, by which that one must name it.
@@ -211,12 +221,12 @@ async fn head_before(
     })
 }
 
-/// The keys that the partition's stored leaves declare, each leaf in the tree that is to be judged; none where the first of them was let go of or is not right.
+/// The keys that the partition's stored leaves declare, each leaf in the tree that is to be judged.
 async fn declared_keys(
     connection: &mut PgConnection,
     check: &Check,
     checkpoint: &StoredCheckpoint,
-) -> Result<Vec<PublicKey>, ReadError> {
+) -> Result<Declared, ReadError> {
     let rows = sqlx::query(
         "SELECT leaf_index, leaf FROM leaves WHERE partition = $1 AND kind IN ('genesis', 'key') AND leaf_index < $2 ORDER BY leaf_index LIMIT $3",
     )
@@ -225,6 +235,9 @@ async fn declared_keys(
     .bind(KEY_LEAVES_MAX)
     .fetch_all(&mut *connection)
     .await?;
+    if !matches!(rows.first(), Some(row) if row.try_get::<i64, _>(0)? == 0) {
+        return Ok(Declared::NotHere);
+    }
     let mut ring = KeyRing::default();
     for row in &rows {
         let (index, leaf): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
@@ -234,10 +247,10 @@ async fn declared_keys(
         if tree.inclusion(&leaf_hash(&leaf), index, root).is_err()
             || !take_keys(&mut ring, &check.origin, index, &leaf)
         {
-            return Ok(Vec::new());
+            return Ok(Declared::NotInTree);
         }
     }
-    Ok(ring.declared().to_vec())
+    Ok(Declared::Keys(ring.declared().to_vec()))
 }
 
 fn take_keys(ring: &mut KeyRing, origin: &str, index: u64, leaf: &[u8]) -> bool {

@@ -1,0 +1,157 @@
+//! Requests with an Idempotency-Key, on a real PostgreSQL.
+
+use super::client::{Answer, Request};
+use super::{Server, event, key, members, sealed};
+use crate::index::Database;
+use sqlx::{Connection as _, Executor as _};
+use std::time::Duration;
+
+/// Without ids: the service makes them.
+const BARE: &str = r#"{"occurred_at":"2026-11-28T10:00:00Z","action":"a","actor":{"type":"user","id":"u"}}"#;
+
+fn once(server: &Server, id: &str, key: &str, body: &str) -> Answer {
+    server
+        .request("POST", "/v1/events", id)
+        .header("Idempotency-Key", key)
+        .json(body)
+        .send()
+}
+
+#[test]
+fn the_same_request_is_taken_once_and_another_body_or_tenant_is_another_request() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    let server = Server::start(dir.path(), &[&url]);
+    let batch = format!("[{BARE},{BARE}]");
+    let first = once(&server, "acme-writer", "k1", &batch);
+    assert_eq!(first.header("idempotency-replayed"), None);
+    let again = once(&server, "acme-writer", "k1", &batch);
+    assert_eq!(again.ids(), first.ids());
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    let reused = once(&server, "acme-writer", "k1", BARE);
+    assert_eq!(
+        (reused.status, &*reused.problem()),
+        (422, "idempotency_key_reused")
+    );
+    let others = once(&server, "globex-writer", "k1", &batch);
+    assert_ne!(others.ids(), first.ids());
+
+    // A refused one leaves the key free.
+    assert_eq!(
+        once(&server, "acme-writer", "k2", "{}").problem(),
+        "refused_events"
+    );
+    once(&server, "acme-writer", "k2", &event("acme", "e1")).ids();
+
+    // A day later, the key stands for nothing.
+    database
+        .execute("UPDATE ledgerline_api.idempotency SET created_ms = created_ms - 86400000 WHERE key = 'k1'")
+        .unwrap();
+    let next_day = once(&server, "acme-writer", "k1", BARE);
+    assert_eq!(next_day.header("idempotency-replayed"), None);
+    let due = [first.ids(), vec!["e1".to_owned()], next_day.ids()].concat();
+    server.end();
+    let sealed = sealed(&dir);
+    assert_eq!(members(&sealed.events["acme"], "event_id"), due);
+    assert_eq!(members(&sealed.events["globex"], "event_id"), others.ids());
+    assert_eq!(sealed.count("duplicate"), 0);
+}
+
+#[test]
+fn of_requests_that_come_at_once_with_one_key_one_is_taken() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    let server = Server::start(dir.path(), &[&url]);
+    for round in 0..10 {
+        let name = format!("k{round}");
+        let answers: Vec<Answer> = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..6)
+                .map(|_| scope.spawn(|| once(&server, "acme-writer", &name, BARE)))
+                .collect();
+            senders.into_iter().map(|sender| sender.join().unwrap()).collect()
+        });
+        let taken: Vec<&Answer> = answers.iter().filter(|answer| answer.status == 202).collect();
+        assert!(!taken.is_empty(), "{answers:?}");
+        for answer in &taken {
+            assert_eq!(answer.ids(), taken[0].ids());
+        }
+        let new = taken
+            .iter()
+            .filter(|answer| answer.header("idempotency-replayed").is_none());
+        assert_eq!(new.count(), 1, "{answers:?}");
+        for answer in answers.iter().filter(|answer| answer.status != 202) {
+            assert_eq!((answer.status, &*answer.problem()), (409, "in_flight"));
+            assert!(answer.header("retry-after").is_some());
+        }
+    }
+    server.end();
+    let sealed = sealed(&dir);
+    assert_eq!((sealed.events["acme"].len(), sealed.count("duplicate")), (10, 0));
+}
+
+/// The row is there and the log stands still: then the process dies.
+#[test]
+fn killed_between_the_row_and_the_append_the_same_request_gets_the_same_ids_and_is_sealed_once() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    let more = [&*url, "--api-request-timeout-ms=1000"];
+    let mut server = Server::start(dir.path(), &more);
+    server.service.wait_for("/readyz", |body| body.contains("true"));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let file = format!("sqlite:{}", dir.path().join("ledger.db").display());
+    let mut lock = runtime.block_on(async {
+        let mut lock = sqlx::SqliteConnection::connect(&file).await.unwrap();
+        lock.execute("BEGIN IMMEDIATE").await.unwrap();
+        lock
+    });
+    let unknown = once(&server, "acme-writer", "k1", BARE);
+    assert_eq!((unknown.status, &*unknown.problem()), (503, "outcome_unknown"));
+    let ids = unknown.value()["event_ids"].clone();
+    let in_flight = once(&server, "acme-writer", "k1", BARE);
+    assert_eq!((in_flight.status, &*in_flight.problem()), (409, "in_flight"));
+    server.service.child.kill().unwrap();
+    server.service.child.wait().unwrap();
+    runtime.block_on(async {
+        lock.execute("ROLLBACK").await.unwrap();
+        lock.close().await.unwrap();
+    });
+
+    let server = Server::start(dir.path(), &more);
+    let taken = loop {
+        let answer = once(&server, "acme-writer", "k1", BARE);
+        if answer.status == 202 {
+            break answer;
+        }
+        assert_eq!((answer.status, &*answer.problem()), (409, "in_flight"));
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    assert_eq!(serde_json::json!(taken.ids()), ids);
+    assert_eq!(
+        once(&server, "acme-writer", "k1", BARE).header("idempotency-replayed"),
+        Some("true")
+    );
+    server.end();
+    assert_eq!(members(&sealed(&dir).events["acme"], "event_id"), taken.ids());
+}
+
+#[test]
+fn without_its_database_a_key_is_not_taken_and_everything_else_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nothing listens there.
+    let server = Server::start(dir.path(), &["--database=postgres://nobody@127.0.0.1:1/nowhere"]);
+    let away = once(&server, "acme-writer", "k1", BARE);
+    assert_eq!((away.status, &*away.problem()), (503, "database_unavailable"));
+    assert!(away.header("retry-after").is_some());
+    let waited = Request::new(
+        &server.address,
+        "POST",
+        "/v1/events?wait=sealed&wait_timeout_ms=200",
+    )
+    .header("Authorization", &format!("Bearer {}", key("acme-writer")))
+    .json(&event("acme", "e1"))
+    .send();
+    assert_eq!(waited.ids(), ["e1"]);
+    assert_eq!(waited.value()["results"][0]["status"], "accepted");
+    server.end();
+    assert_eq!(members(&sealed(&dir).events["acme"], "event_id"), ["e1"]);
+}

@@ -1,0 +1,86 @@
+//! Answers that wait until events are sealed or signed, on a real PostgreSQL.
+
+use super::client::Answer;
+use super::{Server, event, sealed};
+use crate::index::Database;
+use crate::process::{ledgerline, stderr};
+
+fn wait(server: &Server, query: &str, body: &str) -> Answer {
+    let path = format!("/v1/events?{query}");
+    server.request("POST", &path, "acme-writer").json(body).send()
+}
+
+#[test]
+fn who_waits_is_told_where_the_event_stands_with_a_proof_that_verifies() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    let server = Server::start(dir.path(), &[&url, "--checkpoint-interval-ms=100"]);
+    let batch = format!("[{},{}]", event("acme", "e1"), event("acme", "e2"));
+    let sealed_ones = wait(&server, "wait=sealed&wait_timeout_ms=30000", &batch).value();
+    for (nth, result) in sealed_ones["results"].as_array().unwrap().iter().enumerate() {
+        assert!(
+            result["status"] == "sealed" || result["status"] == "signed",
+            "{result}"
+        );
+        assert_eq!(result["entry"]["sequence"], nth as u64 + 1);
+        assert_eq!(result["entry"]["entry_hash"].as_str().unwrap().len(), 64);
+    }
+    let signed = wait(&server, "wait=signed&wait_timeout_ms=30000", &event("acme", "e3")).value();
+    let result = &signed["results"][0];
+    assert_eq!(
+        (&result["status"], &result["entry"]["sequence"]),
+        (&"signed".into(), &3.into())
+    );
+
+    // The same again is what it was; other content under its id is a conflict, of which no entry tells.
+    let again = wait(&server, "wait=sealed&wait_timeout_ms=30000", &event("acme", "e3")).value();
+    assert_eq!(again["results"][0]["entry"], result["entry"]);
+    let other = event("acme", "e3").replace("doc.read", "doc.write");
+    let conflict = wait(&server, "wait=sealed&wait_timeout_ms=500", &other).value();
+    assert_eq!(conflict["results"][0]["code"], "conflict");
+    assert_eq!(conflict["results"][0]["status"], "accepted");
+
+    let (proof, sent, keys) = ("proof", "event.json", "jwks.json");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(at(proof), result["proof"].as_str().unwrap()).unwrap();
+    std::fs::write(at(sent), event("acme", "e3")).unwrap();
+    std::fs::write(at(keys), server.service.get("/v1/keys/jwks.json").1).unwrap();
+    let verified = ledgerline(&[
+        "verify-proof",
+        &at(proof),
+        "--event",
+        &at(sent),
+        "--jwks",
+        &at(keys),
+    ]);
+    assert!(verified.status.success(), "{}", stderr(&verified));
+    let wrong = ledgerline(&[
+        "verify-proof",
+        &at(proof),
+        "--event",
+        &at(keys),
+        "--jwks",
+        &at(keys),
+    ]);
+    assert!(!wrong.status.success());
+    server.end();
+    let sealed = sealed(&dir);
+    assert_eq!(sealed.events["acme"].len(), 3);
+    assert_eq!((sealed.count("duplicate"), sealed.count("rejected")), (1, 1));
+}
+
+#[test]
+fn whoever_seals_who_waits_is_told_and_at_the_end_of_his_time_he_is_told_what_is_known() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    // Nothing is sealed here.
+    let server = Server::start(dir.path(), &[&url, "--stages=dead-letters"]);
+    let late = wait(&server, "wait=signed&wait_timeout_ms=300", &event("acme", "e1"));
+    assert_eq!(late.ids(), ["e1"]);
+    assert_eq!(late.value()["results"][0]["status"], "accepted");
+    let many: Vec<String> = (0..101).map(|nth| event("acme", &format!("m{nth}"))).collect();
+    let refused = wait(&server, "wait=sealed", &format!("[{}]", many.join(",")));
+    assert_eq!((refused.status, &*refused.problem()), (400, "invalid_parameter"));
+    server.end();
+    assert_eq!(sealed(&dir).events["acme"].len(), 1);
+}

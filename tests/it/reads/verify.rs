@@ -1,0 +1,370 @@
+//! `POST /v1/ledger/verify`: whatever of a row is changed by hand is found, at its sequence, by the check that is there for it.
+
+use super::Ledger;
+use crate::process::LOG_NAME;
+use ledgerline::ledger::chain::entry_hash;
+use ledgerline::ledger::jwks;
+use ledgerline::ledger::merkle::leaf_hash;
+use ledgerline::store::read::{Bounds, Reads};
+use ledgerline::store::{Role, parse_url};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Row as _};
+use std::time::Duration;
+
+const EVENTS: u64 = 100;
+
+/// What was sealed, put aside.
+const SAVED: [&str; 4] = ["leaves", "tiles", "checkpoints", "tenant_months"];
+
+fn table(ledger: &Ledger, name: &str) -> String {
+    if name == "leaves" {
+        ledger.part()
+    } else {
+        format!("ledgerline.{name}")
+    }
+}
+
+fn save(ledger: &Ledger) {
+    for name in SAVED {
+        let sql = format!(
+            "CREATE TABLE ledgerline.saved_{name} AS SELECT * FROM {}",
+            table(ledger, name)
+        );
+        ledger.database.execute(&sql).unwrap();
+    }
+}
+
+fn restore(ledger: &Ledger, part: &str) {
+    for name in SAVED {
+        let table = if name == "leaves" {
+            part.to_owned()
+        } else {
+            format!("ledgerline.{name}")
+        };
+        ledger.database.execute(&format!("DELETE FROM {table}")).unwrap();
+        ledger
+            .database
+            .execute(&format!(
+                "INSERT INTO {table} SELECT * FROM ledgerline.saved_{name}"
+            ))
+            .unwrap();
+    }
+}
+
+/// Writes an entry of acme's anew, with all columns that follow from its leaf; where `with_tile`, its hash in the tree as well.
+fn rewrite(ledger: &Ledger, sequence: i64, with_tile: bool, change: &dyn Fn(&str) -> String) {
+    let (part, pool) = (ledger.part(), ledger.database.pool(Role::Owner));
+    ledger.database.runtime.block_on(async {
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT partition, leaf_index, leaf FROM {part} WHERE tenant_id = 'acme' AND sequence = $1"
+        )))
+        .bind(sequence)
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        let (partition, index): (i32, i64) = (row.get(0), row.get(1));
+        let leaf = String::from_utf8(row.get::<Vec<u8>, _>(2)).unwrap();
+        let changed = change(&leaf);
+        assert_ne!(leaf, changed);
+        sqlx::query(AssertSqlSafe(format!(
+            "UPDATE {part} SET leaf = $1, entry_hash = $2 WHERE partition = $3 AND leaf_index = $4"
+        )))
+        .bind(changed.as_bytes())
+        .bind(&entry_hash(changed.as_bytes())[..])
+        .bind(partition)
+        .bind(index)
+        .execute(&pool)
+        .await
+        .unwrap();
+        if with_tile {
+            let done = sqlx::query(
+                "UPDATE tiles SET hashes = overlay(hashes PLACING $1 FROM $2) WHERE partition = $3 AND level = 0 AND tile_index = $4",
+            )
+            .bind(&leaf_hash(changed.as_bytes())[..])
+            .bind((index % 256) as i32 * 32 + 1)
+            .bind(partition)
+            .bind(index / 256)
+            .execute(&pool)
+            .await
+            .unwrap();
+            assert_eq!(done.rows_affected(), 1);
+        }
+    });
+}
+
+fn other_prev(leaf: &str) -> String {
+    let at = leaf.find("\"prev\":\"").unwrap() + 8;
+    format!("{}{}{}", &leaf[..at], "f".repeat(64), &leaf[at + 64..])
+}
+
+fn other_source(leaf: &str) -> String {
+    leaf.replace("\"source\":\"audit.events/", "\"source\":\"audit.evente/")
+}
+
+fn other_origin(leaf: &str) -> String {
+    leaf.replace(LOG_NAME, "test.example/audif")
+}
+
+fn found(outcome: &Value) -> (Option<&str>, Option<u64>) {
+    assert_eq!(outcome["valid"], outcome["error"].is_null());
+    (outcome["error"].as_str(), outcome["first_bad_sequence"].as_u64())
+}
+
+#[test]
+fn a_chain_that_nobody_touched_is_valid_in_whatever_steps_it_is_checked() {
+    let ledger = Ledger::of(EVENTS);
+    let served = ledger.serve();
+    let whole = served.verify("");
+    assert_eq!(found(&whole), (None, None), "{whole}");
+    assert_eq!(
+        (whole["checked"].as_u64(), whole["unsigned"].as_u64()),
+        (Some(EVENTS), Some(0))
+    );
+    assert_eq!(whole["next_sequence"], Value::Null);
+    assert!(whole["tree_size"].as_u64().unwrap() > EVENTS);
+    for step in [1, 33, EVENTS] {
+        let (mut next, mut checked) = (Some(1), 0);
+        while let Some(from) = next {
+            let part = served.verify(&format!("?from_sequence={from}&max_entries={step}"));
+            assert_eq!(found(&part), (None, None), "{part}");
+            checked += part["checked"].as_u64().unwrap();
+            next = part["next_sequence"].as_u64();
+        }
+        assert_eq!(checked, EVENTS, "in steps of {step}");
+    }
+    let late = served.verify("?from_sequence=100");
+    assert_eq!(late["checked"], 1);
+    let beyond = served.ask(
+        "POST",
+        "/v1/ledger/verify?from_sequence=101",
+        &[("authorization", &format!("Bearer {}", super::key("acme")))],
+    );
+    assert_eq!(beyond.status, 404);
+}
+
+#[test]
+fn what_was_changed_by_hand_is_found_at_its_sequence_by_the_check_that_is_there_for_it() {
+    let ledger = Ledger::of(EVENTS);
+    let served = ledger.serve();
+    let part = ledger.part();
+    save(&ledger);
+    let ninth = "WHERE tenant_id = 'acme' AND sequence = 9";
+    let sql = |what: &str| {
+        let done = ledger.database.execute(what).unwrap();
+        assert!(done > 0, "{what}");
+    };
+    let cases: Vec<(&str, Box<dyn Fn() + '_>, Option<u64>)> = vec![
+        (
+            "leaf",
+            Box::new(|| sql(&format!("UPDATE {part} SET leaf = '{{}}' {ninth}"))),
+            Some(9),
+        ),
+        (
+            "event",
+            Box::new(|| {
+                sql(&format!(
+                    "UPDATE {part} SET canonical_event_json = convert_to(replace(convert_from(canonical_event_json, 'UTF8'), 'doc.read', 'doc.seen'), 'UTF8') {ninth}"
+                ));
+            }),
+            Some(9),
+        ),
+        (
+            "column",
+            Box::new(|| sql(&format!("UPDATE {part} SET action = 'x' {ninth}"))),
+            Some(9),
+        ),
+        (
+            "column",
+            Box::new(|| {
+                sql(&format!(
+                    "UPDATE {part} SET entry_hash = decode(repeat('00', 32), 'hex') {ninth}"
+                ))
+            }),
+            Some(9),
+        ),
+        (
+            "column",
+            Box::new(|| sql(&format!("UPDATE {part} SET partition = 77 {ninth}"))),
+            Some(9),
+        ),
+        (
+            "missing",
+            Box::new(|| sql(&format!("DELETE FROM {part} {ninth}"))),
+            Some(9),
+        ),
+        // What is missing comes before the next one that is wrong.
+        (
+            "missing",
+            Box::new(|| {
+                sql(&format!("DELETE FROM {part} {ninth}"));
+                sql(&format!(
+                    "UPDATE {part} SET action = 'x' WHERE tenant_id = 'acme' AND sequence = 10"
+                ));
+            }),
+            Some(9),
+        ),
+        (
+            "missing",
+            Box::new(|| {
+                sql(&format!(
+                    "DELETE FROM {part} WHERE tenant_id = 'acme' AND sequence > 90"
+                ))
+            }),
+            Some(91),
+        ),
+        (
+            "missing",
+            Box::new(|| sql(&format!("UPDATE {part} SET sequence = 1000 {ninth}"))),
+            Some(9),
+        ),
+        (
+            "chain",
+            Box::new(|| rewrite(&ledger, 9, true, &other_prev)),
+            Some(9),
+        ),
+        (
+            "origin",
+            Box::new(|| rewrite(&ledger, 9, true, &other_origin)),
+            Some(9),
+        ),
+        (
+            "tree",
+            Box::new(|| rewrite(&ledger, 9, false, &other_source)),
+            Some(9),
+        ),
+        // Two that fit one another: all leaves of their tile are in doubt.
+        (
+            "root",
+            Box::new(|| rewrite(&ledger, 1, true, &other_source)),
+            Some(1),
+        ),
+        (
+            "head",
+            Box::new(|| {
+                sql(
+                    "UPDATE ledgerline.tenant_months SET last_hash = decode(repeat('00', 32), 'hex') WHERE tenant_id = 'acme'",
+                )
+            }),
+            Some(EVENTS),
+        ),
+        (
+            "tree",
+            Box::new(|| {
+                sql(
+                    "UPDATE ledgerline.tiles SET hashes = substr(hashes, 1, 32) WHERE level = 0 AND tile_index = 0",
+                );
+            }),
+            Some(1),
+        ),
+        (
+            "signature",
+            Box::new(|| {
+                sql(
+                    "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING '\\x4242'::bytea FROM position('\\x0a0ae2'::bytea IN note) - 20)",
+                );
+            }),
+            None,
+        ),
+        (
+            "signature",
+            Box::new(|| sql(&format!("UPDATE {part} SET leaf = '{{}}' WHERE leaf_index = 0"))),
+            None,
+        ),
+        (
+            "keys_unknown",
+            Box::new(|| sql(&format!("DELETE FROM {part} WHERE leaf_index = 0"))),
+            None,
+        ),
+    ];
+    for (due, change, at) in cases {
+        assert_eq!(found(&served.verify("")), (None, None), "before {due}");
+        change();
+        let outcome = served.verify("");
+        assert_eq!(found(&outcome), (Some(due), at), "{outcome}");
+        assert!(
+            outcome["detail"]
+                .as_str()
+                .is_some_and(|detail| !detail.is_empty())
+        );
+        if let Some(at) = at.filter(|_| due != "head") {
+            assert_eq!(outcome["checked"], at - 1, "{due}");
+        }
+        assert_eq!(outcome["next_sequence"], Value::Null);
+        restore(&ledger, &part);
+    }
+    assert_eq!(found(&served.verify("")), (None, None));
+}
+
+#[test]
+fn a_break_where_one_request_ends_is_found_by_the_next() {
+    let ledger = Ledger::of(EVENTS);
+    let served = ledger.serve();
+    rewrite(&ledger, 51, false, &other_prev);
+    let first = served.verify("?max_entries=50");
+    assert_eq!(
+        (found(&first), first["next_sequence"].as_u64()),
+        ((None, None), Some(51))
+    );
+    assert_eq!(
+        found(&served.verify("?from_sequence=51")),
+        (Some("chain"), Some(51))
+    );
+}
+
+#[test]
+fn the_keys_that_the_process_has_seen_declared_decide_whose_signature_counts() {
+    let ledger = Ledger::of(20);
+    let stranger = Ledger::of(1);
+    let keys = |ledger: &Ledger| {
+        let names = std::fs::read_dir(ledger.dir.path().join("archive/keys")).unwrap();
+        let newest = names.map(|name| name.unwrap().path()).max().unwrap();
+        jwks::parse(&std::fs::read(newest).unwrap()).unwrap()
+    };
+    let reads = {
+        let _inside = ledger.database.runtime.enter();
+        Reads::new(
+            &parse_url(&ledger.database.url).unwrap(),
+            ledger.database.model(),
+            2,
+        )
+    };
+    let bounds = Bounds {
+        rows: 1_000,
+        time: Duration::from_mins(1),
+    };
+    for (known, due) in [
+        (Vec::new(), None),
+        (keys(&ledger), None),
+        (keys(&stranger), Some("signature")),
+    ] {
+        let outcome = ledger
+            .database
+            .runtime
+            .block_on(reads.verify_chain("acme", None, &known, bounds))
+            .unwrap();
+        assert_eq!(outcome.error.map(|error| error.code()), due);
+    }
+}
+
+#[test]
+fn what_is_not_signed_yet_is_checked_by_its_chain_alone_and_counted() {
+    let ledger = Ledger::of(30);
+    let served = ledger.serve();
+    ledger
+        .database
+        .execute("DELETE FROM ledgerline.checkpoints")
+        .unwrap();
+    let outcome = served.verify("");
+    assert_eq!(found(&outcome), (None, None));
+    assert_eq!(
+        (outcome["unsigned"].as_u64(), outcome["tree_size"].as_u64()),
+        (Some(30), Some(0))
+    );
+    let proof = served.get("acme", "/v1/ledger/entries/7/proof");
+    assert_eq!((proof.status, proof.code().as_str()), (409, "not_signed"));
+    assert!(proof.headers.contains_key("retry-after"));
+    assert_eq!(
+        served.get("acme", "/v1/ledger/head").json()["checkpoint"],
+        Value::Null
+    );
+}
