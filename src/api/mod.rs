@@ -54,6 +54,9 @@ const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// Where there is more to purge, or the database did not answer.
 const PURGE_PAUSE: Duration = Duration::from_secs(30);
 
+/// Connections that read in tenants' names. Who finds them all taken waits, and is then told to come again.
+const READ_CONNECTIONS_MAX: u32 = 8;
+
 /// What every handler has at hand.
 pub struct Api {
     pub log: Arc<dyn Log>,

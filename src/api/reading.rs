@@ -25,7 +25,7 @@ pub(super) fn tenant(caller: &Caller) -> Result<&Arc<str>, Problem> {
 /// # Errors
 /// 501 where the service has none.
 pub(super) fn reads(api: &Api) -> Result<&Reads, Problem> {
-    api.reader.as_ref().ok_or_else(|| {
+    api.reads.as_ref().ok_or_else(|| {
         Problem::new(
             Code::NoReadModel,
             "what was sealed is read from the read model, which `run` has with --database",
