@@ -22,9 +22,9 @@ class Faults(ApiCase):
         self.broker = None
         super().setUp()
         self.addCleanup(self.broker.stop)
-        self.server = self.ready(self.start())
+        self.server = self.ready(self.start_one())
         first = self.event("acme")
-        self.write(self.server, first, "?wait=signed&wait_timeout_ms=30000")
+        self.write(self.server, first)
         for path in READS:
             wait(f"{path} is answered", lambda path=path: self.server.get(path).status == 200)
 
@@ -35,6 +35,10 @@ class Faults(ApiCase):
             self.broker = SmallBroker(directory, 1)
             self.broker.start()
         return self.broker.address
+
+    def start_one(self):
+        """One that gives a log that does not answer up soon."""
+        return self.start("--api-request-timeout-ms=8000")
 
     def load(self):
         return Load(self, [self.server], paths=READS)
@@ -94,7 +98,7 @@ class Faults(ApiCase):
         with self.load() as load:
             self.until(load, "writes are taken", load.goes_on("write", 202))
             self.broker.stop()
-            self.until(load, "writes say that the log is away", load.goes_on("write", 503))
+            self.until(load, "writes say that the log is away", load.goes_on("write", 503, count=4))
             self.until(load, "reads go on", load.goes_on("read", 200, count=50))
             for path in READS:
                 answer = self.server.get(path)
@@ -111,7 +115,7 @@ class Faults(ApiCase):
             for _ in range(3):
                 self.until(load, "writes are taken", load.goes_on("write", 202, count=40))
                 self.server.kill()
-                self.server = self.start()
+                self.server = self.start_one()
                 load.servers[:] = [self.server]
         self.assertEqual(load.strange, [])
         self.assert_nothing_lost()
@@ -125,7 +129,7 @@ class Faults(ApiCase):
         # Whoever came too late was refused a connection, and nobody's was cut in the middle of an answer.
         broken = {code for kind, _, code in load.seen if kind == "broken"}
         self.assertLessEqual(broken, {"ConnectionRefusedError"}, load.seen)
-        self.server = self.start()
+        self.server = self.start_one()
         self.assert_nothing_lost()
 
 

@@ -31,8 +31,9 @@ class MainPath(ApiCase):
     def signed(self, event, **more):
         """What the API says of one event when it is signed."""
         answer = self.write(self.server, event, "?wait=signed&wait_timeout_ms=30000", **more)
-        self.assertEqual(answer.status, 200, answer)
-        return answer.json()["results"][0]
+        result = answer.json()["results"][0]
+        self.assertEqual((result["event_id"], result["status"]), (event["event_id"], "signed"), answer)
+        return result
 
     def jwks(self):
         return self.file(self.server.get("/v1/keys/jwks.json", key=None).body)
@@ -63,18 +64,20 @@ class MainPath(ApiCase):
     def test_an_event_is_taken_sealed_signed_read_and_proven(self):
         event = self.event()
         taken = self.signed(event)
-        self.assertEqual(taken["sequence"], 1, taken)
+        self.assertEqual(taken["entry"]["sequence"], 1, taken)
         entry = self.got("/v1/ledger/entries/1").json()
         self.assertEqual(entry["event"], event)
-        self.assertEqual(entry["leaf"]["sequence"], 1)
+        self.assertEqual((entry["leaf"]["sequence"], entry["index"]), (1, taken["entry"]["leaf_index"]))
+        self.assertEqual(entry["entry_hash"], taken["entry"]["entry_hash"])
         proof = self.got("/v1/ledger/entries/1/proof")
         self.assertTrue(proof.body.startswith(b"c2sp.org/tlog-proof@v1\n"), proof)
-        arguments = ("verify-proof", str(self.file(proof.body)), f"--jwks={self.jwks()}")
-        self.command(*arguments, f"--event={self.file(json.dumps(event).encode())}")
-        other = json.dumps(event | {"action": "file.write"}).encode()
-        self.command(*arguments, f"--event={self.file(other)}", status=1)
-        # What the answer to the write said is the same.
-        self.assertEqual(taken["event_id"], event["event_id"])
+        sent = self.file(json.dumps(event).encode())
+        other = self.file(json.dumps(event | {"action": "file.write"}).encode())
+        # That of the answer to the write is one too.
+        for text in (proof.body, taken["proof"].encode()):
+            arguments = ("verify-proof", str(self.file(text)), f"--jwks={self.jwks()}")
+            self.command(*arguments, f"--event={sent}")
+            self.command(*arguments, f"--event={other}", status=1)
         self.assert_nothing_lost()
 
     def test_tessera_finds_nothing_against_the_tiles(self):
@@ -118,7 +121,8 @@ class MainPath(ApiCase):
         self.assert_problem(self.server.get("/v1/ledger/entries/5/proof"), 500, "read_model_damaged")
         verdict = self.server.ask("POST", "/v1/ledger/verify").json()
         self.assertEqual((verdict["valid"], verdict["first_bad_sequence"]), (False, 5), verdict)
-        others = self.server.ask("POST", "/v1/ledger/verify?from_sequence=6").json()
+        # The next entry names what was there before, the ones behind it do not.
+        others = self.server.ask("POST", "/v1/ledger/verify?from_sequence=7").json()
         self.assertTrue(others["valid"], others)
 
     def test_the_rows_hold_the_chain_and_a_change_is_named(self):
