@@ -181,9 +181,10 @@ def reads(bench, sizes, indexed):
             cpu = api.instance.cpu_seconds()
             seen[kind] = Load(bench, sizes, api.port).read(paths)
             seen[kind]["cpu_microseconds_per_event"] = (api.instance.cpu_seconds() - cpu) * 1e6 / seen[kind]["requests"]
-        seen[f"pgbench {kind}"] = transactions.pgbench(CONNECTIONS, sizes.api_warmup, sizes.api_seconds)
+        seen[f"pgbench {kind}"] = transactions.pgbench(sizes.api_seconds)
         told(f"API, {kind}", seen[kind])
-        say(f"  pgbench, {kind:<15} {seen[f'pgbench {kind}']['requests_per_second']:>9,.0f} /s")
+        peer = seen[f"pgbench {kind}"]
+        say(f"  pgbench, {kind:<15} {peer['requests_per_second']:>9,.0f} /s by {peer['clients']} clients")
     return seen
 
 

@@ -104,7 +104,9 @@ class Instance(Process):
         if self.address is None:
             self.log.flush()
             text = Path(f"/proc/self/fd/{self.log.fileno()}").read_text(encoding="utf-8")
-            found = re.search(r'"address":"([^"]+)"', text)
+            # The API says its own address, in another line.
+            listening = next((line for line in text.splitlines() if '"listening"' in line), "")
+            found = re.search(r'"address":"([^"]+)"', listening)
             if not found:
                 return {}
             self.address = found.group(1)
