@@ -44,9 +44,7 @@ pub fn serve(arguments: &Arguments) -> Result<Value, Box<dyn Error>> {
         .create()?;
     let topic = arguments.text("topic")?.to_owned();
     let listen = arguments.text("listen")?.to_owned();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind(&listen).await?;
         eprintln!("{{\"address\":\"{}\"}}", listener.local_addr()?);

@@ -66,11 +66,18 @@ impl Plan {
         let (next, begun) = (AtomicU64::new(0), Instant::now());
         let seen = thread::scope(|scope| {
             let threads: Vec<_> = (0..self.connections)
-                .map(|_| scope.spawn(|| self.connection(&next, begun, &request).map_err(|error| error.to_string())))
+                .map(|_| {
+                    scope.spawn(|| {
+                        self.connection(&next, begun, &request)
+                            .map_err(|error| error.to_string())
+                    })
+                })
                 .collect();
-            let each = threads
-                .into_iter()
-                .map(|thread| thread.join().map_err(|_| "a connection's thread broke off".to_owned())?);
+            let each = threads.into_iter().map(|thread| {
+                thread
+                    .join()
+                    .map_err(|_| "a connection's thread broke off".to_owned())?
+            });
             each.collect::<Result<Vec<Seen>, String>>()
         })?;
         let mut all = Seen::default();

@@ -66,8 +66,14 @@ impl Writes {
         } else {
             "application/x-ndjson"
         };
-        let mut text = self.target.head("POST", &format!("/v1/events{}", self.query), &tenant);
-        write!(text, "Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+        let mut text = self
+            .target
+            .head("POST", &format!("/v1/events{}", self.query), &tenant);
+        write!(
+            text,
+            "Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
         Ok(text)
     }
 }
