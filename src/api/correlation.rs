@@ -66,7 +66,8 @@ mod tests {
         };
         assert_eq!(of(&[b"order-7/a"]).as_str(), "order-7/a");
         let long = [b'a'; 129];
-        for wrong in [&[][..], &[b"a b"], &[b""], &[b"a", b"b"], &[b"\xff"], &[&long]] {
+        let all_wrong: [&[&[u8]]; 6] = [&[], &[b"a b"], &[b""], &[b"a", b"b"], &[b"\xff"], &[&long]];
+        for wrong in all_wrong {
             let made = of(wrong);
             assert_eq!(made.as_str().len(), 32, "{wrong:?}");
             assert_ne!(made, of(wrong));

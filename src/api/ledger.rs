@@ -9,7 +9,7 @@ use super::reading::{self, answer, reads};
 use super::target::{Query, invalid};
 use crate::ledger::names::INTEGER_MAX;
 use crate::ledger::time::write_sealed_at;
-use crate::store::read::{Bounds, Outcome, Partition, TenantHead};
+use crate::store::read::{Bounds, Outcome, Partition, TenantHead, Verdict};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -303,7 +303,7 @@ pub async fn verify(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Re
 fn verification(outcome: &Outcome) -> Verification {
     Verification {
         valid: outcome.error.is_none(),
-        error: outcome.error.as_ref().map(|error| error.code()),
+        error: outcome.error.as_ref().map(Verdict::code),
         detail: outcome.error.as_ref().map(ToString::to_string),
         first_bad_sequence: outcome.first_bad_sequence,
         checked: outcome.checked,

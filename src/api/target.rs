@@ -172,12 +172,13 @@ mod tests {
         assert_eq!(good.number("limit", 1..=7).unwrap(), Some(7));
         assert!(good.number("limit", 1..=6).is_err());
         assert!(good.choice("wait", &[("sealed", 1)]).is_err());
+        let many = "limit=1&".repeat(33);
         for (wrong, code) in [
             ("waits=1", Code::UnknownParameter),
             ("wait=1&wait=1", Code::InvalidParameter),
             ("wait=%f", Code::InvalidTarget),
             ("wait=%ff", Code::InvalidTarget),
-            (&"limit=1&".repeat(33), Code::UnknownParameter),
+            (many.as_str(), Code::UnknownParameter),
         ] {
             assert_eq!(query(wrong).unwrap_err().code, code, "{wrong}");
         }

@@ -31,7 +31,7 @@ const KEYS: [(&str, Option<&str>, &str); 6] = [
     ("stranger", Some("stranger"), r#"["read"]"#),
     ("sender", Some("acme"), r#"["write"]"#),
     ("auditor", None, r#"["auditor"]"#),
-    ("nobody", None, r#"["write"]"#),
+    ("nobody", Some("initech"), r#"["write"]"#),
 ];
 
 fn key(id: &str) -> String {
@@ -129,7 +129,7 @@ pub struct Served<'l> {
 
 impl Drop for Served<'_> {
     fn drop(&mut self) {
-        drop(self.stop.send(true));
+        self.stop.send_replace(true);
         if let Some(task) = self.task.take() {
             self.ledger.database.runtime.block_on(async {
                 drop(task.await);

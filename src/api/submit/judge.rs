@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_cloud_event_becomes_the_event_that_the_sealer_would_make_of_it() {
-        let cloud = r#"{"specversion":"1.0","id":"c1","source":"/s","type":"t","time":"2026-11-28T10:00:00Z","tenantid":"acme"}"#;
+        let cloud = r#"{"specversion":"1.0","id":"c1","source":"/s","type":"t","time":"2026-11-28T10:00:00Z","tenantid":"acme","actortype":"user","actorid":"u1"}"#;
         let batch = judged(Form::CloudEvents, &format!("[{cloud}]")).unwrap();
         assert_eq!(batch.events.len(), 1);
         assert!(judged(Form::CloudEvent, cloud).is_ok());

@@ -103,11 +103,6 @@ impl Reads {
     ) -> Result<Outcome, ReadError> {
         let until = Instant::now() + bounds.time;
         let (mut check, mut outcome) = self.begin_check(tenant, from_sequence).await?;
-        if let Some(error) = self.judge_checkpoint(&check, known).await? {
-            outcome.error = Some(error);
-            outcome.next_sequence = None;
-            return Ok(outcome);
-        }
         while outcome.next_sequence.is_some() && outcome.checked < bounds.rows && Instant::now() < until {
             let rows_max = usize::try_from(bounds.rows - outcome.checked).unwrap_or(ROWS_AT_ONCE);
             let mut transaction = self.of_tenant(tenant).await?;
@@ -115,6 +110,13 @@ impl Reads {
                 .page(&mut transaction, &mut outcome, rows_max.min(ROWS_AT_ONCE))
                 .await?;
             transaction.commit().await?;
+        }
+        // Last: a row or a tile that is wrong says more, and where.
+        if outcome.error.is_none()
+            && let Some(error) = self.judge_checkpoint(&check, known).await?
+        {
+            outcome.error = Some(error);
+            outcome.next_sequence = None;
         }
         Ok(outcome)
     }
@@ -136,15 +138,20 @@ impl Reads {
         if from == 0 || from > newest.last {
             return Err(ReadError::NotFound { what: "entry" });
         }
+        let before = head_before(&mut transaction, &months, tenant, from).await?;
+        let checkpoint = match tree::checkpoint(&mut transaction, newest.partition, None).await {
+            Err(error @ ReadError::Store(_)) => return Err(error),
+            judged => judged,
+        };
         let check = Check {
             tenant: tenant.to_owned(),
             partition: newest.partition,
             origin: newest.origin.clone(),
-            chain: ChainCheck::behind(head_before(&mut transaction, &months, tenant, from).await?),
-            checkpoint: tree::checkpoint(&mut transaction, newest.partition, None).await,
+            chain: ChainCheck::behind(before.unwrap_or(EMPTY_HEAD)),
+            checkpoint,
         };
         transaction.commit().await?;
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             error: None,
             first_bad_sequence: None,
             checked: 0,
@@ -153,6 +160,9 @@ impl Reads {
             next_sequence: Some(from),
             first_stored_sequence: first_stored,
         };
+        if before.is_none() {
+            fail(&mut outcome, from - 1, Difference::Missing.into());
+        }
         Ok((check, outcome))
     }
 
@@ -196,29 +206,32 @@ enum Declared {
     NotInTree,
 }
 
-/// The entry before `from`, by which that one must name it.
+/// The entry before `from`, by which that one must name it; `None` where its row is missing.
 async fn head_before(
     connection: &mut PgConnection,
     months: &[TenantMonth],
     tenant: &str,
     from: u64,
-) -> Result<Head, ReadError> {
+) -> Result<Option<Head>, ReadError> {
     if from == 1 {
-        return Ok(EMPTY_HEAD);
+        return Ok(Some(EMPTY_HEAD));
     }
     let sequence = from - 1;
     // The month before is known by the hash of its last entry, also where it was let go of.
     if let Some(month) = months.iter().find(|month| month.last == sequence) {
-        return Ok(Head {
+        return Ok(Some(Head {
             sequence,
             hash: month.last_hash,
-        });
+        }));
     }
-    let before = super::entry::find(connection, tenant, sequence).await?;
-    Ok(Head {
-        sequence,
-        hash: entry_hash(&before.leaf),
-    })
+    match super::entry::find(connection, tenant, sequence).await {
+        Ok(before) => Ok(Some(Head {
+            sequence,
+            hash: entry_hash(&before.leaf),
+        })),
+        Err(ReadError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The keys that the partition's stored leaves declare, each leaf in the tree that is to be judged.
@@ -284,7 +297,7 @@ struct Check {
     partition: u32,
     origin: String,
     chain: ChainCheck,
-    /// The newest one when the call began: it may be let go of while the call lasts.
+    /// The newest one when the call began: it may be let go of while the call lasts. An error: what is stored is none.
     checkpoint: Result<Option<StoredCheckpoint>, ReadError>,
 }
 

@@ -48,7 +48,7 @@ fn a_tenant_fills_its_share_of_the_memory_and_no_more_and_a_length_alone_reserve
     drop(said);
     wait_reserved(&server, |bytes| bytes == 0);
 
-    let _held = begin(&server, "acme-writer", 65_536, 65_535);
+    let held = begin(&server, "acme-writer", 65_536, 65_535);
     wait_reserved(&server, |bytes| bytes == 65_535 * 4 + 16_384);
     let large = " ".repeat(65_000) + &event("acme", "e1");
     let full = server.post("acme-writer", &large);
@@ -57,6 +57,7 @@ fn a_tenant_fills_its_share_of_the_memory_and_no_more_and_a_length_alone_reserve
     let others = " ".repeat(65_000) + &event("globex", "g1");
     assert_eq!(server.post("globex-writer", &others).ids(), ["g1"]);
     assert_eq!(server.post("acme-writer", &event("acme", "e2")).ids(), ["e2"]);
+    drop(held);
     server.end();
     assert_eq!(members(&sealed(&dir).events["acme"], "event_id"), ["e2"]);
 }
@@ -66,7 +67,7 @@ fn a_tenant_takes_half_of_the_places_and_a_slow_body_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(
         dir.path(),
-        &["--api-requests-max=4", "--api-request-timeout-ms=3000"],
+        &["--api-requests-max=4", "--api-request-timeout-ms=20000"],
     );
     let slow = [
         begin(&server, "acme-writer", 100, 1),
@@ -107,7 +108,7 @@ fn a_log_that_stands_still_holds_no_more_memory_than_there_is_room_for_and_nothi
         &[
             "--api-body-bytes-max=65536",
             "--api-memory-bytes-max=1048576",
-            "--api-request-timeout-ms=1000",
+            "--api-request-timeout-ms=4000",
         ],
     );
     server.service.wait_for("/readyz", |body| body.contains("true"));

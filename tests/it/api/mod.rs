@@ -38,12 +38,12 @@ pub struct Server {
 
 impl Server {
     pub fn start(dir: &Path, more: &[&str]) -> Self {
-        let mut toml = String::new();
-        for (id, tenant, scopes) in KEYS {
+        let table = |(id, tenant, scopes): (&str, Option<&str>, &str)| {
             let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\"\n"));
             let digest = HEXLOWER.encode(&Sha256::digest(key(id)));
-            toml += &format!("[[key]]\nid = \"{id}\"\n{tenant}scopes = [{scopes}]\nsha256 = \"{digest}\"\n");
-        }
+            format!("[[key]]\nid = \"{id}\"\n{tenant}scopes = [{scopes}]\nsha256 = \"{digest}\"\n")
+        };
+        let toml: String = KEYS.into_iter().map(table).collect();
         let file = dir.join("keys.toml");
         std::fs::write(&file, toml).unwrap();
         let mut arguments = places(dir);
@@ -86,6 +86,11 @@ impl Server {
     /// Asks it to end, and waits until it has.
     pub fn end(self) {
         self.service.signal("TERM");
+        self.ended();
+    }
+
+    /// Waits until it has ended.
+    pub fn ended(self) {
         let (status, logs) = self.service.wait();
         assert!(status.success(), "{logs}");
         for (id, _, _) in KEYS {

@@ -14,13 +14,14 @@ fn without_a_key_nothing_is_served_but_what_is_everybodys() {
             "{path}"
         );
     }
+    let bare = key("acme-writer");
     let wrong = [
         "",
         "Bearer",
         "Bearer ",
         "Bearer nobody",
         "Basic YWRtaW46",
-        &key("acme-writer"),
+        bare.as_str(),
     ];
     for path in ["/metrics", "/v1/events", "/v1/ledger/head", "/nowhere"] {
         for authorization in wrong {

@@ -187,7 +187,7 @@ fn a_request_that_is_under_way_when_the_end_is_asked_for_is_finished() {
     }
     assert!(begun.write(&body.as_bytes()[20..]));
     assert_eq!(begun.answer().expect("an answer").ids(), ["e1"]);
-    server.end();
+    server.ended();
     assert_eq!(members(&sealed(&dir).events["acme"], "event_id"), ["e1"]);
 }
 

@@ -131,7 +131,7 @@ fn trees_of_all_signed_sizes_are_shown_to_begin_with_one_another() {
         for other in &trees[at..] {
             let (from, to) = (one.checkpoint.size, other.checkpoint.size);
             for place in [
-                "".to_owned(),
+                String::new(),
                 format!("&origin={origin}"),
                 format!("&partition={partition}"),
             ] {

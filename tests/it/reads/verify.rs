@@ -142,143 +142,121 @@ fn a_chain_that_nobody_touched_is_valid_in_whatever_steps_it_is_checked() {
     assert_eq!(beyond.status, 404);
 }
 
+/// What somebody does to the tables.
+enum Change {
+    Sql(String),
+    Rewrite {
+        sequence: i64,
+        with_tile: bool,
+        leaf: fn(&str) -> String,
+    },
+}
+
+/// What is found, at which sequence, after which changes.
+type Case = (&'static str, Option<u64>, Vec<Change>);
+
+fn changes_of_rows(part: &str) -> Vec<Case> {
+    let ninth = "WHERE tenant_id = 'acme' AND sequence = 9";
+    let update = |set: &str| Change::Sql(format!("UPDATE {part} SET {set} {ninth}"));
+    let delete = || Change::Sql(format!("DELETE FROM {part} {ninth}"));
+    let tenth = format!("UPDATE {part} SET action = 'x' WHERE tenant_id = 'acme' AND sequence = 10");
+    let tail = format!("DELETE FROM {part} WHERE tenant_id = 'acme' AND sequence > 90");
+    let event = "canonical_event_json = convert_to(replace(convert_from(canonical_event_json, 'UTF8'), 'doc.read', 'doc.seen'), 'UTF8')";
+    let zeros = "decode(repeat('00', 32), 'hex')";
+    vec![
+        ("leaf", Some(9), vec![update("leaf = '{}'")]),
+        ("event", Some(9), vec![update(event)]),
+        ("column", Some(9), vec![update("action = 'x'")]),
+        ("column", Some(9), vec![update(&format!("entry_hash = {zeros}"))]),
+        ("column", Some(9), vec![update("partition = 77")]),
+        ("missing", Some(9), vec![delete()]),
+        // What is missing comes before the next one that is wrong.
+        ("missing", Some(9), vec![delete(), Change::Sql(tenth)]),
+        ("missing", Some(9), vec![update("sequence = 1000")]),
+        ("missing", Some(91), vec![Change::Sql(tail)]),
+        (
+            "head",
+            Some(EVENTS),
+            vec![Change::Sql(format!(
+                "UPDATE ledgerline.tenant_months SET last_hash = {zeros} WHERE tenant_id = 'acme'"
+            ))],
+        ),
+    ]
+}
+
+fn changes_of_the_tree(part: &str) -> Vec<Case> {
+    let sql = |sql: &str| vec![Change::Sql(sql.to_owned())];
+    let rewrite = |sequence: i64, with_tile: bool, leaf: fn(&str) -> String| {
+        vec![Change::Rewrite {
+            sequence,
+            with_tile,
+            leaf,
+        }]
+    };
+    vec![
+        ("chain", Some(9), rewrite(9, false, other_prev)),
+        ("origin", Some(9), rewrite(9, false, other_origin)),
+        ("tree", Some(9), rewrite(9, false, other_source)),
+        // Two that fit one another: all leaves of their tile are in doubt.
+        ("root", Some(1), rewrite(1, true, other_source)),
+        (
+            "tree",
+            Some(1),
+            sql(
+                "UPDATE ledgerline.tiles SET hashes = substr(hashes, 1, 32) WHERE level = 0 AND tile_index = 0",
+            ),
+        ),
+        // Its root.
+        (
+            "root",
+            Some(1),
+            sql(
+                "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING '\\x4242'::bytea FROM position('\\x0a0ae2'::bytea IN note) - 20)",
+            ),
+        ),
+        // Its last signature.
+        (
+            "signature",
+            None,
+            sql(
+                "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING 'AAAA'::bytea FROM length(note) - 40)",
+            ),
+        ),
+        // The leaf that declares the keys.
+        (
+            "signature",
+            None,
+            sql(&format!("UPDATE {part} SET leaf = '{{}}' WHERE leaf_index = 0")),
+        ),
+        (
+            "keys_unknown",
+            None,
+            sql(&format!("DELETE FROM {part} WHERE leaf_index = 0")),
+        ),
+    ]
+}
+
 #[test]
 fn what_was_changed_by_hand_is_found_at_its_sequence_by_the_check_that_is_there_for_it() {
     let ledger = Ledger::of(EVENTS);
     let served = ledger.serve();
     let part = ledger.part();
     save(&ledger);
-    let ninth = "WHERE tenant_id = 'acme' AND sequence = 9";
-    let sql = |what: &str| {
-        let done = ledger.database.execute(what).unwrap();
-        assert!(done > 0, "{what}");
-    };
-    let cases: Vec<(&str, Box<dyn Fn() + '_>, Option<u64>)> = vec![
-        (
-            "leaf",
-            Box::new(|| sql(&format!("UPDATE {part} SET leaf = '{{}}' {ninth}"))),
-            Some(9),
-        ),
-        (
-            "event",
-            Box::new(|| {
-                sql(&format!(
-                    "UPDATE {part} SET canonical_event_json = convert_to(replace(convert_from(canonical_event_json, 'UTF8'), 'doc.read', 'doc.seen'), 'UTF8') {ninth}"
-                ));
-            }),
-            Some(9),
-        ),
-        (
-            "column",
-            Box::new(|| sql(&format!("UPDATE {part} SET action = 'x' {ninth}"))),
-            Some(9),
-        ),
-        (
-            "column",
-            Box::new(|| {
-                sql(&format!(
-                    "UPDATE {part} SET entry_hash = decode(repeat('00', 32), 'hex') {ninth}"
-                ))
-            }),
-            Some(9),
-        ),
-        (
-            "column",
-            Box::new(|| sql(&format!("UPDATE {part} SET partition = 77 {ninth}"))),
-            Some(9),
-        ),
-        (
-            "missing",
-            Box::new(|| sql(&format!("DELETE FROM {part} {ninth}"))),
-            Some(9),
-        ),
-        // What is missing comes before the next one that is wrong.
-        (
-            "missing",
-            Box::new(|| {
-                sql(&format!("DELETE FROM {part} {ninth}"));
-                sql(&format!(
-                    "UPDATE {part} SET action = 'x' WHERE tenant_id = 'acme' AND sequence = 10"
-                ));
-            }),
-            Some(9),
-        ),
-        (
-            "missing",
-            Box::new(|| {
-                sql(&format!(
-                    "DELETE FROM {part} WHERE tenant_id = 'acme' AND sequence > 90"
-                ))
-            }),
-            Some(91),
-        ),
-        (
-            "missing",
-            Box::new(|| sql(&format!("UPDATE {part} SET sequence = 1000 {ninth}"))),
-            Some(9),
-        ),
-        (
-            "chain",
-            Box::new(|| rewrite(&ledger, 9, true, &other_prev)),
-            Some(9),
-        ),
-        (
-            "origin",
-            Box::new(|| rewrite(&ledger, 9, true, &other_origin)),
-            Some(9),
-        ),
-        (
-            "tree",
-            Box::new(|| rewrite(&ledger, 9, false, &other_source)),
-            Some(9),
-        ),
-        // Two that fit one another: all leaves of their tile are in doubt.
-        (
-            "root",
-            Box::new(|| rewrite(&ledger, 1, true, &other_source)),
-            Some(1),
-        ),
-        (
-            "head",
-            Box::new(|| {
-                sql(
-                    "UPDATE ledgerline.tenant_months SET last_hash = decode(repeat('00', 32), 'hex') WHERE tenant_id = 'acme'",
-                )
-            }),
-            Some(EVENTS),
-        ),
-        (
-            "tree",
-            Box::new(|| {
-                sql(
-                    "UPDATE ledgerline.tiles SET hashes = substr(hashes, 1, 32) WHERE level = 0 AND tile_index = 0",
-                );
-            }),
-            Some(1),
-        ),
-        (
-            "signature",
-            Box::new(|| {
-                sql(
-                    "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING '\\x4242'::bytea FROM position('\\x0a0ae2'::bytea IN note) - 20)",
-                );
-            }),
-            None,
-        ),
-        (
-            "signature",
-            Box::new(|| sql(&format!("UPDATE {part} SET leaf = '{{}}' WHERE leaf_index = 0"))),
-            None,
-        ),
-        (
-            "keys_unknown",
-            Box::new(|| sql(&format!("DELETE FROM {part} WHERE leaf_index = 0"))),
-            None,
-        ),
-    ];
-    for (due, change, at) in cases {
+    let cases = changes_of_rows(&part)
+        .into_iter()
+        .chain(changes_of_the_tree(&part));
+    for (due, at, changes) in cases {
         assert_eq!(found(&served.verify("")), (None, None), "before {due}");
-        change();
+        for change in changes {
+            match change {
+                Change::Sql(sql) => assert!(ledger.database.execute(&sql).unwrap() > 0, "{sql}"),
+                Change::Rewrite {
+                    sequence,
+                    with_tile,
+                    leaf,
+                } => rewrite(&ledger, sequence, with_tile, &leaf),
+            }
+        }
         let outcome = served.verify("");
         assert_eq!(found(&outcome), (Some(due), at), "{outcome}");
         assert!(
@@ -308,6 +286,15 @@ fn a_break_where_one_request_ends_is_found_by_the_next() {
     assert_eq!(
         found(&served.verify("?from_sequence=51")),
         (Some("chain"), Some(51))
+    );
+    let gone = format!(
+        "DELETE FROM {} WHERE tenant_id = 'acme' AND sequence = 9",
+        ledger.part()
+    );
+    ledger.database.execute(&gone).unwrap();
+    assert_eq!(
+        found(&served.verify("?from_sequence=10")),
+        (Some("missing"), Some(9))
     );
 }
 
