@@ -81,7 +81,9 @@ impl Plan {
             each.collect::<Result<Vec<Seen>, String>>()
         })?;
         let mut all = Seen::default();
-        seen.into_iter().for_each(|one| all.add(one));
+        for one in seen {
+            all.add(one);
+        }
         Ok(all)
     }
 
