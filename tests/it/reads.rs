@@ -39,16 +39,13 @@ fn key(id: &str) -> String {
 }
 
 fn keys_file(dir: &Path) -> String {
-    let mut text = String::new();
-    for (id, tenant, scopes) in KEYS {
+    let keys = KEYS.map(|(id, tenant, scopes)| {
         let sha256 = data_encoding::HEXLOWER.encode(&Sha256::digest(key(id)));
         let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\"\n"));
-        text.push_str(&format!(
-            "[[key]]\nid = \"{id}\"\n{tenant}scopes = {scopes}\nsha256 = \"{sha256}\"\n"
-        ));
-    }
+        format!("[[key]]\nid = \"{id}\"\n{tenant}scopes = {scopes}\nsha256 = \"{sha256}\"\n")
+    });
     let path = dir.join("keys.toml");
-    std::fs::write(&path, text).unwrap();
+    std::fs::write(&path, keys.concat()).unwrap();
     path.display().to_string()
 }
 

@@ -57,7 +57,9 @@ fn tiles_and_bundles_of_every_partition_make_the_tree_that_was_signed() {
                 rest = more;
             }
             assert_eq!(hashes.concat(), tile.body, "{bundle_path}");
-            hashes.into_iter().for_each(|hash| tree.push(hash));
+            for hash in hashes {
+                tree.push(hash);
+            }
             for id in ["acme", "nobody", "sender"] {
                 let refused = served.get(id, &bundle_path);
                 assert_eq!(
