@@ -80,8 +80,8 @@ impl KafkaLog {
         let troubles = Arc::new(Troubles::default());
         let arrivals = Arc::new(Arrivals::default());
         Self {
-            producer: Producer::new(Arc::clone(&config), Arc::clone(&troubles)),
-            of_events: Producer::new(Arc::clone(&config), Arc::clone(&troubles)),
+            producer: Producer::new("ledger", Arc::clone(&config), Arc::clone(&troubles)),
+            of_events: Producer::new("events", Arc::clone(&config), Arc::clone(&troubles)),
             reads: Reads::new(Arc::clone(&config), Arc::clone(&troubles), Arc::clone(&arrivals)),
             glances: Glances::new(Arc::clone(&config), Arc::clone(&troubles)),
             config,
