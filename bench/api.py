@@ -201,7 +201,7 @@ def half(bench, sizes):
         waited = {}
 
         def wait_signed():
-            more = {"query": "?wait=signed&wait_timeout_ms=30000", "status": 202, "rate": WAITERS_RATE, "seconds": sizes.half_seconds}
+            more = {"query": "?wait=signed&wait_timeout_ms=30000", "status": 200, "rate": WAITERS_RATE, "seconds": sizes.half_seconds}
             waited.update(load.write(1, **more))
 
         beside = threading.Thread(target=wait_signed)

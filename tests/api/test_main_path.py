@@ -67,7 +67,7 @@ class MainPath(ApiCase):
         self.assertEqual(taken["entry"]["sequence"], 1, taken)
         entry = self.got("/v1/ledger/entries/1").json()
         self.assertEqual(entry["event"], event)
-        self.assertEqual((entry["leaf"]["sequence"], entry["index"]), (1, taken["entry"]["leaf_index"]))
+        self.assertEqual((entry["leaf"]["sequence"], entry["index"]), (1, taken["entry"]["index"]))
         self.assertEqual(entry["entry_hash"], taken["entry"]["entry_hash"])
         proof = self.got("/v1/ledger/entries/1/proof")
         self.assertTrue(proof.body.startswith(b"c2sp.org/tlog-proof@v1\n"), proof)
