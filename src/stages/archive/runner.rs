@@ -204,11 +204,6 @@ impl Archiver {
             .log
             .committed(GROUP, topic::LEDGER_ENTRIES, self.partition.partition)
             .await?;
-        // The position is a place to start reading, nothing more: what was archived before is read again and passed over.
-        let position = committed
-            .and_then(|committed| committed.metadata.parse::<Position>().ok())
-            .filter(|position| position.index <= archived_size)
-            .unwrap_or(Position::BEGIN);
         // Another archiver may have gone on since the archive was listed: beyond this one's size, checkpoints that it needs lie before.
         let checkpoints = self
             .log
@@ -219,6 +214,12 @@ impl Archiver {
             .and_then(|committed| parse_committed(&committed.metadata));
         // Later leaves of holds are read again, if need be from the beginning: a commit that was lost was lost with the position.
         let holds_from = known.as_ref().map_or(0, |(archived, _)| *archived);
+        // The position is a place to start reading, nothing more: what was archived before is read again and passed over. One that lies behind
+        // what is known of holds is of another archiver, whose holds a late commit of a former one has overwritten.
+        let position = committed
+            .and_then(|committed| committed.metadata.parse::<Position>().ok())
+            .filter(|position| position.index <= archived_size.min(holds_from))
+            .unwrap_or(Position::BEGIN);
         let holds = known
             .as_ref()
             .map_or_else(HoldProgress::default, |(_, holds)| holds.clone());

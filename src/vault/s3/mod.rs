@@ -194,13 +194,36 @@ impl S3Vault {
     ) -> Result<Put, VaultError> {
         let unheld = Keep { hold: false, ..keep };
         match self.put(name, bytes, unheld).await {
-            Ok(()) => {}
-            Err(other) if other.kind == Kind::Exists => {}
-            // So it is not: what was refused first is what is told.
-            Err(_) => return Err(refusal.into_error(&self.putting(name), self.access())),
+            Ok(()) => self.prove(name, unheld).await?,
+            Err(other) => match other.kind {
+                // It may have to be kept longer than it is.
+                Kind::Exists | Kind::Unknown | Kind::Later => drop(self.refused(name, unheld, other).await?),
+                // So it is not the hold: what was refused first is what is told.
+                Kind::Never | Kind::Absent => {
+                    return Err(refusal.into_error(&self.putting(name), self.access()));
+                }
+            },
         }
-        self.prove(name, unheld).await?;
         self.hold_stored(name).await
+    }
+
+    /// What becomes of a put that was not done, or of which nobody knows.
+    async fn refused(&self, name: &str, keep: Keep<'_>, refusal: Refusal) -> Result<Put, VaultError> {
+        let doing = self.putting(name);
+        match refusal.kind {
+            Kind::Exists => self.meet(name, keep).await?.ok_or_else(|| {
+                fatal(format!(
+                    "{} exists and cannot be seen: a delete marker lies over it; remove the marker (its version, not the object's)",
+                    self.url(name)
+                ))
+            }),
+            // A put whose answer was lost is found here, and is not put again.
+            Kind::Unknown => match self.meet(name, keep).await {
+                Ok(Some(met)) => Ok(met),
+                Ok(None) | Err(_) => Err(refusal.into_error(&doing, self.access())),
+            },
+            Kind::Later | Kind::Never | Kind::Absent => Err(refusal.into_error(&doing, self.access())),
+        }
     }
 
     /// What is there and not held yet.
@@ -222,13 +245,23 @@ impl S3Vault {
         let lasts = stored.mode.is_some() && stored.until >= until;
         if !lasts && until > self.clock.now().div_euclid(1_000_000) {
             let mode = stored.mode.unwrap_or(self.config.retention.mode);
-            self.put_retention(name, mode.until(until.max(stored.until)))
-                .await?;
+            let longer = mode.until(until.max(stored.until));
+            if let Err(refused) = self.put_retention(name, longer).await {
+                self.kept_meanwhile(name, until, refused).await?;
+            }
         }
         if keep.hold && !stored.hold {
             return self.hold_stored(name).await;
         }
         Ok(Put::Exists)
+    }
+
+    /// What is shared, as the keys are, another partition may keep longer at the same moment: the shorter of both is refused then, and nothing is amiss.
+    async fn kept_meanwhile(&self, name: &str, until: i64, refused: VaultError) -> Result<(), VaultError> {
+        match self.stored(name).await {
+            Ok(Some(stored)) if stored.mode.is_some() && stored.until >= until => Ok(()),
+            Ok(_) | Err(_) => Err(refused),
+        }
     }
 
     async fn put_retention(&self, name: &str, retention: ObjectLockRetention) -> Result<(), VaultError> {
@@ -334,27 +367,12 @@ impl Vault for S3Vault {
     async fn put_new(&self, name: &str, bytes: &[u8], keep: Keep<'_>) -> Result<Put, VaultError> {
         check_object_name(name)?;
         self.check_bucket().await?;
-        let refusal = match self.put(name, bytes, keep).await {
-            Ok(()) => return self.prove(name, keep).await.map(|()| Put::Created),
-            Err(refusal) => refusal,
-        };
-        if keep.hold && refusal.is_denied() {
-            return self.put_without_hold(name, bytes, keep, refusal).await;
-        }
-        let doing = self.putting(name);
-        match refusal.kind {
-            Kind::Exists => self.meet(name, keep).await?.ok_or_else(|| {
-                fatal(format!(
-                    "{} exists and cannot be seen: a delete marker lies over it; remove the marker (its version, not the object's)",
-                    self.url(name)
-                ))
-            }),
-            // A put whose answer was lost is found here, and is not put again.
-            Kind::Unknown => match self.meet(name, keep).await {
-                Ok(Some(met)) => Ok(met),
-                Ok(None) | Err(_) => Err(refusal.into_error(&doing, self.access())),
-            },
-            Kind::Later | Kind::Never | Kind::Absent => Err(refusal.into_error(&doing, self.access())),
+        match self.put(name, bytes, keep).await {
+            Ok(()) => self.prove(name, keep).await.map(|()| Put::Created),
+            Err(refusal) if keep.hold && refusal.is_denied() => {
+                self.put_without_hold(name, bytes, keep, refusal).await
+            }
+            Err(refusal) => self.refused(name, keep, refusal).await,
         }
     }
 

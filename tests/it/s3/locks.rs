@@ -86,6 +86,24 @@ async fn what_exists_is_kept_longer_where_it_must_be_and_never_shorter() {
     );
 }
 
+/// What an earlier cut stored must last as long as the later one, whether or not it may be held.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exists_is_kept_longer_although_its_hold_is_refused() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    let later = Keep {
+        sealed_at: KEEP.sealed_at + 1_000_000,
+        hold: true,
+        ..KEEP
+    };
+    vault.put_new("o/1", b"x", KEEP).await.unwrap();
+    let first = until(&head(&bucket, "o/1").await);
+    let refuse = r#"{"denied": ["s3:PutObjectLegalHold"]}"#;
+    bucket.proxy.fail(refuse).await;
+    assert_eq!(vault.put_new("o/1", b"x", later).await.unwrap(), Put::Unheld);
+    assert_eq!(until(&head(&bucket, "o/1").await), first + 1);
+}
+
 /// After a change of --archive-lock: the server refuses another mode to who may not bypass, so that archiving would stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_exists_is_kept_longer_in_the_mode_that_it_has() {
