@@ -27,8 +27,8 @@ class Sealed(Input):
             instance.wait_for("the last event", lambda it: entries(it) >= events, PATIENCE_S)
             self.leaves = settled(instance)
 
-    def archiver(self, url, environment=()):
-        return self.instance("--stages=archive", *LOCK, environment=environment, archive=url)
+    def archiver(self, url, environment=(), more=()):
+        return self.instance("--stages=archive", *LOCK, *more, environment=environment, archive=url)
 
 
 def entries(instance):
@@ -49,9 +49,9 @@ def settled(instance):
     return int(sum(last[0].values()))
 
 
-def archive(bucket, source, prefix, environment=()):
+def archive(bucket, source, prefix, environment=(), more=()):
     """The archiver alone, from when it has its partitions to the last object stored."""
-    with source.archiver(bucket.url(prefix), environment) as instance:
+    with source.archiver(bucket.url(prefix), environment, more) as instance:
         held = "ledgerline_kafka_assigned_partitions"
         instance.wait_for("its partitions", lambda it: it.metrics().get(held, 0) >= source.partitions)
         begun, cpu, server = time.monotonic(), instance.cpu_seconds(), cpu_seconds(bucket.server)
@@ -146,11 +146,13 @@ def verifying(bench, archived):
 
 
 def memory(bucket, source):
-    """The archiver of all partitions, with a backlog in each."""
-    prefix = bucket.prefix()
-    seen = archive(bucket, source, prefix, MALLOC)
-    bucket.empty(f"{prefix}/")
-    say(f"  {seen['peak_mib']:.0f} MiB")
+    """The archiver of all partitions, with a backlog in each; and once more with a Parquet twin beside each segment."""
+    seen = {}
+    for name, more in (("segments", ()), ("twins", ("--archive-parquet",))):
+        prefix = bucket.prefix()
+        seen[name] = archive(bucket, source, prefix, MALLOC, more)
+        bucket.empty(f"{prefix}/")
+        say(f"  {name:<12} {seen[name]['peak_mib']:.0f} MiB, {seen[name]['bytes'] / MIB:.0f} MiB of objects")
     return seen
 
 

@@ -39,8 +39,11 @@ def rows(seen, sizes):
             ratio = median(each["archive"]["mb_per_cpu_second"] / each[peer]["mb_per_cpu_second"] for each in seen["sink"])
             yield row(f"MB a CPU second, to Quix Streams' S3 sink {name}", f"{ratio:.2f} ×", "≥ 4 ×", ratio >= 4)
     if seen["buffers"]:
-        peak = median(each["peak_mib"] for each in seen["buffers"])
-        yield row("archiver's peak memory, backlogs in 12 partitions", f"{peak:.0f} MiB", f"< {MEMORY_AIM_MIB:.0f} MiB", peak < MEMORY_AIM_MIB)
+        for name, what in (("segments", ""), ("twins", ", with Parquet twins")):
+            peak = middle(seen["buffers"], name, "peak_mib")
+            yield row(f"archiver's peak memory, backlogs in 12 partitions{what}", f"{peak:.0f} MiB", f"< {MEMORY_AIM_MIB:.0f} MiB", peak < MEMORY_AIM_MIB)
+        ratio = median(each["twins"]["bytes"] / each["segments"]["bytes"] for each in seen["buffers"])
+        yield row("bytes of the objects with Parquet twins, to those without", f"{ratio:.2f} ×", "", None)
     if seen["restore"]:
         yield from restore_rows(seen["restore"])
     if seen["loss"]:

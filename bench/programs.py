@@ -23,7 +23,7 @@ def say(what):
 
 def build():
     """Builds the product and the bench with it; the paths of the programs, by name."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "ledgerline", "--bench", "kafka", "--bench", "s3"]
+    command = ["cargo", "build", "--release", "--locked", "--bin", "ledgerline", "--bench", "kafka", "--bench", "s3", "--bench", "api"]
     command += ["--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
     found = {}
@@ -104,7 +104,9 @@ class Instance(Process):
         if self.address is None:
             self.log.flush()
             text = Path(f"/proc/self/fd/{self.log.fileno()}").read_text(encoding="utf-8")
-            found = re.search(r'"address":"([^"]+)"', text)
+            # The API says its own address, in another line.
+            listening = next((line for line in text.splitlines() if '"listening"' in line), "")
+            found = re.search(r'"address":"([^"]+)"', listening)
             if not found:
                 return {}
             self.address = found.group(1)
@@ -140,7 +142,7 @@ class Bench:
         self.brokers = brokers
         self.work = Path(work)
         built = build()
-        self.ledgerline, self.program, self.s3 = built["ledgerline"], built["kafka"], built["s3"]
+        self.ledgerline, self.program, self.s3, self.api = built["ledgerline"], built["kafka"], built["s3"], built["api"]
         self.prefix = f"bench{os.getpid()}-"
         self.made = 0
 

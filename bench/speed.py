@@ -1,11 +1,14 @@
 """`bench/run`: measures in rounds, prints the rows with their aims, and puts them into docs/BENCH.md."""
 
 import argparse
+import contextlib
 import os
 import tempfile
 import time
 from statistics import median
 
+import api
+import api_table
 import archive
 import archive_table
 import capture
@@ -24,7 +27,8 @@ CAPTURE_PARTS = ("capture", "commits", "import")
 ARCHIVE_PARTS = ("archive", "verify", "sink", "buffers", "restore", "loss")
 REQUEST_PARTS = ("requests",)
 READ_PARTS = ("index",)
-PARTS = LEDGER_PARTS + CAPTURE_PARTS + ARCHIVE_PARTS + REQUEST_PARTS + READ_PARTS
+API_PARTS = ("api",)
+PARTS = LEDGER_PARTS + CAPTURE_PARTS + ARCHIVE_PARTS + REQUEST_PARTS + READ_PARTS + API_PARTS
 
 
 def main():
@@ -43,6 +47,8 @@ def main():
         build_peer("kafka-streams")
     if "sink" in parts:
         build_peer("quix")
+    if "api" in parts:
+        build_peer("immudb")
     with tempfile.TemporaryDirectory(prefix="ledgerline-bench-") as work:
         bench = Bench(os.environ["LEDGERLINE_TEST_KAFKA"], work)
         try:
@@ -70,6 +76,8 @@ def measured(bench, parts, sizes, machine):
         texts[REQUEST_PARTS] = archive_table.requests_text(measure_requests(bench, sizes), machine)
     if set(READ_PARTS) & set(parts):
         texts[READ_PARTS] = read_model_table.text(measure_read_model(bench, sizes), machine, sizes)
+    if set(API_PARTS) & set(parts):
+        texts[API_PARTS] = api_table.text(measure_api(bench, sizes), machine, sizes)
     return texts
 
 
@@ -88,6 +96,10 @@ class Sizes:
         self.commit_seconds = 5 if quick else 30
         self.archived = 100_000 if quick else 1_000_000
         self.indexed = 100_000 if quick else 400_000
+        self.read = 30_000 if quick else 400_000
+        self.api_warmup = 1 if quick else 3
+        self.api_seconds = 3 if quick else 15
+        self.half_seconds = 10 if quick else 60
         self.partitions = 12
         # Of each of them some cuts.
         self.buffered = 200_000 if quick else 700_000
@@ -193,6 +205,22 @@ def measure_read_model(bench, sizes):
         for n in range(sizes.rounds):
             say(f"index, round {n + 1} of {sizes.rounds}")
             seen.append(read_model.index(bench, source))
+    return seen
+
+
+def measure_api(bench, sizes):
+    stack_up("kafka", "postgres")
+    seen = {"writes": [], "reads": [], "half": [], "immudb": []}
+    say(f"{sizes.read:,} events, sealed, signed and indexed")
+    with contextlib.ExitStack() as stack:
+        source = stack.enter_context(archive.Sealed(bench, sizes.read))
+        indexed = api.Indexed(bench, source, stack)
+        for n in range(sizes.rounds):
+            say(f"the API, round {n + 1} of {sizes.rounds}")
+            seen["writes"].append(api.writes(bench, sizes))
+            seen["reads"].append(api.reads(bench, sizes, indexed))
+            seen["immudb"].append(api.immudb(bench, sizes))
+            seen["half"].append(api.half(bench, sizes))
     return seen
 
 

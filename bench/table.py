@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import time
 from statistics import median
 
@@ -16,7 +17,16 @@ def machine():
         gib = int(re.search(r"MemTotal:\s+(\d+)", file.read()).group(1)) / 2**20
     name = model.group(1) if model else os.uname().machine
     day, load = time.strftime("%Y-%m-%d"), os.getloadavg()[0]
-    return f"{name}, {os.cpu_count()} cores, {gib:.0f} GiB, {day}, load before it {load:.1f}"
+    return f"{name}, {os.cpu_count()} cores, {gib:.0f} GiB, {day}, commit {commit()}, load before it {load:.1f}"
+
+
+def commit():
+    """Of the tree that is built and measured."""
+    line = ["git", "-C", os.path.dirname(os.path.abspath(__file__)), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def text(seen, measured_on, sizes):

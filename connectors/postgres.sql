@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS public.outbox_events (
     -- Becomes the record's key: what has one key stays in order. For a chain of each tenant, put the tenant here.
     aggregateid text NOT NULL,
     type text NOT NULL,
-    -- Becomes the record's value, as PostgreSQL prints it. NULL would become a record without a value, which is a tombstone.
+    -- Becomes the record's value, as PostgreSQL prints it. NULL would become a record without a value, and an event without data.
     payload jsonb NOT NULL,
     -- These become headers. Whose event it is, and who did it:
     tenant_id text NOT NULL,
@@ -125,7 +125,9 @@ SELECT 'CREATE PUBLICATION ledgerline_audit_logs FOR TABLE public.audit_logs'
 WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ledgerline_audit_logs') \gexec
 SELECT 'ALTER PUBLICATION ledgerline_audit_logs ADD TABLE public.audit_logs'
 WHERE NOT EXISTS (SELECT FROM pg_publication_tables WHERE pubname = 'ledgerline_audit_logs' AND (schemaname, tablename) = ('public', 'audit_logs')) \gexec
--- All that can be done to a row, and TRUNCATE. Rows of a partitioned table come under the name of the table, not of its partitions.
+-- All that can be done to a row, and TRUNCATE. Rows of a partitioned table come under the name of the table, not of its partitions; but each partition has a
+-- replica identity of its own, which the table's does not set: ALTER TABLE .. REPLICA IDENTITY FULL for each of them, and for each that is made later. Without it a
+-- deleted row comes with values that it never had.
 ALTER PUBLICATION ledgerline_audit_logs SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);
 
 SELECT 'CREATE PUBLICATION ledgerline_outbox FOR TABLE public.outbox_events'

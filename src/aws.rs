@@ -50,8 +50,38 @@ fn innermost(error: &(dyn Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    let words: Vec<&str> = text.split_whitespace().collect();
-    words.join(" ").chars().take(WHY_CHARS_MAX).collect()
+    said_again(&text, WHY_CHARS_MAX)
+}
+
+/// Text of somebody else's, as a server sends it in a refusal, to be put into an error or a line of a log: on one line, cut to `chars_max`, and without what moves a
+/// terminal's cursor or hides and turns round what stands beside it.
+#[must_use]
+pub fn said_again(text: &str, chars_max: usize) -> String {
+    let mut said = String::new();
+    let mut chars = 0;
+    for word in text.split(|c: char| c.is_whitespace() || is_unseen(c)) {
+        if word.is_empty() {
+            continue;
+        }
+        if chars > 0 && chars < chars_max {
+            said.push(' ');
+            chars += 1;
+        }
+        for c in word.chars() {
+            if chars >= chars_max {
+                return said;
+            }
+            said.push(c);
+            chars += 1;
+        }
+    }
+    said
+}
+
+/// Controls, and the marks of Unicode that have no width or change the direction.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}')
 }
 
 /// A variable of AWS's; one that is set to nothing counts as unset: `X: ${X:-}` in a compose file makes such.
@@ -93,6 +123,24 @@ mod tests {
             Silence::of(&Shell(refused.into())),
             Silence::NoAnswer("nobody listens".to_owned())
         );
+    }
+
+    #[test]
+    fn text_of_somebody_elses_is_cut_and_cannot_move_a_cursor() {
+        for (text, said) in [
+            ("Access\r\n Denied", "Access Denied"),
+            ("\x1b[2J\x1b]0;owned\x07ok", "[2J ]0;owned ok"),
+            ("a\0b\u{9b}31mc", "a b 31mc"),
+            ("not\u{202E}deined\u{200B}\u{FEFF}!", "not deined !"),
+            (" \t\n", ""),
+            ("Zugriff verweigert: für alle", "Zugriff verweigert: für alle"),
+        ] {
+            assert_eq!(said_again(text, 100), said);
+        }
+        let long = said_again(&"ü x ".repeat(1_000_000), 300);
+        assert_eq!(long.chars().count(), 300);
+        assert_eq!(said_again("abc def", 3), "abc");
+        assert_eq!(said_again("abc def", 4), "abc ");
     }
 
     #[test]

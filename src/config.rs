@@ -254,8 +254,8 @@ pub struct Settings {
     #[arg(long, env = "LEDGERLINE_ACCEPT_CLOCK_JUMP", value_parser = clap::builder::BoolishValueParser::new())]
     pub accept_clock_jump: bool,
 
-    /// What is logged, as `info` or `ledgerline=debug,sqlx=warn`; levels are off, error, warn, info, debug and trace
-    /// [default: info,sqlx=warn].
+    /// What is logged, as `info` or `ledgerline=debug,sqlx=warn`; levels are off, error, warn, info, debug and trace. The crates of AWS's SDK log warnings at most,
+    /// unless one is named (`aws_smithy_runtime=debug`): what they say below that may hold headers [default: info,sqlx=warn].
     #[arg(long, env = "LEDGERLINE_LOG_LEVEL", value_name = "LEVELS")]
     pub log_level: Option<String>,
 }

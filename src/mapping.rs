@@ -202,6 +202,19 @@ impl Mapping {
         })
     }
 
+    /// JSON of the tenant that `record` would be of if its member `member` had the value that its member `other` has. `None` where it has no tenant then.
+    #[must_use]
+    pub fn tenant_if(&self, record: &[u8], member: &str, other: &str) -> Option<Vec<u8>> {
+        let mut record = Record::read(record).ok()?;
+        let place = |name: &str| {
+            let mut names = record.members.iter().map(|(spelled, _)| *spelled);
+            names.position(|spelled| spelled == name.as_bytes())
+        };
+        let (member, other) = (place(member)?, place(other)?);
+        record.members[member].1 = record.members[other].1;
+        self.tenant_id.value(&record).map(Cow::into_owned)
+    }
+
     fn actor_of<'a>(&'a self, record: &Record<'a>) -> Result<Vec<u8>, Refusal> {
         let mut out = Vec::new();
         let mut actor = ObjectWriter::open(&mut out);

@@ -36,16 +36,43 @@ pub fn is_log_level(text: &str) -> bool {
     text.split(',').all(is_directive) && EnvFilter::try_new(text).is_ok()
 }
 
+/// What the crates of AWS log below `warn` may hold requests with their headers, and so what signs them.
+const QUIET_TARGET: &str = "aws";
+
+/// `level`, with the crates of AWS at `warn` where it would have them say more: it must name one of them (`aws_smithy_runtime=debug`) to be heeded for that.
+fn quiet(level: &str) -> String {
+    let says_more = |directive: &str| {
+        let (target, level) = directive.rsplit_once('=').unwrap_or(("", directive));
+        let is_more = ["info", "debug", "trace"]
+            .iter()
+            .any(|more| more.eq_ignore_ascii_case(level));
+        is_more && QUIET_TARGET.starts_with(target)
+    };
+    let names_it = |directive: &str| {
+        directive
+            .split_once('=')
+            .is_some_and(|(target, _)| target == QUIET_TARGET)
+    };
+    if level.split(',').any(says_more) && !level.split(',').any(names_it) {
+        // Of two directives the one with the longer target counts.
+        return format!("{level},{QUIET_TARGET}=warn");
+    }
+    level.to_owned()
+}
+
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::try_new(quiet(level)).unwrap_or_else(|_| EnvFilter::new(quiet(LOG_LEVEL_DEFAULT)))
+}
+
 /// Begins logging, if nothing in this process has begun it before. `level` is one of [`is_log_level`].
 pub fn init_logs(level: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new(LOG_LEVEL_DEFAULT));
     let subscriber = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         // It would report a broken standard error on standard error, and panic there.
         .log_internal_errors(false)
-        .with_env_filter(filter)
+        .with_env_filter(filter(level))
         .with_writer(std::io::stderr);
     // A second call (in tests) keeps the first subscriber.
     drop(subscriber.try_init());
@@ -102,5 +129,74 @@ fn begin_counters() {
     }
     for reason in Skip::ALL {
         counter!("ledgerline_skipped_records_total", "reason" => reason.as_str()).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Write};
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of lines of this program and of AWS's crates.
+    fn logged(level: &str) -> Vec<&'static str> {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(filter(level))
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::debug!(target: "ledgerline::vault", "our debug");
+            tracing::debug!(target: "aws_smithy_runtime::client", "smithy debug");
+            tracing::info!(target: "aws_config::profile", "config info");
+            tracing::trace!(target: "aws_sdk_s3::operation", "s3 trace");
+            tracing::warn!(target: "aws_sdk_kms::config", "kms warn");
+        });
+        let bytes = written.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = String::from_utf8_lossy(&bytes);
+        ["our debug", "smithy debug", "config info", "s3 trace", "kms warn"]
+            .into_iter()
+            .filter(|line| text.contains(line))
+            .collect()
+    }
+
+    #[test]
+    fn aws_crates_say_no_more_than_warnings_unless_one_is_named() {
+        for (level, expected) in [
+            ("info", &["kms warn"][..]),
+            ("debug", &["our debug", "kms warn"]),
+            ("TRACE", &["our debug", "kms warn"]),
+            ("warn", &["kms warn"]),
+            ("error", &[]),
+            ("off", &[]),
+            ("ledgerline=debug", &["our debug"]),
+            ("error,a=trace", &["kms warn"]),
+            ("debug,aws=error", &["our debug"]),
+            (
+                "debug,aws_smithy_runtime=debug",
+                &["our debug", "smithy debug", "kms warn"],
+            ),
+            ("info,aws_sdk_s3=trace", &["s3 trace", "kms warn"]),
+            ("warn,aws=info", &["config info", "kms warn"]),
+            (LOG_LEVEL_DEFAULT, &["kms warn"]),
+        ] {
+            assert_eq!(logged(level), expected, "{level}");
+        }
     }
 }

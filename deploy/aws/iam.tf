@@ -105,6 +105,28 @@ data "aws_iam_policy_document" "counsel" {
   }
 }
 
+resource "aws_iam_policy" "recovery" {
+  name        = "${var.bucket}-recovery"
+  description = "Reads the copy of the archive: `ledgerline restore`, `verify` and `scrub` of it"
+  policy      = data.aws_iam_policy_document.recovery.json
+}
+
+data "aws_iam_policy_document" "recovery" {
+  statement {
+    sid     = "ReadCopies"
+    actions = local.read_copies
+    resources = [
+      aws_s3_bucket.replica.arn,
+      "${aws_s3_bucket.replica.arn}/*",
+    ]
+  }
+  statement {
+    sid       = "DecryptCopies"
+    actions   = ["kms:Decrypt"]
+    resources = [aws_kms_key.replica.arn]
+  }
+}
+
 resource "aws_iam_role_policy_attachment" "service" {
   for_each   = { for arn in var.service_principals : arn => element(split("/", arn), length(split("/", arn)) - 1) }
   role       = each.value
@@ -121,4 +143,10 @@ resource "aws_iam_role_policy_attachment" "counsel" {
   for_each   = { for arn in var.counsel_principals : arn => element(split("/", arn), length(split("/", arn)) - 1) }
   role       = each.value
   policy_arn = aws_iam_policy.counsel.arn
+}
+
+resource "aws_iam_role_policy_attachment" "recovery" {
+  for_each   = { for arn in concat(var.service_principals, var.auditor_principals) : arn => element(split("/", arn), length(split("/", arn)) - 1) }
+  role       = each.value
+  policy_arn = aws_iam_policy.recovery.arn
 }

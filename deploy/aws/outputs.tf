@@ -12,3 +12,13 @@ output "archive_kms_key_arn" {
   description = "For --archive-kms-key, as it is: the bucket's policy compares ARNs."
   value       = aws_kms_key.archive.arn
 }
+
+output "replica" {
+  description = "For `ledgerline restore --from`, `verify` and `scrub` of the copy; put the prefix behind it."
+  value       = "s3://${aws_s3_bucket.replica.id}"
+}
+
+output "replica_kms_key_arn" {
+  description = "For --archive-kms-key, of a ledger that goes on in the replica's bucket."
+  value       = aws_kms_key.replica.arn
+}

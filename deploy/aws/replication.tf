@@ -37,6 +37,39 @@ resource "aws_s3_bucket_public_access_block" "replica" {
   restrict_public_buckets = true
 }
 
+# Copies are the replica's owner's, also where that is another account: whoever owns an object decides who reads it.
+resource "aws_s3_bucket_ownership_controls" "replica" {
+  provider = aws.replica
+  bucket   = aws_s3_bucket.replica.id
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "replica" {
+  provider = aws.replica
+  bucket   = aws_s3_bucket.replica.id
+  rule {
+    id     = "cheaper-classes"
+    status = "Enabled"
+    filter {
+      object_size_greater_than = 131072
+    }
+    transition {
+      days          = var.transition_days
+      storage_class = "GLACIER_IR"
+    }
+  }
+  rule {
+    id     = "abort-multipart-uploads"
+    status = "Enabled"
+    filter {}
+    abort_incomplete_multipart_upload {
+      days_after_initiation = 1
+    }
+  }
+}
+
 resource "aws_s3_bucket_server_side_encryption_configuration" "replica" {
   provider = aws.replica
   bucket   = aws_s3_bucket.replica.id
@@ -81,6 +114,8 @@ data "aws_iam_policy_document" "replica" {
       "s3:BypassGovernanceRetention",
       "s3:DeleteObject",
       "s3:DeleteObjectVersion",
+      # A delete that is copied is a delete.
+      "s3:ReplicateDelete",
     ]
     resources = ["${aws_s3_bucket.replica.arn}/*"]
     principals {
@@ -88,6 +123,150 @@ data "aws_iam_policy_document" "replica" {
       identifiers = ["*"]
     }
   }
+
+  # A copy that somebody else put is none. Of a role that is assumed, aws:PrincipalArn is the role's.
+  statement {
+    sid    = "OnlyCopiesAreWritten"
+    effect = "Deny"
+    actions = [
+      "s3:PutObject",
+      "s3:PutObjectLegalHold",
+      "s3:PutObjectRetention",
+      "s3:ReplicateObject",
+      "s3:ReplicateTags",
+    ]
+    resources = ["${aws_s3_bucket.replica.arn}/*"]
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+    condition {
+      test     = "ArnNotEquals"
+      variable = "aws:PrincipalArn"
+      values   = concat([aws_iam_role.replication.arn], var.replica_writers)
+    }
+  }
+
+  # What follows is for whoever archives here when the first bucket is lost (var.replica_writers), as that bucket's policy has it. Replication puts nothing: it has an
+  # action of its own, and brings each object's lock along.
+  statement {
+    sid       = "NamesAreWrittenOnce"
+    effect    = "Deny"
+    actions   = ["s3:PutObject"]
+    resources = ["${aws_s3_bucket.replica.arn}/*"]
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+    condition {
+      test     = "Null"
+      variable = "s3:if-none-match"
+      values   = ["true"]
+    }
+    condition {
+      test     = "Bool"
+      variable = "s3:ObjectCreationOperation"
+      values   = ["true"]
+    }
+    condition {
+      test     = "ArnNotEquals"
+      variable = "aws:PrincipalArn"
+      values   = [aws_iam_role.replication.arn]
+    }
+  }
+
+  statement {
+    sid       = "RetentionIsLong"
+    effect    = "Deny"
+    actions   = ["s3:PutObject", "s3:PutObjectRetention"]
+    resources = ["${aws_s3_bucket.replica.arn}/*"]
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+    condition {
+      test     = "NumericLessThan"
+      variable = "s3:object-lock-remaining-retention-days"
+      values   = [tostring(var.retention_days_min)]
+    }
+    # A copy has the date of what it is a copy of, however late it comes.
+    condition {
+      test     = "ArnNotEquals"
+      variable = "aws:PrincipalArn"
+      values   = [aws_iam_role.replication.arn]
+    }
+  }
+
+  # Both are needed where the replica is another account's, and say who may where it is not.
+  statement {
+    sid       = "CopiesOfTheArchive"
+    actions   = ["s3:ReplicateObject", "s3:ReplicateTags"]
+    resources = ["${aws_s3_bucket.replica.arn}/*"]
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.replication.arn]
+    }
+  }
+  statement {
+    sid       = "WhereCopiesGo"
+    actions   = ["s3:GetBucketVersioning"]
+    resources = [aws_s3_bucket.replica.arn]
+    principals {
+      type        = "AWS"
+      identifiers = [aws_iam_role.replication.arn]
+    }
+  }
+  statement {
+    sid     = "ReadCopies"
+    actions = local.read_copies
+    resources = [
+      aws_s3_bucket.replica.arn,
+      "${aws_s3_bucket.replica.arn}/*",
+    ]
+    principals {
+      type        = "AWS"
+      identifiers = concat(var.service_principals, var.auditor_principals)
+    }
+  }
+  # Nobody, as long as nobody is named.
+  dynamic "statement" {
+    for_each = length(var.replica_writers) > 0 ? [var.replica_writers] : []
+    content {
+      sid     = "GoOnHere"
+      actions = concat(local.read_copies, local.write_copies)
+      resources = [
+        aws_s3_bucket.replica.arn,
+        "${aws_s3_bucket.replica.arn}/*",
+      ]
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
+    }
+  }
+}
+
+locals {
+  # What `ledgerline restore`, `verify` and `scrub` ask of a bucket.
+  read_copies = [
+    "s3:GetObject",
+    "s3:GetObjectLegalHold",
+    "s3:GetObjectRetention",
+    "s3:GetObjectVersion",
+    "s3:ListBucket",
+    "s3:ListBucketVersions",
+  ]
+  # What `run` and `doctor` need beside it, where the ledger goes on in the replica's bucket.
+  write_copies = [
+    "s3:GetBucketObjectLockConfiguration",
+    "s3:GetBucketPolicy",
+    "s3:GetBucketVersioning",
+    "s3:GetEncryptionConfiguration",
+    "s3:GetLifecycleConfiguration",
+    "s3:PutObject",
+    "s3:PutObjectLegalHold",
+    "s3:PutObjectRetention",
+  ]
 }
 
 resource "aws_kms_key" "replica" {
@@ -127,6 +306,19 @@ data "aws_iam_policy_document" "replica_key" {
     principals {
       type        = "AWS"
       identifiers = concat(var.service_principals, var.auditor_principals)
+    }
+  }
+  # Nobody, as long as nobody is named.
+  dynamic "statement" {
+    for_each = length(var.replica_writers) > 0 ? [var.replica_writers] : []
+    content {
+      sid       = "WriteObjects"
+      actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+      resources = ["*"]
+      principals {
+        type        = "AWS"
+        identifiers = statement.value
+      }
     }
   }
 }
@@ -182,6 +374,7 @@ resource "aws_iam_role_policy" "replication" {
   policy = data.aws_iam_policy_document.replication.json
 }
 
+# Retention and holds are copied with what they lock because the role may read them. It may neither delete nor bypass, and puts nothing.
 data "aws_iam_policy_document" "replication" {
   statement {
     actions   = ["s3:GetReplicationConfiguration", "s3:ListBucket"]

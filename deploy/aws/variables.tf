@@ -63,3 +63,9 @@ variable "key_administrators" {
   description = "ARNs of the roles that administer the keys. They cannot sign."
   type        = list(string)
 }
+
+variable "replica_writers" {
+  description = "ARNs of the roles that may archive into the replica's bucket, when the first one is lost and the ledger goes on there. Nobody until then."
+  type        = list(string)
+  default     = []
+}

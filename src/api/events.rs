@@ -107,9 +107,8 @@ pub async fn list(
         if query.text("limit").or(query.text("cursor")).is_some() {
             return Err(invalid("limit or cursor", "is of pages: lines have none"));
         }
-        // As long as it goes on it takes the place of a request.
-        let place = api.places.take(&caller.share(), 1).map_err(no_room)?;
-        return export(api, tenant, filter, [room, place]).await;
+        // It holds its memory as long as it goes on: so many at once, and no more.
+        return export(api, tenant, filter, room).await;
     }
     let limit = PageLimit {
         rows: u32::try_from(
@@ -179,7 +178,7 @@ fn text(query: &Query, name: &str) -> Result<Option<String>, Problem> {
 
 /// Whether lines are named, and not behind JSON.
 fn wants_lines(headers: &HeaderMap) -> bool {
-    let accepted = headers
+    let mut accepted = headers
         .get_all(header::ACCEPT)
         .iter()
         .filter_map(|value| value.to_str().ok())
@@ -193,7 +192,6 @@ fn wants_lines(headers: &HeaderMap) -> bool {
                 .to_ascii_lowercase()
         });
     accepted
-        .into_iter()
         .find(|range| range == NDJSON || range == "application/json")
         .is_some_and(|range| range == NDJSON)
 }
@@ -225,7 +223,7 @@ struct Export {
     filter: Filter,
     /// Where the next page begins; `None`: that was all.
     after: Option<u64>,
-    _held: [Held; 2],
+    _room: Held,
 }
 
 const EXPORT_LIMIT: PageLimit = PageLimit {
@@ -237,7 +235,7 @@ async fn export(
     api: Arc<Api>,
     tenant: Arc<str>,
     mut filter: Filter,
-    held: [Held; 2],
+    room: Held,
 ) -> Result<Response, Problem> {
     // The first page before the answer begins: what cannot be answered is said as a problem.
     let asked = reading::reads(&api)?.page(&tenant, &filter, 0, EXPORT_LIMIT);
@@ -251,7 +249,7 @@ async fn export(
         tenant,
         filter,
         after: first.after,
-        _held: held,
+        _room: room,
     };
     let begun = (Some(first), rest);
     let lines = try_unfold(begun, |(page, mut rest)| async move {
@@ -305,7 +303,8 @@ mod tests {
             ("*/*", false),
             ("", false),
         ] {
-            let headers = HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(accept))]);
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
             assert_eq!(wants_lines(&headers), lines, "{accept}");
         }
     }

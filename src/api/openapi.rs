@@ -1,6 +1,7 @@
 //! The OpenAPI document, made of the handlers and of the types that they answer.
 
 use super::problem::{Fault, ProblemBody};
+use std::sync::OnceLock;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -45,11 +46,12 @@ impl Modify for Keyed {
     }
 }
 
-/// The document as JSON.
+/// The document as JSON, made once: whoever has no key may ask for it.
 #[must_use]
-pub fn document() -> String {
+pub fn document() -> &'static str {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
     // It is made of constants: what can be written once always can.
-    Document::openapi().to_pretty_json().unwrap_or_default() + "\n"
+    DOCUMENT.get_or_init(|| Document::openapi().to_pretty_json().unwrap_or_default() + "\n")
 }
 
 #[cfg(test)]
@@ -58,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_document_is_openapi_3_1_and_says_which_routes_need_no_key() {
-        let document: serde_json::Value = serde_json::from_str(&document()).unwrap();
+        let document: serde_json::Value = serde_json::from_str(document()).unwrap();
         assert_eq!(document["openapi"], "3.1.0");
         for (path, methods) in document["paths"].as_object().unwrap() {
             for operation in methods.as_object().unwrap().values() {

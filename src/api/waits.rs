@@ -38,7 +38,8 @@ pub struct Known {
 }
 
 impl Known {
-    fn is(&self, level: Level) -> bool {
+    /// Whether it is as was wished.
+    pub fn is(&self, level: Level) -> bool {
         match level {
             Level::Sealed => self.sealed.is_some(),
             Level::Signed => self.proof.is_some(),

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 /// Before serving: prove by trying that bucket, permissions, keys and topics are as they must be
 ///
-/// Takes the settings of `run`, with the credentials of `run`, and tries what can be tried: puts a locked probe, puts it again, shortens its retention, deletes
-/// it, bypasses its lock, changes the bucket's policy to what it is. All but the first must be refused. For what is wrong it says why it matters and which
+/// Takes the settings of `run`, with the credentials of `run`, and tries what can be tried: puts a locked probe, holds and releases it, puts it again, shortens its retention, deletes
+/// it, bypasses its lock, changes the bucket's policy to what it is. All but the first two must be refused. For what is wrong it says why it matters and which
 /// command mends it; what it could not find out is `unknown`, never good.
 ///
 /// The probes are below PREFIX/.doctor/, which no verifier reads. They are locked for a day, or for as long as the archive where the bucket's policy takes
@@ -21,7 +21,7 @@ use std::path::PathBuf;
     after_help = "Examples:\n  ledgerline doctor                        with the variables that `run` is started with\n  ledgerline doctor --jwks operator.jwks.json\n  \
                   ledgerline doctor --accept transition    a cheaper class is not wanted here\n  ledgerline doctor --list                 what is examined, how and why\n\n\
                   Ends with 0 where nothing is at fault, with 1 where something is (with --strict, also where something is unknown), with 2 where the settings are\n\
-                  wrong. What is not tried, because it would do harm if it were allowed: legal holds, deleting the bucket or its policy, changing or deleting KMS\n\
+                  wrong. What is not tried, because it would do harm if it were allowed: releasing holds of the archive, deleting the bucket or its policy, changing or deleting KMS\n\
                   keys. deploy/aws holds the policies that deny it."
 )]
 pub struct Args {

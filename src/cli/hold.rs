@@ -246,7 +246,7 @@ impl Declared {
 fn refused(error: HoldRefused) -> Failure {
     match error {
         HoldRefused::Stage(error) => super::failure(&error),
-        HoldRefused::NeverSealed { .. } => Failure::invalid(error.to_string()),
+        HoldRefused::NeverSealed { .. } | HoldRefused::TooMany => Failure::invalid(error.to_string()),
         HoldRefused::Contended => Failure::unreadable(error.to_string()),
     }
 }

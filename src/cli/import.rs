@@ -3,6 +3,7 @@
 mod bounds;
 mod fit;
 mod summary;
+mod window;
 
 use super::arguments::Faults;
 use super::{Failure, postgres};
@@ -79,6 +80,9 @@ pub struct Args {
     /// Partitions of a log that is made now; must be that of one that exists [default: what it has, 4 for a new one]
     #[arg(long, env = "LEDGERLINE_PARTITIONS", value_name = "N")]
     partitions: Option<String>,
+    /// Name the rows that are refused by their primary keys, too, which may be personal data
+    #[arg(long)]
+    show_keys: bool,
     /// Print the summary as JSON
     #[arg(long)]
     json: bool,
@@ -143,6 +147,8 @@ struct From<'m> {
     connection: PgConnection,
     table: Table,
     mapping: &'m Mapping,
+    /// That are captured by the same mapping.
+    topics: &'m [String],
     bounds: Bounds,
 }
 
@@ -170,6 +176,7 @@ async fn look<'m>(
         connection,
         table,
         mapping,
+        topics,
         bounds,
     })
 }
@@ -186,10 +193,17 @@ async fn import(
         limits: config.limits,
         again: args.again,
         dry_run: args.dry_run,
+        show_keys: args.show_keys,
     };
     let mut importer = Importer::new(log, &from.table, from.mapping, options)
         .await
         .map_err(failed)?;
+    let repeats = window::repeats(log, from.topics, &from.table, args.again).await;
+    if let Some(warning) =
+        window::check(repeats.as_deref(), &importer, &from.table, &mut from.connection).await?
+    {
+        eprintln!("ledgerline: {warning}");
+    }
     let imported = importer
         .run(&mut from.connection, |rows| {
             bar.set_length(from.table.rows_estimate.max(rows));

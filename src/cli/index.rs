@@ -1,5 +1,7 @@
 //! `ledgerline index`: the read model in Postgres.
 
+mod detach;
+
 use super::Failure;
 use super::archive::Archive;
 use super::arguments::Faults;
@@ -18,7 +20,7 @@ use std::sync::Arc;
 /// Connections of one rebuilding: it works on one partition at a time.
 const CONNECTIONS_MAX: u32 = 2;
 
-/// Make the read model anew
+/// Make the read model anew, or let go of its old months
 ///
 /// The read model is what `run` with --database keeps in Postgres: the ledger's leaves in tables, for look-ups and proofs. Nothing in it is truth; all of it follows from the log
 /// and the archive.
@@ -31,6 +33,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Rebuild(RebuildArgs),
+    Detach(detach::Args),
 }
 
 /// Build the read model anew beside the one that is read, from archive and log, and have it take the other's place
@@ -62,6 +65,7 @@ struct RebuildArgs {
 pub fn run(args: &Args) -> Result<(), Failure> {
     match &args.command {
         Command::Rebuild(args) => rebuild(args),
+        Command::Detach(args) => detach::run(args),
     }
 }
 

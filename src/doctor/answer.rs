@@ -1,6 +1,6 @@
 //! What a store says to a call: here every answer is a finding, and none is an error.
 
-use crate::aws::Silence;
+use crate::aws::{Silence, said_again};
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
@@ -35,14 +35,12 @@ impl Refused {
         let status = answered.raw().status().as_u16();
         let code = answered.err().code().unwrap_or_default();
         let message = answered.err().message().unwrap_or_default();
-        // On one line, and not for ever.
-        let words: Vec<&str> = message.split_whitespace().collect();
-        let what = format!("{status} {code} {}", words.join(" "));
+        let what = format!("{status} {code} {message}");
         Self {
             status,
             code: code.to_owned(),
             silence: None,
-            what: what.trim_end().chars().take(WHAT_CHARS_MAX).collect(),
+            what: said_again(&what, WHAT_CHARS_MAX),
         }
     }
 

@@ -14,7 +14,7 @@ use aws_sdk_s3::types::{BucketVersioningStatus, LifecycleRule, ObjectLockConfigu
 const TRIES: u32 = 3;
 
 /// What only a bucket has.
-pub(super) static CHECKS: [&Check; 16] = [
+pub(super) static CHECKS: [&Check; 17] = [
     &catalog::VERSIONING,
     &catalog::OBJECT_LOCK,
     &catalog::PUT,
@@ -23,6 +23,7 @@ pub(super) static CHECKS: [&Check; 16] = [
     &catalog::RETENTION,
     &catalog::ENCRYPTION,
     &catalog::PERMISSIONS,
+    &catalog::HOLDS,
     &catalog::DELETE,
     &catalog::DELETE_VERSION,
     &catalog::BYPASS,
@@ -91,6 +92,34 @@ impl Exam<'_> {
             Some(endpoint) => format!("{command} --endpoint-url {endpoint}"),
             None => command,
         }
+    }
+
+    /// The command that allows these credentials, as a role, what is missing; its policy is named for the check.
+    pub fn allow(&self, check: &Check, on_objects: &[&str], on_bucket: &[&str]) -> Vec<String> {
+        let bucket = self.bucket();
+        let statement = |actions: &[&str], resource: String| {
+            let actions = actions.iter().map(|action| format!("\"{action}\""));
+            let actions = actions.collect::<Vec<_>>().join(",");
+            format!(r#"{{"Effect":"Allow","Action":[{actions}],"Resource":"{resource}"}}"#)
+        };
+        let below = self.config.access.bucket.key("*");
+        let statements = [
+            (on_objects, format!("arn:aws:s3:::{bucket}/{below}")),
+            (on_bucket, format!("arn:aws:s3:::{bucket}")),
+        ];
+        let statements = statements.into_iter().filter(|(actions, _)| !actions.is_empty());
+        let statements: Vec<String> = statements
+            .map(|(actions, resource)| statement(actions, resource))
+            .collect();
+        vec![
+            format!(
+                r#"aws iam put-role-policy --role-name ROLE --policy-name ledgerline-{} --policy-document '{{"Version":"2012-10-17","Statement":[{}]}}'"#,
+                check.id,
+                statements.join(",")
+            ),
+            "ROLE is the one that these credentials are of (aws sts get-caller-identity); deploy/aws/iam.tf allows all of it"
+                .to_owned(),
+        ]
     }
 
     /// What could not be asked for.

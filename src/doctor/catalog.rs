@@ -35,7 +35,7 @@ pub static PUT: Check = Check {
     id: "put",
     wants: "a locked object can be put as `run` puts it",
     why: "an archiver that cannot put stops, and the log has to keep what is not archived",
-    tried: "puts the probe: If-None-Match, SHA-256, lock mode and date, and the KMS key where one is set",
+    tried: "puts the probe: If-None-Match, SHA-256, lock mode and date, and the KMS key where one is set; where a day is too short for the bucket's policy, for as long as the class with the fewest days",
 };
 pub static LOCK: Check = Check {
     id: "lock",
@@ -53,7 +53,7 @@ pub static RETENTION: Check = Check {
     id: "retention",
     wants: "what is locked is neither shortened nor deleted",
     why: "who can shorten a retention can delete what they do not like",
-    tried: "shortens the probe's retention by twelve hours, and deletes the probe's version; both must be refused",
+    tried: "locks the probe for an hour longer, which must be allowed, then shortens its retention by half an hour, and deletes the probe's version: both must be refused",
 };
 pub static ENCRYPTION: Check = Check {
     id: "encryption",
@@ -66,6 +66,12 @@ pub static PERMISSIONS: Check = Check {
     wants: "these credentials are allowed what the archive needs",
     why: "what is refused in the night stops the archiver then",
     tried: "reads, lists and lists the versions of the probe, and locks it for an hour longer",
+};
+pub static HOLDS: Check = Check {
+    id: "holds",
+    wants: "these credentials may hold and release objects, and see what is held",
+    why: "a hold that is refused protects nothing: the archive goes on, and what is held is deleted when its retention is over",
+    tried: "puts a legal hold on the probe, looks at it, and takes it off again",
 };
 pub static DELETE: Check = Check {
     id: "delete",
@@ -141,7 +147,7 @@ pub static LOG_NAME: Check = Check {
 };
 
 /// In the order in which they are shown.
-pub static ALL: [&Check; 21] = [
+pub static ALL: [&Check; 22] = [
     &BUCKET,
     &VERSIONING,
     &OBJECT_LOCK,
@@ -151,6 +157,7 @@ pub static ALL: [&Check; 21] = [
     &RETENTION,
     &ENCRYPTION,
     &PERMISSIONS,
+    &HOLDS,
     &DELETE,
     &DELETE_VERSION,
     &BYPASS,

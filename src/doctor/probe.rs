@@ -1,10 +1,11 @@
 //! A probe: an object that is put as the archive's are, and then attacked.
 
-use super::answer::{Answer, ask};
+use super::answer::{Answer, Refused, ask};
 use super::bucket::Exam;
 use super::catalog::{self, Check};
 use super::{PROBES, ProbeLeft};
 use crate::clock::{Clock as _, SystemClock};
+use crate::ledger::names;
 use crate::vault::Keep;
 use crate::vault::s3::LockMode;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -15,16 +16,19 @@ use sha2::{Digest as _, Sha256};
 
 pub(super) const BODY: &[u8] = b"a probe of ledgerline doctor: nothing reads this\n";
 pub(super) const HOUR: i64 = 3_600;
+/// By so much a retention is shortened that was locked for an hour longer: what is left is no less than what the bucket's policy took, so that this cannot be what refuses.
+pub(super) const SHORTER: i64 = HOUR / 2;
 /// How long a probe is locked where the bucket takes so little: longer than any clock is wrong.
 const PROBE_LOCK: i64 = 24 * HOUR;
 
 /// What depends on a probe that could be put.
-static OF_PROBE: [&Check; 7] = [
+static OF_PROBE: [&Check; 8] = [
     &catalog::LOCK,
     &catalog::CONDITIONAL_WRITES,
     &catalog::RETENTION,
     &catalog::ENCRYPTION,
     &catalog::PERMISSIONS,
+    &catalog::HOLDS,
     &catalog::DELETE,
     &catalog::BYPASS,
 ];
@@ -47,7 +51,7 @@ impl Exam<'_> {
             self.findings.unknown(&catalog::PUT, what, Vec::new());
             None
         };
-        let Some(probe) = probe else {
+        let Some(mut probe) = probe else {
             for check in OF_PROBE {
                 let what = "not tried: there is no probe, see `put` and `object-lock`";
                 self.findings.unknown(check, what, Vec::new());
@@ -56,9 +60,11 @@ impl Exam<'_> {
         };
         self.look_at(&probe).await;
         self.put_again(&probe).await;
-        self.try_to_unlock(&probe).await;
-        self.try_permissions(&probe).await;
-        self.try_bypass(&probe).await;
+        let longer = self.lock_for_longer(&mut probe).await;
+        self.try_to_unlock(&probe, &longer).await;
+        self.try_holds(&probe).await;
+        self.try_bypass(&probe, &longer).await;
+        self.try_permissions(&probe, longer).await;
         // Last: where it is not denied, a marker hides the probe.
         self.try_delete(&probe).await;
     }
@@ -68,39 +74,43 @@ impl Exam<'_> {
         self.config.access.bucket.key(&format!("{PROBES}{now}-{of}"))
     }
 
-    /// Locked for a day, or, where the bucket's policy takes nothing so short, for as long as the archive's objects.
+    /// Locked for a day, or, where the bucket's policy takes nothing so short, for as long as the class with the fewest days. Where not even that is taken, and what every class
+    /// needs is: that class is refused at its first put.
     async fn put_probe(&mut self) -> Option<Probe> {
         let check = &catalog::PUT;
         let (key, mode) = (self.probe_key("locked"), self.config.retention.mode);
         let now = SystemClock.now();
-        let short = now.div_euclid(1_000_000) + PROBE_LOCK;
-        let mut until = short;
-        let mut put = self.put(&key, mode, until).await;
-        if put.as_ref().is_err_and(super::answer::Refused::is_denied) {
-            until = self.config.retention.until(Keep {
+        let (days, class) = self.config.retention.shortest();
+        let until = |class| {
+            self.config.retention.until(Keep {
                 sealed_at: now,
-                class: None,
+                class,
                 hold: false,
-            });
-            put = self.put(&key, mode, until).await;
+            })
+        };
+        let day = now.div_euclid(1_000_000) + PROBE_LOCK;
+        let (shortest, longest) = (until(Some(class.unwrap_or(names::DEFAULT_CLASS))), until(None));
+        let mut put = Ok(None);
+        let mut locked = day;
+        for until in [day, shortest, longest] {
+            locked = until;
+            put = self.put(&key, mode, until).await.map(|put| Some(put.version_id));
+            if !put.as_ref().is_err_and(Refused::is_denied) {
+                break;
+            }
         }
         match put {
-            Ok(put) => {
-                let what = if until == short {
-                    format!("{key} was put, locked for a day")
-                } else {
-                    format!("{key} was put, locked as the archive is: nothing shorter is taken")
-                };
-                self.findings.good(check, what);
+            Ok(version) => {
+                self.judge_put(&key, locked, (day, shortest, longest), (days, class));
                 self.probes.push(ProbeLeft {
                     key: key.clone(),
-                    until,
+                    until: locked,
                 });
                 Some(Probe {
                     key,
-                    version: put.version_id,
+                    version: version.flatten(),
                     mode,
-                    until,
+                    until: locked,
                 })
             }
             Err(refused) => {
@@ -114,6 +124,58 @@ impl Exam<'_> {
                 None
             }
         }
+    }
+
+    /// By which lock was taken.
+    fn judge_put(
+        &mut self,
+        key: &str,
+        locked: i64,
+        (day, shortest, longest): (i64, i64, i64),
+        (days, class): (u32, Option<&str>),
+    ) {
+        let check = &catalog::PUT;
+        if locked == day {
+            self.findings
+                .good(check, format!("{key} was put, locked for a day"));
+            return;
+        }
+        let (whose, setting) = match class {
+            Some(class) => (
+                format!("the class {class}"),
+                format!("--archive-class-retention-days {class}"),
+            ),
+            None => (
+                "every class without a time of its own".to_owned(),
+                "--archive-retention-days".to_owned(),
+            ),
+        };
+        if locked == shortest {
+            let what =
+                format!("{key} was put, locked for {days} days, as {whose} is: nothing shorter is taken");
+            self.findings.good(check, what);
+            return;
+        }
+        let taken = (longest - day + PROBE_LOCK) / (24 * HOUR);
+        let what = format!(
+            "what is locked for {days} days is refused, as {whose} is; {key} was put, locked for {taken} days"
+        );
+        let mend = format!(
+            "lower the bucket's policy to {days} days (retention_days_min of deploy/aws, in RetentionIsLong): {}; or raise {setting}",
+            self.s3api("get-bucket-policy", "--query Policy --output text")
+        );
+        self.findings.fault(check, what, vec![mend]);
+    }
+
+    /// By the right by which a retention is shortened too: whether a refusal of that can be the lock's.
+    async fn lock_for_longer(&mut self, probe: &mut Probe) -> Answer<()> {
+        let until = probe.until + HOUR;
+        self.put_retention(probe, until, false).await?;
+        probe.until = until;
+        if let Some(left) = self.probes.iter_mut().find(|left| left.key == probe.key) {
+            left.until = until;
+        }
+        Ok(())
     }
 
     /// As [`crate::vault::s3::S3Vault`] puts.
@@ -247,13 +309,13 @@ impl Exam<'_> {
         }
     }
 
-    async fn try_to_unlock(&mut self, probe: &Probe) {
+    async fn try_to_unlock(&mut self, probe: &Probe, longer: &Answer<()>) {
         let check = &catalog::RETENTION;
         let Some(version) = &probe.version else {
             let what = "not tried: the probe has no version, see `versioning`";
             return self.findings.unknown(check, what, Vec::new());
         };
-        let shortened = self.put_retention(probe, probe.until - 12 * HOUR, false).await;
+        let shortened = self.put_retention(probe, probe.until - SHORTER, false).await;
         let delete = self.client.delete_object().bucket(self.bucket()).key(&probe.key);
         let deleted = ask(delete.version_id(version).send()).await.map(|_done| ());
         let tries = [
@@ -273,10 +335,32 @@ impl Exam<'_> {
         let odd = tries
             .into_iter()
             .find_map(|(_, answer)| answer.err().filter(|refused| !refused.is_refusal()));
-        match odd {
-            None => self.findings.good(check, "shortening and deleting were refused"),
-            Some(refused) => self.undecided(check, &refused, "s3:PutObjectRetention"),
+        match (odd, longer) {
+            (None, Ok(())) => self.findings.good(
+                check,
+                "locking for longer was allowed, shortening and deleting were refused",
+            ),
+            (None, Err(refused)) => self.not_proven(check, "shortening", refused),
+            (Some(refused), _) => self.undecided(check, &refused, "s3:PutObjectRetention"),
         }
+    }
+
+    /// `what` was refused, and by whom is not known: what needs the same right and takes nothing away was refused too.
+    pub(super) fn not_proven(&mut self, check: &'static Check, what: &str, longer: &Refused) {
+        let by = if longer.is_denied() {
+            "these credentials may not lock at all"
+        } else {
+            "the store does not lock for longer"
+        };
+        let what = format!(
+            "not proven: {what} was refused, and so was locking for longer: {by}, and what the lock holds was not seen ({longer})"
+        );
+        let mend = if longer.is_denied() {
+            self.allow(&catalog::PERMISSIONS, &["s3:PutObjectRetention"], &[])
+        } else {
+            Vec::new()
+        };
+        self.findings.unknown(check, what, mend);
     }
 }
 

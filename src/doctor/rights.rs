@@ -1,25 +1,33 @@
 //! What these credentials may do, and may not: found out by doing it to a probe, or in a way that changes nothing.
 
 use super::ProbeLeft;
-use super::answer::{Answer, ask};
+use super::answer::{Answer, Refused, ask};
 use super::bucket::{Exam, Read};
 use super::catalog;
-use super::probe::{BODY, HOUR, Probe};
-use crate::vault::s3::LockMode;
-use aws_sdk_s3::types::{BucketLifecycleConfiguration, BucketVersioningStatus, VersioningConfiguration};
+use super::probe::{BODY, Probe, SHORTER};
+use crate::vault::s3::{LockMode, whole};
+use aws_sdk_s3::types::{
+    BucketLifecycleConfiguration, BucketVersioningStatus, ObjectLockLegalHold, ObjectLockLegalHoldStatus,
+    VersioningConfiguration,
+};
+
+/// Which of these actions are denied.
+fn missing<'a>(tries: &[(&'a [&'a str], Answer<()>)]) -> Vec<&'a str> {
+    let denied = tries
+        .iter()
+        .filter(|(_, answer)| answer.as_ref().is_err_and(Refused::is_denied));
+    denied.flat_map(|(actions, _)| actions.iter().copied()).collect()
+}
 
 impl Exam<'_> {
-    pub(super) async fn try_permissions(&mut self, probe: &Probe) {
+    /// `longer`: what came of locking the probe for longer.
+    pub(super) async fn try_permissions(&mut self, probe: &Probe, longer: Answer<()>) {
         let check = &catalog::PERMISSIONS;
         let (client, bucket, key) = (self.client.clone(), self.bucket().to_owned(), &probe.key);
         let get = client.get_object().bucket(&bucket).key(key);
         let read = match ask(get.set_version_id(probe.version.clone()).send()).await {
             Ok(answer) => {
-                let body = answer
-                    .body
-                    .collect()
-                    .await
-                    .map(aws_sdk_s3::primitives::AggregatedBytes::to_vec);
+                let body = whole(answer.body, BODY.len(), &self.config.access).await;
                 if body.is_ok_and(|body| body == BODY) {
                     Ok(())
                 } else {
@@ -33,42 +41,97 @@ impl Exam<'_> {
         };
         let list = client.list_objects_v2().bucket(&bucket).prefix(key).send();
         let versions = client.list_object_versions().bucket(&bucket).prefix(key).send();
-        let tries: [(&str, Answer<()>); 4] = [
-            ("s3:GetObject and s3:GetObjectVersion", read),
-            ("s3:ListBucket", ask(list).await.map(|_found| ())),
-            ("s3:ListBucketVersions", ask(versions).await.map(|_found| ())),
-            (
-                "s3:PutObjectRetention",
-                self.put_retention(probe, probe.until + HOUR, false).await,
-            ),
+        let on_objects: [(&[&str], Answer<()>); 2] = [
+            (&["s3:GetObject", "s3:GetObjectVersion"], read),
+            (&["s3:PutObjectRetention"], longer),
         ];
-        if let (_, Ok(())) = &tries[3]
-            && let Some(left) = self.probes.iter_mut().find(|left| left.key == probe.key)
-        {
-            left.until += HOUR;
-        }
-        let missing: Vec<&str> = tries
-            .iter()
-            .filter(|(_, answer)| answer.as_ref().is_err_and(super::answer::Refused::is_denied))
-            .map(|(action, _)| *action)
-            .collect();
-        if !missing.is_empty() {
-            let what = format!("denied: {}", missing.join(", "));
-            let mend = vec!["allow it to these credentials, as deploy/aws/iam.tf does".to_owned()];
+        let on_bucket: [(&[&str], Answer<()>); 2] = [
+            (&["s3:ListBucket"], ask(list).await.map(|_found| ())),
+            (&["s3:ListBucketVersions"], ask(versions).await.map(|_found| ())),
+        ];
+        let (objects, listing) = (missing(&on_objects), missing(&on_bucket));
+        if !objects.is_empty() || !listing.is_empty() {
+            let what = format!("denied: {}", [&objects[..], &listing[..]].concat().join(", "));
+            let mend = self.allow(check, &objects, &listing);
             return self.findings.fault(check, what, mend);
         }
-        let odd = tries
+        let odd = on_objects
             .into_iter()
-            .find_map(|(action, answer)| Some((action, answer.err()?)));
+            .chain(on_bucket)
+            .find_map(|(actions, answer)| Some((actions, answer.err()?)));
         match odd {
             None => self
                 .findings
                 .good(check, "reading, listing and locking for longer are allowed"),
-            Some((action, refused)) => {
-                let what = format!("{action} cannot be found out: {refused}");
+            Some((actions, refused)) => {
+                let what = format!("{} cannot be found out: {refused}", actions.join(" and "));
                 self.findings.unknown(check, what, Vec::new());
             }
         }
+    }
+
+    /// On the probe alone, and taken off again: nothing of the archive is held or released.
+    pub(super) async fn try_holds(&mut self, probe: &Probe) {
+        let check = &catalog::HOLDS;
+        let put = self.put_hold(probe, ObjectLockLegalHoldStatus::On).await;
+        let get = self.client.get_object_legal_hold();
+        let seen = ask(get.bucket(self.bucket()).key(&probe.key).send()).await;
+        let is_seen = seen
+            .as_ref()
+            .map(|seen| seen.legal_hold.as_ref().and_then(|hold| hold.status.clone()));
+        let is_seen = is_seen.is_ok_and(|status| status == Some(ObjectLockLegalHoldStatus::On));
+        let released = match &put {
+            Ok(()) => self.put_hold(probe, ObjectLockLegalHoldStatus::Off).await,
+            Err(refused) => Err(refused.clone()),
+        };
+        let seen = match seen {
+            // There is none: that it says so is allowed.
+            Err(refused) if refused.is_absent() => Ok(()),
+            other => other.map(|_hold| ()),
+        };
+        let tries: [(&[&str], Answer<()>); 3] = [
+            (&["s3:PutObjectLegalHold"], put.clone()),
+            (&["s3:GetObjectLegalHold"], seen),
+            // A store may take the one and not the other.
+            (&["s3:PutObjectLegalHold"], released),
+        ];
+        let mut denied = missing(&tries);
+        denied.sort_unstable();
+        denied.dedup();
+        if !denied.is_empty() {
+            let what = format!("denied: {}", denied.join(", "));
+            let mend = self.allow(check, &denied, &[]);
+            return self.findings.fault(check, what, mend);
+        }
+        let odd = tries
+            .into_iter()
+            .find_map(|(actions, answer)| Some((actions, answer.err()?)));
+        match odd {
+            Some((actions, refused)) => {
+                let what = format!("{} cannot be found out: {refused}", actions.concat());
+                self.findings.unknown(check, what, Vec::new());
+            }
+            None if is_seen => self
+                .findings
+                .good(check, "a hold was put on the probe, seen, and taken off again"),
+            None => {
+                let what = "a hold was put on the probe, and the store does not show it";
+                let mend = "use another store: this one forgets holds".to_owned();
+                self.findings.fault(check, what, vec![mend]);
+            }
+        }
+    }
+
+    async fn put_hold(&self, probe: &Probe, status: ObjectLockLegalHoldStatus) -> Answer<()> {
+        let hold = ObjectLockLegalHold::builder().status(status).build();
+        let put = self
+            .client
+            .put_object_legal_hold()
+            .bucket(self.bucket())
+            .key(&probe.key)
+            .set_version_id(probe.version.clone())
+            .legal_hold(hold);
+        ask(put.send()).await.map(|_done| ())
     }
 
     fn deny(&self, actions: &str) -> Vec<String> {
@@ -120,7 +183,8 @@ impl Exam<'_> {
         }
     }
 
-    pub(super) async fn try_bypass(&mut self, probe: &Probe) {
+    /// `longer`: as of [`Self::try_permissions`].
+    pub(super) async fn try_bypass(&mut self, probe: &Probe, longer: &Answer<()>) {
         let check = &catalog::BYPASS;
         let mut other = None;
         if probe.mode == LockMode::Compliance {
@@ -146,9 +210,12 @@ impl Exam<'_> {
             }
         }
         let probe = other.as_ref().unwrap_or(probe);
-        let shorter = probe.until - 12 * HOUR;
+        let shorter = probe.until - SHORTER;
         match self.put_retention(probe, shorter, true).await {
-            Err(refused) if refused.is_refusal() => self.findings.good(check, "the bypass was refused"),
+            Err(refused) if refused.is_refusal() => match longer {
+                Ok(()) => self.findings.good(check, "the bypass was refused"),
+                Err(longer) => self.not_proven(check, "the bypass", longer),
+            },
             Err(refused) => self.undecided(check, &refused, "s3:PutObjectRetention"),
             Ok(()) => {
                 let left = self.probes.iter_mut().find(|left| left.key == probe.key);
@@ -205,7 +272,7 @@ impl Exam<'_> {
             these.map(|(action, _)| *action).collect()
         };
         let done = named(&|answer| answer.is_ok());
-        let denied = named(&|answer| answer.as_ref().is_err_and(super::answer::Refused::is_denied));
+        let denied = named(&|answer| answer.as_ref().is_err_and(Refused::is_denied));
         let odd = named(&|answer| answer.as_ref().is_err_and(|refused| !refused.is_denied()));
         if !done.is_empty() {
             let mend = vec![format!(

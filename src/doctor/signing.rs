@@ -9,7 +9,7 @@ use crate::ledger::jwks;
 use crate::ledger::key::{Alg, PublicKey};
 use crate::ledger::verify::ArchiveSource as _;
 use crate::log::BoxError;
-use crate::signing::kms::{KmsKeysError, KmsSigner, KmsSignerOptions, SdkConfig, aws_config};
+use crate::signing::kms::{KmsKeysError, KmsSigner, KmsSignerOptions, SdkConfig, aws_config, sdk_client};
 use crate::signing::local::LocalSigner;
 use crate::signing::{HeldKey, Signer};
 use crate::vault::Vault as _;
@@ -130,7 +130,7 @@ async fn mend(kms: &KmsConfig, aws: &SdkConfig, error: &KmsKeysError) -> Vec<Str
     if let KmsKeysError::Unreachable(_) = error {
         return vec!["aws sts get-caller-identity; see the network, AWS_REGION, AWS_ENDPOINT_URL_KMS, and where the credentials come from".to_owned()];
     }
-    let client = aws_sdk_kms::Client::new(aws);
+    let client = sdk_client(aws);
     let mut commands = Vec::new();
     for key in &kms.keys {
         let described = Box::pin(client.describe_key().key_id(key).send()).await;
@@ -265,7 +265,36 @@ fn declared(
 
 #[cfg(test)]
 mod tests {
-    use super::newest;
+    use super::*;
+    use aws_config::{BehaviorVersion, Region};
+    use aws_credential_types::Credentials;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    /// It takes the call and says nothing: what is told of the keys is told all the same.
+    #[tokio::test]
+    async fn a_kms_that_falls_silent_is_not_waited_for_without_end() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let aws = aws_config::defaults(BehaviorVersion::latest())
+            .endpoint_url(format!("http://{}", silent.local_addr().unwrap()))
+            .credentials_provider(Credentials::new("a", "b", None, None, "tests"))
+            .region(Region::new("eu-central-1"))
+            .load()
+            .await;
+        let kms = KmsConfig {
+            keys: vec!["alias/audit".to_owned()],
+            retired: Vec::new(),
+            region: None,
+            named_by: ("SIGNING_KEY_ID", "SIGNING_KEY_ID"),
+        };
+        let refused = KmsKeysError::Refused("denied".to_owned());
+        let guard = Duration::from_mins(2);
+        let commands = tokio::time::timeout(guard, mend(&kms, &aws, &refused)).await;
+        assert_eq!(
+            commands.unwrap().first().map(String::as_str),
+            Some("aws kms describe-key --key-id alias/audit")
+        );
+    }
 
     #[test]
     fn the_newest_set_is_the_one_with_the_most_keys() {

@@ -5,7 +5,7 @@ use super::page::{self, Bounds, Order};
 use super::place::{self, Place, PlaceError};
 use super::row::Judge;
 use super::table::{Table, TableError};
-use crate::ledger::canonical::Limits;
+use crate::ledger::canonical::{Limits, Refusal};
 use crate::log::{Log, LogError, NewRecord, topic};
 use crate::mapping::Mapping;
 use futures_util::TryStreamExt as _;
@@ -33,6 +33,8 @@ pub struct ImportOptions {
     pub again: bool,
     /// Append nothing, store nothing.
     pub dry_run: bool,
+    /// Name refused rows by their keys, which may be personal data.
+    pub show_keys: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -56,8 +58,10 @@ pub struct Imported {
     pub events: u64,
     /// Rows that are no event by the mapping, by code: they are appended all the same, to be sealed as rejected.
     pub refused: BTreeMap<&'static str, u64>,
-    /// The first of them: key and reason.
+    /// The first of them: where each stood in what this run read, its key if that is to be shown, and the reason.
     pub refused_shown: Vec<String>,
+    /// Pages that were read.
+    pub pages: u64,
     /// Rows that were not read, since they have no time to go by.
     pub timeless: u64,
     /// Of an import by time: up to which one rows were read, and how many are not older. They are left for a later run.
@@ -76,10 +80,14 @@ impl Imported {
         now + self.rows_before / u64::from(self.partitions.max(1))
     }
 
-    fn refuse(&mut self, key: &str, refusal: &crate::ledger::canonical::Refusal) {
+    /// `row` counts within the page that is read, from 0.
+    fn refuse(&mut self, row: usize, key: Option<&str>, refusal: &Refusal) {
         *self.refused.entry(refusal.code.as_str()).or_default() += 1;
         if self.refused_shown.len() < REFUSED_SHOWN_MAX {
-            self.refused_shown.push(format!("{key}: {refusal}"));
+            let (page, row) = (self.pages + 1, row + 1);
+            let key = key.map(|key| format!(", {key}")).unwrap_or_default();
+            self.refused_shown
+                .push(format!("page {page}, row {row}{key}: {refusal}"));
         }
     }
 }
@@ -156,6 +164,20 @@ impl<'a> Importer<'a> {
         Ok(imported)
     }
 
+    /// Whether more rows than `rows` are to be read. Asked before any is, and no more of them are looked at.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn has_more_than(&self, rows: u64, connection: &mut PgConnection) -> Result<bool, ImportError> {
+        let place = self.stored().await?;
+        let sql = page::count(self.judge.table, &self.options.bounds, place.is_some(), rows + 1);
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for value in parameters(place.as_ref(), &self.options.bounds) {
+            query = query.bind(value.clone());
+        }
+        Ok(count(&query.fetch_one(connection).await?)? > rows)
+    }
+
     async fn stored(&self) -> Result<Option<Place>, ImportError> {
         if self.options.again {
             return Ok(None);
@@ -186,6 +208,7 @@ impl<'a> Importer<'a> {
             .collect::<Result<Vec<_>, _>>()?;
         let records = self.records(&rows, imported)?;
         imported.rows += rows.len() as u64;
+        imported.pages += 1;
         let bounds = &self.options.bounds;
         let place = Place {
             values,
@@ -209,9 +232,7 @@ impl<'a> Importer<'a> {
         let bounds = &self.options.bounds;
         let sql = page::query(self.judge.table, bounds, place.is_some(), self.rows_next);
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        let values = place.into_iter().flat_map(|place| &place.values);
-        let before = bounds.before.iter().map(|(_, before)| before);
-        for value in values.chain(before).chain(&bounds.until) {
+        for value in parameters(place, bounds) {
             query = query.bind(value.clone());
         }
         let (mut rows, mut bytes) = (Vec::new(), 0);
@@ -235,14 +256,17 @@ impl<'a> Importer<'a> {
         imported: &mut Imported,
     ) -> Result<BTreeMap<u32, Vec<NewRecord>>, sqlx::Error> {
         let mut targets = BTreeMap::<u32, Vec<NewRecord>>::new();
-        for row in rows {
+        for (at, row) in rows.iter().enumerate() {
             let judged = self.judge.judge(row, self.places.len())?;
             match &judged.refused {
                 None => {
                     imported.events += 1;
                     *imported.by_partition.entry(judged.partition).or_default() += 1;
                 }
-                Some((key, refusal)) => imported.refuse(key, refusal),
+                Some((key, refusal)) => {
+                    let key = self.options.show_keys.then_some(key.as_str());
+                    imported.refuse(at, key, refusal);
+                }
             }
             targets.entry(judged.partition).or_default().push(judged.record);
         }
@@ -275,6 +299,13 @@ impl<'a> Importer<'a> {
     }
 }
 
+/// What [`page::query`] is asked with.
+fn parameters<'a>(place: Option<&'a Place>, bounds: &'a Bounds) -> impl Iterator<Item = &'a String> {
+    let values = place.into_iter().flat_map(|place| &place.values);
+    let before = bounds.before.iter().map(|(_, before)| before);
+    values.chain(before).chain(&bounds.until)
+}
+
 fn count(row: &PgRow) -> Result<u64, sqlx::Error> {
     Ok(u64::try_from(row.try_get::<i64, _>(0)?).unwrap_or(0))
 }
@@ -289,4 +320,38 @@ fn size(row: &PgRow) -> Result<usize, sqlx::Error> {
             value.as_bytes().map(<[u8]>::len).map_err(sqlx::Error::Decode)
         })
         .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::leaf::RejectCode;
+
+    #[test]
+    fn a_refused_row_is_told_by_where_it_stood_and_by_its_key_only_where_that_is_asked_for() {
+        let mut imported = Imported {
+            pages: 2,
+            ..Imported::default()
+        };
+        let refusal = Refusal::new(RejectCode::MissingMember, "tenant_id: none");
+        let key = r#"{"email":"ada@acme.example"}"#;
+        imported.refuse(6, None, &refusal);
+        imported.refuse(7, Some(key), &refusal);
+        let expected = [
+            "page 3, row 7: tenant_id: none (missing_member)".to_owned(),
+            format!("page 3, row 8, {key}: tenant_id: none (missing_member)"),
+        ];
+        assert_eq!(imported.refused_shown, expected);
+    }
+
+    #[test]
+    fn so_many_refused_rows_are_shown_and_all_are_counted() {
+        let mut imported = Imported::default();
+        let refusal = Refusal::new(RejectCode::Unmapped, "no");
+        for row in 0..=REFUSED_SHOWN_MAX {
+            imported.refuse(row, None, &refusal);
+        }
+        assert_eq!(imported.refused_shown.len(), REFUSED_SHOWN_MAX);
+        assert_eq!(imported.refused.values().sum::<u64>(), 21);
+    }
 }

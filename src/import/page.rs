@@ -45,6 +45,41 @@ pub fn place_columns(table: &Table, order: &Order) -> Vec<String> {
 /// table in its order, then those of the place, then which columns are inexact: their numbers, with commas between.
 #[must_use]
 pub fn query(table: &Table, bounds: &Bounds, has_place: bool, rows_max: u32) -> String {
+    let places = quoted_places(table, bounds);
+    let selected: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| column.expression.sql.clone())
+        .chain(places.iter().map(|column| format!("{column}::text")))
+        .chain([inexact(table)])
+        .collect();
+    format!(
+        "SELECT {} FROM {} AS t{} ORDER BY {} LIMIT {rows_max}",
+        selected.join(", "),
+        table.quoted_name(),
+        filter(table, bounds, has_place),
+        places.join(", "),
+    )
+}
+
+/// How many rows there are to read, up to `rows_max`: no more of them are looked at. Its parameters are those of [`query`].
+#[must_use]
+pub fn count(table: &Table, bounds: &Bounds, has_place: bool, rows_max: u64) -> String {
+    format!(
+        "SELECT count(*) FROM (SELECT FROM {} AS t{} ORDER BY {} LIMIT {rows_max}) AS counted",
+        table.quoted_name(),
+        filter(table, bounds, has_place),
+        quoted_places(table, bounds).join(", "),
+    )
+}
+
+fn quoted_places(table: &Table, bounds: &Bounds) -> Vec<String> {
+    let places = place_columns(table, &bounds.order);
+    places.iter().map(|column| own(column)).collect()
+}
+
+/// The condition on the rows that are to be read.
+fn filter(table: &Table, bounds: &Bounds, has_place: bool) -> String {
     let places = place_columns(table, &bounds.order);
     let typed = |column: &str, at: usize| {
         let sql_type = table
@@ -52,7 +87,6 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool, rows_max: u32) -> 
             .map_or("text", |column| column.sql_type.as_str());
         format!("${at}::text::{sql_type}")
     };
-    let quoted_places: Vec<String> = places.iter().map(|column| own(column)).collect();
     let mut next = 1;
     let mut conditions = Vec::new();
     if has_place {
@@ -60,7 +94,7 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool, rows_max: u32) -> 
         next += values.len();
         conditions.push(format!(
             "({}) > ({})",
-            quoted_places.join(", "),
+            quoted_places(table, bounds).join(", "),
             values.join(", ")
         ));
     }
@@ -71,24 +105,11 @@ pub fn query(table: &Table, bounds: &Bounds, has_place: bool, rows_max: u32) -> 
     if let (Some(_), Some(column)) = (&bounds.until, table.key.first()) {
         conditions.push(format!("{} <= {}", own(column), typed(column, next)));
     }
-    let filter = if conditions.is_empty() {
+    if conditions.is_empty() {
         String::new()
     } else {
         format!(" WHERE {}", conditions.join(" AND "))
-    };
-    let selected: Vec<String> = table
-        .columns
-        .iter()
-        .map(|column| column.expression.sql.clone())
-        .chain(quoted_places.iter().map(|column| format!("{column}::text")))
-        .chain([inexact(table)])
-        .collect();
-    format!(
-        "SELECT {} FROM {} AS t{filter} ORDER BY {} LIMIT {rows_max}",
-        selected.join(", "),
-        table.quoted_name(),
-        quoted_places.join(", "),
-    )
+    }
 }
 
 /// Of the table: without its name, the texts that are given out would be meant.
@@ -183,6 +204,18 @@ mod tests {
         let until =
             r#" AND t."at" < $2::text::timestamp with time zone AND t."id" <= $3::text::bigint ORDER"#;
         assert!(query(&table(), &bounds, true, 10).contains(until));
+    }
+
+    #[test]
+    fn the_rows_that_are_to_be_read_are_counted_up_to_a_number() {
+        let bounds = Bounds {
+            order: Order::Key,
+            before: Some(("at".to_owned(), "2026-01-01".to_owned())),
+            until: None,
+            rows_max: 10,
+        };
+        let expected = r#"SELECT count(*) FROM (SELECT FROM "public"."t" AS t WHERE (t."id") > ($1::text::bigint) AND t."at" < $2::text::timestamp with time zone ORDER BY t."id" LIMIT 101) AS counted"#;
+        assert_eq!(count(&table(), &bounds, true, 101), expected);
     }
 
     #[test]

@@ -125,7 +125,6 @@ impl<'a> Judge<'a> {
     fn event(&mut self, key: &[u8], row: &[u8]) -> Result<(String, Vec<u8>), Refusal> {
         // Before the mapping: of one that is larger, no event is small enough to be worth its memory.
         self.fits(row, "row")?;
-        let unmapped = |what: String| Refusal::new(RejectCode::Unmapped, what);
         let envelope = Envelope {
             op: Op::Read,
             before: None,
@@ -139,8 +138,7 @@ impl<'a> Judge<'a> {
             value: Vec::new(),
             headers: Vec::new(),
         };
-        let change = change::write(&envelope, Some(key), "", &no_headers, ReplicaIdentity::Key)
-            .map_err(|error| unmapped(error.to_string()))?;
+        let change = change::write(&envelope, Some(key), "", &no_headers, ReplicaIdentity::Key)?;
         let mapped = self.mapping.apply_to_sound(&change)?;
         self.fits(&mapped.event, "event")?;
         // Judged here: whoever imports sees at once what is no event, and can mend it.

@@ -125,11 +125,24 @@ pub fn forwarded_from(source: &str, incarnation: u64, offset: u64) -> String {
     }
 }
 
-/// The topic partition of what [`forwarded_from`] writes.
+/// What stands behind the partition in a position of which two events were made: in that of the first. Each has a mark of its own, since both may be of one
+/// partition of the ledger, and what is at a mark already counts as sealed.
+pub const LEFT: &str = "!left";
+
+/// The position that a captured record stands at, of the first of two events that were made of it: of a row that left a tenant.
+#[must_use]
+pub fn left_from(source: &str, incarnation: u64, offset: u64) -> String {
+    let mut place = forwarded_from(source, incarnation, offset);
+    place.insert_str(place.rfind('@').unwrap_or(place.len()), LEFT);
+    place
+}
+
+/// The topic partition of what [`forwarded_from`] and [`left_from`] write.
 #[must_use]
 pub fn parse_forwarded_from(text: &str) -> Option<SourcePartition<'_>> {
     let (place, offset) = text.rsplit_once('@')?;
     parse_decimal(offset)?;
+    let place = place.strip_suffix(LEFT).unwrap_or(place);
     let source = match place.split_once('~') {
         None => place,
         Some((source, incarnation)) => parse_decimal(incarnation).filter(|n| *n > 1).map(|_| source)?,
@@ -278,8 +291,15 @@ mod tests {
             assert_eq!(forwarded_from("audit.events/3", incarnation, 12), text);
             assert_eq!(parse_forwarded_from(text), source);
         }
+        for (incarnation, text) in [(1, "app.t/3!left@12"), (2, "app.t/3~2!left@12")] {
+            assert_eq!(left_from("app.t/3", incarnation, 12), text);
+            assert_eq!(parse_forwarded_from(text), parse_source("app.t/3"));
+        }
         for bad in [
             "audit.events/3",
+            "audit.events/3!left!left@12",
+            "audit.events/3!left~2@12",
+            "audit.events/3!right@12",
             "audit.events/3~1@12",
             "audit.events/3~02@12",
             "audit.events/3~@12",

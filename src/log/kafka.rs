@@ -59,6 +59,8 @@ pub struct KafkaLog {
     troubles: Arc<Troubles>,
     arrivals: Arc<Arrivals>,
     producer: Producer,
+    /// Of `audit.events`.
+    of_events: Producer,
     reads: Reads,
     glances: Glances,
     clerks: Mutex<HashMap<String, Clerk>>,
@@ -78,7 +80,8 @@ impl KafkaLog {
         let troubles = Arc::new(Troubles::default());
         let arrivals = Arc::new(Arrivals::default());
         Self {
-            producer: Producer::new(Arc::clone(&config), Arc::clone(&troubles)),
+            producer: Producer::new("ledger", Arc::clone(&config), Arc::clone(&troubles)),
+            of_events: Producer::new("events", Arc::clone(&config), Arc::clone(&troubles)),
             reads: Reads::new(Arc::clone(&config), Arc::clone(&troubles), Arc::clone(&arrivals)),
             glances: Glances::new(Arc::clone(&config), Arc::clone(&troubles)),
             config,
@@ -88,6 +91,15 @@ impl KafkaLog {
             found: Mutex::default(),
             counts: Mutex::default(),
             partitions,
+        }
+    }
+
+    /// Events that come in have a producer of their own: one that fails, or a partition that takes nothing, ends no sealing and takes none of its room.
+    fn producer_of(&self, topic: &str) -> &Producer {
+        if topic == topic::AUDIT_EVENTS {
+            &self.of_events
+        } else {
+            &self.producer
         }
     }
 
@@ -245,7 +257,7 @@ impl Log for KafkaLog {
     ) -> Result<Appended, LogError> {
         Self::check(topic, &records)?;
         let topic = self.place(topic, partition).await?;
-        let appended = self.producer.append(topic, partition, records).await?;
+        let appended = self.producer_of(topic).append(topic, partition, records).await?;
         self.reads.know_end(topic, partition, appended.last + 1);
         Ok(appended)
     }

@@ -13,19 +13,9 @@ pub fn command(finding: &Finding, access: &Access) -> Option<String> {
         Kind::SecondVersion => {
             return Some(list_versions(finding, access)).filter(|_| is_typed(&finding.name));
         }
-        Kind::NotLocked | Kind::ShortRetention | Kind::WeakMode => {
-            let relock = finding.relock?;
-            let mode = match relock.mode {
-                LockMode::Governance => "GOVERNANCE",
-                LockMode::Compliance => "COMPLIANCE",
-            };
-            // The tool takes no parts of a second.
-            let until = time(relock.until).replace(".000000Z", "Z");
-            (
-                "put-object-retention",
-                format!(" --retention Mode={mode},RetainUntilDate={until}"),
-            )
-        }
+        Kind::NotLocked | Kind::ShortRetention => retention(finding, "")?,
+        // Another mode than it has, also a stronger one, is taken from who bypasses alone.
+        Kind::WeakMode => retention(finding, " --bypass-governance-retention")?,
         Kind::HoldMissing => ("put-object-legal-hold", " --legal-hold Status=ON".to_owned()),
         Kind::UntoldLock => ("get-object-retention", String::new()),
         Kind::UnknownKey | Kind::Uncovered | Kind::Missing | Kind::Content => return None,
@@ -39,6 +29,19 @@ pub fn command(finding: &Finding, access: &Access) -> Option<String> {
             quoted(version)
         )
     })
+}
+
+/// How a version is locked anew.
+fn retention(finding: &Finding, bypass: &str) -> Option<(&'static str, String)> {
+    let relock = finding.relock?;
+    let mode = match relock.mode {
+        LockMode::Governance => "GOVERNANCE",
+        LockMode::Compliance => "COMPLIANCE",
+    };
+    // The tool takes no parts of a second.
+    let until = time(relock.until).replace(".000000Z", "Z");
+    let more = format!(" --retention Mode={mode},RetainUntilDate={until}{bypass}");
+    Some(("put-object-retention", more))
 }
 
 fn list_versions(finding: &Finding, access: &Access) -> String {
@@ -98,14 +101,16 @@ mod tests {
 
     #[test]
     fn every_value_that_is_known_is_filled_in() {
-        for kind in [Kind::NotLocked, Kind::ShortRetention, Kind::WeakMode] {
-            assert_eq!(
-                typed(kind, "a/0/tile/0/000.p/7", None).as_deref(),
-                Some(
-                    "aws s3api put-object-retention --bucket audit --key ledger/a/0/tile/0/000.p/7 --version-id v1 \
-                     --retention Mode=COMPLIANCE,RetainUntilDate=1970-01-02T00:00:00Z"
-                )
+        for (kind, bypass) in [
+            (Kind::NotLocked, ""),
+            (Kind::ShortRetention, ""),
+            (Kind::WeakMode, " --bypass-governance-retention"),
+        ] {
+            let expected = format!(
+                "aws s3api put-object-retention --bucket audit --key ledger/a/0/tile/0/000.p/7 --version-id v1 \
+                 --retention Mode=COMPLIANCE,RetainUntilDate=1970-01-02T00:00:00Z{bypass}"
             );
+            assert_eq!(typed(kind, "a/0/tile/0/000.p/7", None), Some(expected));
         }
         assert_eq!(
             typed(Kind::DeleteMarker, "x", Some("http://127.0.0.1:1")).as_deref(),

@@ -53,7 +53,7 @@ kinds! {
         "lock it for longer, with the command; find out who shortened it, or raised the setting";
     WeakMode "weak-mode"
         "whoever has s3:BypassGovernanceRetention can delete it, and compliance mode is configured, which nobody can bypass"
-        "lock it in compliance mode, with the command";
+        "lock it in compliance mode, with the command, as somebody with s3:PutObjectRetention and s3:BypassGovernanceRetention: to change the mode is to bypass it. `run` has no such right, and needs none; where the bucket's policy denies it to everybody, as that of deploy/aws does (NothingIsDeletedOrUnlocked), that statement has to let this one identity pass for so long";
     UntoldLock "untold-lock"
         "the store does not say how it is locked, so whether it can be deleted is not known"
         "ask with the command: where a permission is missing, give it (s3:GetObjectVersion, s3:GetObjectRetention, s3:GetObjectLegalHold); a store that tells the lock of the newest version alone tells it again once the others are away";
@@ -91,7 +91,7 @@ pub struct Finding {
 /// How a version is to be locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Relock {
-    /// Never weaker than it is.
+    /// Never weaker than it is. A stronger one needs a bypass of governance.
     pub mode: LockMode,
     /// In seconds since 1970. Never shorter than it is, and to the end of the day: a name says the day of a cut and not its time.
     pub until: i64,

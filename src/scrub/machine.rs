@@ -118,8 +118,8 @@ pub fn judge_lock(
         class,
         hold: false,
     });
-    let relock = Relock {
-        mode: lock.mode.map_or(retention.mode, |mode| mode.max(retention.mode)),
+    let relock = |mode| Relock {
+        mode,
         until: lock.until.max(until + DAY_SECONDS),
         short_by: lock.mode.map_or(0, |_| (until - lock.until).max(0)),
     };
@@ -128,7 +128,19 @@ pub fn judge_lock(
         name: version.name.clone(),
         version: Some(version.id.clone()),
         what,
-        relock: matches!(kind, Kind::NotLocked | Kind::ShortRetention | Kind::WeakMode).then_some(relock),
+        relock: match kind {
+            // In the mode that it has: to lock it for longer needs no bypass then, whatever is found of its mode.
+            Kind::NotLocked | Kind::ShortRetention => Some(relock(lock.mode.unwrap_or(retention.mode))),
+            Kind::WeakMode => Some(relock(retention.mode)),
+            Kind::DeleteMarker
+            | Kind::SecondVersion
+            | Kind::UnknownKey
+            | Kind::Uncovered
+            | Kind::UntoldLock
+            | Kind::HoldMissing
+            | Kind::Missing
+            | Kind::Content => None,
+        },
     };
     let mut findings = Vec::new();
     // What need not be kept any longer may be as it likes.
@@ -370,7 +382,8 @@ mod tests {
         let (strong, weak) = (LockMode::Compliance, LockMode::Governance);
         // Sealed on day 99, and kept for 10 days from some time of it.
         assert_eq!(relock(None, 0), (strong, 110, 0));
-        assert_eq!(relock(Some(weak), 3), (strong, 110, 7));
+        // To lock it for longer in the mode that it has needs no bypass; another mode does.
+        assert_eq!(relock(Some(weak), 3), (weak, 110, 7));
         assert_eq!(relock(Some(weak), 50), (strong, 149, 0));
         let governance = retention(weak);
         let lock = VersionLock {

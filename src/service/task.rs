@@ -54,12 +54,13 @@ impl Runner {
         }
     }
 
-    /// Why part of the input is not worked on.
+    /// Why part of the work waits, while the rest of it goes on.
     fn waits_for(&self) -> Option<String> {
         match self {
             Self::Capture(capturer) => capturer.waits_for(),
             Self::Seal(sealer) => sealer.waits_for(),
-            Self::Notarize(_) | Self::Archive(_) | Self::DeadLetters(_) | Self::Index(_) => None,
+            Self::Archive(archiver) => archiver.waits_for(),
+            Self::Notarize(_) | Self::DeadLetters(_) | Self::Index(_) => None,
         }
     }
 

@@ -317,6 +317,7 @@ fn forget(partition: u32) {
     }
     metrics::gauge!("ledgerline_unsigned_age_seconds", "partition" => label()).set(f64::NAN);
     metrics::gauge!("ledgerline_unarchived_age_seconds", "partition" => label()).set(f64::NAN);
+    metrics::gauge!("ledgerline_refused_holds", "partition" => label()).set(f64::NAN);
     for topic in sources::TOPICS {
         metrics::gauge!("ledgerline_source_lag_records", "topic" => topic, "partition" => label())
             .set(f64::NAN);

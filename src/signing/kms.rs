@@ -14,6 +14,7 @@ use async_trait::async_trait;
 pub use aws_config::SdkConfig;
 use client::KmsClient;
 pub use client::aws_config;
+pub(crate) use client::sdk_client;
 use failure::{Kind, KmsFailure};
 
 /// Most keys that one signer is given.

@@ -165,11 +165,12 @@ impl Idempotency {
         Ok(())
     }
 
-    /// Takes away rows that are too old to count; answers whether there may be more.
+    /// Takes away rows that are too old to count; answers whether there may be more. The age is asked again of the row that is taken away: it may have been taken over since.
     pub async fn purge(&self) -> Result<bool, StoreError> {
         let done = sqlx::query(
             "DELETE FROM idempotency WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM idempotency \
-             WHERE created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1 LIMIT $2)",
+             WHERE created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1 LIMIT $2) \
+             AND created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1",
         )
         .bind(millis(KEPT))
         .bind(PURGE_ROWS)

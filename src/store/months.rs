@@ -116,6 +116,76 @@ async fn attach_new(connection: &mut PgConnection, parent: &str, month: Month) -
     Ok(())
 }
 
+/// The newest month that a partition has leaves in: it may still be written. `None` where there are no leaves.
+pub async fn newest(pool: &PgPool) -> Result<Option<Month>, StoreError> {
+    let row = sqlx::query("SELECT to_char(max(month), 'YYYY-MM') FROM partition_months")
+        .fetch_one(pool)
+        .await?;
+    let text: Option<String> = row.try_get(0)?;
+    Ok(text.as_deref().and_then(Month::parse))
+}
+
+/// A month's table that is attached; `is_pending` where letting go of it was begun and cut short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    parent: &'static str,
+    month: Month,
+    is_pending: bool,
+}
+
+/// The tables of months before `before`, oldest first.
+pub async fn attached_before(pool: &PgPool, before: Month) -> Result<Vec<Attached>, StoreError> {
+    let mut found = Vec::new();
+    for parent in PARENTS {
+        let rows = sqlx::query(
+            "SELECT relname::text, inhdetachpending FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass($1)",
+        )
+        .bind(parent)
+        .fetch_all(pool)
+        .await?;
+        for row in &rows {
+            let (table, is_pending): (String, bool) = (row.try_get(0)?, row.try_get(1)?);
+            let month = table.strip_prefix(parent).and_then(|rest| rest.strip_prefix('_'));
+            let month = month.and_then(|month| Month::parse(&month.replace('_', "-")));
+            found.extend(month.filter(|month| *month < before).map(|month| Attached {
+                parent,
+                month,
+                is_pending,
+            }));
+        }
+    }
+    found.sort_by_key(|table| (table.month, table.parent));
+    Ok(found)
+}
+
+/// Lets go of a month's table; where `drop_it`, for good. Readers go on; those that are in it are waited for.
+///
+/// Cut short before the end, the table is no longer read and still attached; the next call ends what was begun.
+pub async fn detach(pool: &PgPool, table: &Attached, drop_it: bool) -> Result<String, StoreError> {
+    let (parent, name) = (table.parent, table.month.table(table.parent));
+    let how = if table.is_pending {
+        "FINALIZE"
+    } else {
+        "CONCURRENTLY"
+    };
+    let mut statements = vec![
+        // It waits for whoever reads, however long that takes.
+        "SET statement_timeout = 0".to_owned(),
+        format!("ALTER TABLE {parent} DETACH PARTITION {name} {how}"),
+    ];
+    if drop_it {
+        statements.push(format!("DROP TABLE {name}"));
+    }
+    // Not in a transaction: the server does this in two of its own.
+    let mut connection = pool.acquire().await?.detach();
+    for statement in statements {
+        sqlx::query(AssertSqlSafe(statement))
+            .execute(&mut connection)
+            .await?;
+    }
+    Ok(name)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

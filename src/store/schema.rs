@@ -31,7 +31,7 @@ pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// # Errors
 /// `Wrong` where the user may not, or where a newer program was here before.
 pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Result<(), StoreError> {
-    make(pool, schema, &migrator(&MIGRATIONS, version)).await?;
+    make(pool, schema, migrator(&MIGRATIONS, version)).await?;
     for role in [READER_ROLE, AUDITOR_ROLE] {
         sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
             .execute(pool)
@@ -45,10 +45,21 @@ pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Resul
 /// # Errors
 /// As [`migrate`].
 pub async fn migrate_api(pool: &PgPool) -> Result<(), StoreError> {
-    make(pool, API_SCHEMA, &migrator(&API_MIGRATIONS, i64::MAX)).await
+    make(pool, API_SCHEMA, migrator(&API_MIGRATIONS, i64::MAX)).await
 }
 
-async fn make(pool: &PgPool, schema: &'static str, migrator: &Migrator) -> Result<(), StoreError> {
+/// In a task that nobody's going ends: the migrator's lock is its connection's, and one that was cut short would keep it for as long as it is in the pool.
+async fn make(pool: &PgPool, schema: &'static str, migrator: Migrator) -> Result<(), StoreError> {
+    let pool = pool.clone();
+    let made = tokio::spawn(async move { make_now(&pool, schema, &migrator).await }).await;
+    made.unwrap_or_else(|error| {
+        Err(StoreError::wrong(format!(
+            "making its tables ended unexpectedly: {error}"
+        )))
+    })
+}
+
+async fn make_now(pool: &PgPool, schema: &'static str, migrator: &Migrator) -> Result<(), StoreError> {
     // Whoever comes at the same time waits here: the migrator's own lock comes only after the schema.
     let mut transaction = pool.begin().await?;
     sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
@@ -58,7 +69,13 @@ async fn make(pool: &PgPool, schema: &'static str, migrator: &Migrator) -> Resul
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
-    migrator.run(pool).await.map_err(migrate_error)
+    let mut connection = pool.acquire().await?;
+    let migrated = migrator.run_direct(None, &mut *connection, false).await;
+    if migrated.is_err() {
+        // With it goes the lock, which the migrator lets go of only when all went well.
+        drop(connection.close().await);
+    }
+    migrated.map_err(migrate_error)
 }
 
 fn migrator(migrations: &'static [(i64, &str, &str)], version: i64) -> Migrator {

@@ -157,7 +157,7 @@ const COUNTERS: [Described; 30] = [
     ),
 ];
 
-const GAUGES: [Described; 15] = [
+const GAUGES: [Described; 16] = [
     (
         "ledgerline_api_waited_records",
         Unit::Count,
@@ -192,6 +192,11 @@ const GAUGES: [Described; 15] = [
         "ledgerline_unarchived_age_seconds",
         Unit::Seconds,
         "How long the oldest leaf that is not archived has waited, by partition",
+    ),
+    (
+        "ledgerline_refused_holds",
+        Unit::Count,
+        "Holds, or ends of holds, that the archive refuses and that are tried again while archiving goes on, by partition",
     ),
     (
         "ledgerline_source_lag_records",

@@ -6,9 +6,8 @@ use crate::ledger::leaf::Leaf;
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::segment::parse_line;
 use crate::ledger::time::parse_occurred_at;
+use crate::stages::index::Members;
 use data_encoding::BASE64;
-use serde::Deserialize;
-use std::borrow::Cow;
 
 /// A line of a segment, taken apart.
 pub(super) struct Row<'l> {
@@ -21,27 +20,6 @@ pub(super) struct Row<'l> {
     pub occurred_at: Option<i64>,
     /// What a rejected input was.
     pub raw: Option<Vec<u8>>,
-}
-
-/// The members of an event that have columns of their own.
-#[derive(Deserialize)]
-pub(super) struct Members<'l> {
-    #[serde(borrow)]
-    pub event_id: Cow<'l, str>,
-    #[serde(borrow)]
-    pub action: Cow<'l, str>,
-    #[serde(borrow)]
-    pub actor: Actor<'l>,
-    #[serde(borrow)]
-    occurred_at: Cow<'l, str>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Actor<'l> {
-    #[serde(borrow, rename = "type")]
-    pub kind: Cow<'l, str>,
-    #[serde(borrow)]
-    pub id: Cow<'l, str>,
 }
 
 impl Row<'_> {
@@ -64,8 +42,8 @@ pub(super) fn rows(lines: &[u8]) -> Result<Vec<Row<'_>>, TwinError> {
 
 fn row(line: &[u8]) -> Option<Row<'_>> {
     let parts = parse_line(line).ok()?;
-    let members: Option<Members<'_>> = match parts.event {
-        Some(event) => Some(serde_json::from_slice(event).ok()?),
+    let members = match parts.event {
+        Some(event) => Some(Members::read(event)?),
         None => None,
     };
     let raw = match parts.raw_base64 {

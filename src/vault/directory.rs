@@ -161,6 +161,10 @@ impl Vault for DirectoryVault {
         self.path_of(name).map(drop)
     }
 
+    async fn names_to_tell(&self, _prefix: &str, _after: Option<&str>) -> Result<Vec<String>, VaultError> {
+        Ok(Vec::new())
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
         let mut names = Vec::new();
         for name in super::walk::walk(&self.root, prefix) {

@@ -37,6 +37,9 @@ pub enum Put {
     Created,
     /// An object of that name exists and was left as it is. The caller MUST compare: the same identity is success, another one is a fork.
     Exists,
+    /// As `Exists`, created now or before; and the storage refuses to hold it. The caller MUST see that it is told again ([`Vault::set_hold`]): its retention is as it must be,
+    /// and a refused hold is to keep nothing else waiting.
+    Unheld,
 }
 
 /// What decides how long an object is to be kept. Storage that can keep what it is told to keep makes a date of it; a directory cannot.
@@ -85,7 +88,7 @@ fn check_object_name(name: &str) -> Result<(), VaultError> {
 #[async_trait]
 pub trait Vault: Send + Sync {
     /// Stores `bytes` under `name` if there is no such object; durable when it answers, and kept as `keep` says where the storage can: also what
-    /// exists already. Never overwrites, never leaves a part of an object visible.
+    /// exists already. Never overwrites, never leaves a part of an object visible. Only where a hold is asked for is it `Unheld`.
     async fn put_new(&self, name: &str, bytes: &[u8], keep: Keep<'_>) -> Result<Put, VaultError>;
 
     /// The object's bytes, `None` where there is none.
@@ -101,8 +104,7 @@ pub trait Vault: Send + Sync {
     /// All names below `prefix` (`""` for all), in order of their bytes.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError>;
 
-    /// As [`Self::list`], with names of which no reader is shown anything and something is there still, where the storage has such.
-    async fn list_with_hidden(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
-        self.list(prefix).await
-    }
+    /// Names below `prefix` that come after `after`, in order of their bytes, the first of them: what a hold, or its end, is to be told to. Also names of which no reader is
+    /// shown anything and something is there still. Empty where there are no more, and where the storage can hold nothing.
+    async fn names_to_tell(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, VaultError>;
 }

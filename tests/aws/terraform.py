@@ -2,6 +2,7 @@
 
 import fnmatch
 import pathlib
+import re
 
 import hcl2
 
@@ -39,12 +40,24 @@ def local(name):
     raise KeyError(name)
 
 
+def variable(name):
+    with (ROOT / "deploy" / "aws" / "variables.tf").open(encoding="utf-8") as file:
+        (found,) = [block[name] for block in plain(hcl2.load(file))["variable"] if name in block]
+        return found
+
+
 def actions(statement):
-    """Of a statement; what it takes from a local by name is looked up."""
+    """Of a statement; what it takes from locals by name is looked up."""
     given = statement.get("actions", [])
     if isinstance(given, str):
-        return local(given.removeprefix("${local.").removesuffix("}"))
+        return [action for name in re.findall(r"local\.(\w+)", given) for action in local(name)]
     return given
+
+
+def statements(document):
+    """Of a policy document, those too that are there where somebody is named for them: under the name of who that is."""
+    of_nobody = [statement for block in document.get("dynamic", []) for statement in block["statement"]["content"]]
+    return document["statement"] + of_nobody
 
 
 def is_deny(statement):

@@ -27,7 +27,7 @@ ON = {
     "archive_key": "${aws_kms_key.archive.arn}",
 }
 # Of people and services of this module. Nobody of them may do what is denied.
-USERS = ("service", "auditor", "counsel")
+USERS = ("service", "auditor", "counsel", "recovery")
 KEY_POLICIES = {"signing_key": "signing_key", "archive_key": "archive_key"}
 ADMINISTRATORS = "${var.key_administrators}"
 
@@ -126,7 +126,11 @@ class TheBuckets(unittest.TestCase):
             self.assertEqual(default, {"sse_algorithm": "aws:kms", "kms_master_key_id": f"${{aws_kms_key.{name}.arn}}"})
 
     def test_the_lifecycle_has_each_rule_and_lets_nothing_expire(self):
-        rules = RESOURCES["aws_s3_bucket_lifecycle_configuration", "archive"]["rule"]
+        for name in BUCKETS:
+            with self.subTest(name):
+                self.assert_lifecycle(RESOURCES["aws_s3_bucket_lifecycle_configuration", name]["rule"])
+
+    def assert_lifecycle(self, rules):
         for wanted in LIST["lifecycle"]["has"]:
             (rule,) = [rule for rule in rules if wanted in rule]
             self.assertEqual(rule["status"], "Enabled")

@@ -65,12 +65,12 @@ class Connect:
         return len(states) > 1 and set(states) == {"RUNNING"}
 
 
-def wait(what, done, patience_s=PATIENCE_S):
+def wait(what, done, patience_s=PATIENCE_S, pause_s=CONNECT_PAUSE_S):
     end = time.monotonic() + patience_s
     while not (found := done()):
         if time.monotonic() > end:
             raise AssertionError(f"not within {patience_s} s: {what}")
-        time.sleep(CONNECT_PAUSE_S)
+        time.sleep(pause_s)
     return found
 
 
@@ -272,7 +272,10 @@ class CaptureCase(unittest.TestCase):
                 ids[event["event_id"].removeprefix(prefix)] += 1
         return ids
 
-    def assert_each_row_once(self, leaves):
+    def assert_each_row_once(self, leaves, rejected=0):
+        """Nothing is lost, doubled, or refused but so many."""
+        refused = Counter(leaf["code"] for leaf, _ in leaves if leaf["kind"] == "rejected")
+        self.assertEqual(sum(refused.values()), rejected, dict(refused))
         entries = self.row_entries(leaves)
         wanted = self.row_ids()
         self.assertEqual(wanted - set(entries), set(), "lost")

@@ -6,8 +6,9 @@ import os
 import unittest
 
 import psycopg
-from capture_case import ROOT, CaptureCase, archive, database, kinds, stack
+from capture_case import PARTITIONS, ROOT, CaptureCase, archive, database, kinds, stack, wait
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
 # One of each type that is captured, with what is in it.
 WIDE = {
@@ -184,6 +185,38 @@ class Changes(CaptureCase):
         self.assertIn(text.encode(), base64.b64decode(refused["raw"]))
 
 
+    def test_a_row_that_gets_another_tenant_leaves_the_one_and_comes_to_the_other(self):
+        program = self.start_program()
+        self.start_connector()
+        # Of the two tenants of a row, some are of one partition of the ledger, and some of two.
+        self.insert(12, tenants=4)
+        rows = [row for (row,) in self.sql.execute(f"SELECT id FROM {self.table} ORDER BY id").fetchall()]
+        moved = {}
+        for row in rows:
+            ((was,),) = self.sql.execute(f"SELECT tenant_id FROM {self.table} WHERE id = %s", [row]).fetchall()
+            self.sql.execute(f"UPDATE {self.table} SET tenant_id = %s, action = 'moved' WHERE id = %s", [f"new-{row % 6}", row])
+            moved[str(row)] = (was, f"new-{row % 6}")
+        back = rows[0]
+        self.sql.execute(f"UPDATE {self.table} SET tenant_id = %s, action = 'back' WHERE id = %s", [moved[str(back)][0], back])
+        leaves = self.wait_leaves("all are archived", lambda leaves: kinds(leaves).get("entry", 0) >= 3 * len(rows) + 2)
+        self.stop_program(program)
+        self.verify()
+        self.assert_each_row_once(leaves)
+        self.assertEqual([leaf["kind"] for leaf, _ in leaves if leaf["kind"] in ("rejected", "duplicate")], [])
+        entries = [event for leaf, event in leaves if leaf["kind"] == "entry" and "@" in event["event_id"]]
+        left = {(event["data"]["row"]["id"], event["tenant_id"]): event["data"] for event in entries if event["event_id"].endswith("/delete")}
+        came = {(event["data"]["id"], event["tenant_id"]): event["data"] for event in entries if event["event_id"].endswith("/insert")}
+        wanted = {(row, was) for row, (was, _) in moved.items()} | {(str(back), moved[str(back)][1])}
+        self.assertEqual((set(left), len(entries)), (wanted, 2 * len(wanted)))
+        wanted = {(row, new) for row, (_, new) in moved.items()} | {(str(back), moved[str(back)][0])}
+        self.assertEqual(set(came), wanted)
+        for (row, tenant), change in left.items():
+            self.assertEqual((change["row"]["tenant_id"], change["row"]["action"]), (tenant, "moved" if tenant.startswith("new") else f"row.{row}"))
+            self.assertNotIn("before", change)
+        for (row, tenant), columns in came.items():
+            self.assertEqual((columns["tenant_id"], columns["action"]), (tenant, "moved" if tenant.startswith("new") else "back"))
+
+
 class KeyAlone(CaptureCase):
     """A table whose old rows Postgres does not log."""
 
@@ -245,6 +278,32 @@ class Import(CaptureCase):
         self.assertNotIn("rejected conflict", kinds(leaves))
 
 
+class Restored(CaptureCase):
+    def test_a_log_that_is_made_anew_from_the_archive_captures_what_its_topics_still_hold_and_seals_no_row_twice(self):
+        self.insert(200)
+        program = self.start_program()
+        self.start_connector()
+        self.insert(100, first=200)
+        self.wait_rows()
+        self.stop_program(program)
+        admin = AdminClient({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
+        lost = [name for name in admin.list_topics(timeout=30).topics if name.startswith((f"{self.name}.ledger.", f"{self.name}.audit.events", f"{self.name}.audit.rerouted", f"{self.name}.audit.captured"))]
+        for deleted in admin.delete_topics(lost).values():
+            deleted.result(60)
+        # The application goes on.
+        self.insert(50, first=300)
+        wait("they are gone", lambda: not set(lost) & set(admin.list_topics(timeout=30).topics))
+        self.command("topics", "apply", f"--log={self.log}", f"--partitions={PARTITIONS}", "--replication=1")
+        self.command("restore", f"--from=file:{self.archive}", f"--log={self.log}", "--trust-archive-keys")
+        program = self.start_program()
+        leaves = self.wait_rows()
+        leaves = self.wait_leaves("what was captured before is sealed as duplicates", lambda leaves: kinds(leaves).get("duplicate", 0) >= 300)
+        self.stop_program(program)
+        self.verify()
+        self.assert_each_row_once(leaves)
+        self.assertEqual(kinds(leaves)["duplicate"], 300)
+
+
 class Columns(CaptureCase):
     COLUMNS = CaptureCase.COLUMNS + "".join(f', "{name}" {kind}' for name, (kind, _) in WIDE.items())
 
@@ -287,13 +346,7 @@ class Columns(CaptureCase):
 
     def test_avro_means_the_same_and_what_is_none_is_rejected_with_its_reason(self):
         program = self.start_program(f"--schema-registry={stack('REGISTRY_URL')}")
-        settings = {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
-        for part in ("key.converter", "value.converter"):
-            settings[part] = "io.apicurio.registry.utils.converter.AvroConverter"
-            settings[f"{part}.apicurio.registry.url"] = stack("REGISTRY_APICURIO_URL")
-            for name, value in AVRO.items():
-                settings[f"{part}.apicurio.registry.{name}"] = value
-        self.start_connector(**settings)
+        self.start_connector(**avro_settings())
         self.write()
         leaves = self.wait_rows()
         # The null of this converter is the column's default: there is none here.
@@ -310,6 +363,30 @@ class Columns(CaptureCase):
         self.assertEqual(self.data(leaves), [self.expected()] * 2)
         codes = sorted(leaf["code"] for leaf, _ in leaves if leaf["kind"] == "rejected")
         self.assertEqual(codes, ["invalid_avro", "unknown_schema", "unmapped", "unmapped"])
+
+
+class Numeric(CaptureCase):
+    """Decimals as numbers of JSON, with more digits than a double has."""
+
+    COLUMNS = CaptureCase.COLUMNS + ", amount numeric(12,2), exact numeric(30,10)"
+    DIGITS = "12345678901234567890.1234567891"
+
+    def captured(self, **settings):
+        program = self.start_program()
+        self.start_connector(**{"decimal.handling.mode": "precise", "value.converter.decimal.format": "NUMERIC"} | settings)
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, amount, exact) VALUES ('acme', 'a', 'row', -0.50, {self.DIGITS})")
+        leaves = self.wait_rows()
+        self.stop_program(program)
+        self.verify()
+        return [(event["data"]["amount"], event["data"]["exact"]) for leaf, event in leaves if leaf["kind"] == "entry"]
+
+    def test_a_number_that_no_double_holds_is_sealed_digit_for_digit(self):
+        # Whether -0.5 is a decimal or a double, the record does not say.
+        self.assertEqual(self.captured(), [("-0.5", self.DIGITS)])
+
+    def test_with_its_schema_a_number_keeps_its_scale_too(self):
+        settings = {"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true"}
+        self.assertEqual(self.captured(**settings), [("-0.50", self.DIGITS)])
 
 
 class Inexact(CaptureCase):
@@ -341,6 +418,53 @@ class Inexact(CaptureCase):
 
 # How Apicurio's converter writes what Confluent's does.
 AVRO = {"auto-register": "true", "find-latest": "true", "as-confluent": "true", "use-id": "contentId", "headers.enabled": "false"}
+
+
+def avro_settings():
+    settings = {"schema.name.adjustment.mode": "avro", "field.name.adjustment.mode": "avro"}
+    for part in ("key.converter", "value.converter"):
+        settings[part] = "io.apicurio.registry.utils.converter.AvroConverter"
+        settings[f"{part}.apicurio.registry.url"] = stack("REGISTRY_APICURIO_URL")
+        for name, value in AVRO.items():
+            settings[f"{part}.apicurio.registry.{name}"] = value
+    return settings
+
+
+class Defaults(CaptureCase):
+    """A column that may be NULL, and has a DEFAULT."""
+
+    COLUMNS = CaptureCase.COLUMNS + ", note text DEFAULT 'made up'"
+
+    def write(self):
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, note) VALUES ('acme', 'a', 'row', NULL)")
+
+    def test_a_null_is_null_in_the_snapshot_the_stream_and_the_import(self):
+        self.write()
+        program = self.start_program()
+        self.start_connector()
+        self.write()
+        leaves = self.wait_rows()
+        self.assertEqual(self.notes(leaves), [None] * 2)
+        self.import_rows()
+        leaves = self.wait_leaves("what was imported is sealed", lambda leaves: kinds(leaves).get("duplicate", 0) == 2)
+        self.stop_program(program)
+
+    def test_avro_sends_the_default_in_its_place_which_an_import_finds_out(self):
+        program = self.start_program(f"--schema-registry={stack('REGISTRY_URL')}")
+        self.start_connector(**avro_settings())
+        self.write()
+        leaves = self.wait_rows()
+        # The converter's word: nothing in the record says that the row has none.
+        self.assertEqual(self.notes(leaves), ["made up"])
+        self.import_rows()
+        self.wait_leaves("what was imported is sealed", lambda leaves: kinds(leaves).get("rejected conflict", 0) == 1)
+        self.stop_program(program)
+
+    def import_rows(self):
+        self.command("import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}")
+
+    def notes(self, leaves):
+        return [event["data"]["note"] for leaf, event in leaves if leaf["kind"] == "entry"]
 
 
 class Outbox(CaptureCase):
@@ -377,6 +501,29 @@ class Outbox(CaptureCase):
             event["context"],
             {"aggregate_type": "order", "aggregate_id": "42", "correlation_id": "cor-1", "traceparent": row[-1]},
         )
+
+    def test_a_payload_of_any_type_is_sealed_exactly_or_rejected_with_its_reason(self):
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN payload DROP NOT NULL")
+        program = self.start_program()
+        sealed = ["7", "1.5", "true", "null", '"text"', '"7"', '""', '[1, "a"]', None]
+        refused = {"12345678901234567890.123": "number_not_exact", '{"n": 9007199254740993}': "number_not_exact"}
+        insert = f"INSERT INTO {self.table} (aggregatetype, aggregateid, type, payload, tenant_id, actor_id, correlation_id) VALUES ('order', '42', %s, %s, 'acme', 'carol', %s)"
+        for at, payload in enumerate(sealed + list(refused)):
+            self.sql.execute(insert, (f"t-{at}", payload, None))
+        # Becomes a header, which no event takes.
+        self.sql.execute(insert, ("long", "{}", "x" * (16 << 10)))
+        self.sql.execute(insert, ("last", "{}", None))
+        wanted = {"entry": len(sealed) + 1, "rejected number_not_exact": 2, "rejected too_large": 1}
+        leaves = self.wait_leaves("all are archived", lambda leaves: wanted.items() <= kinds(leaves).items())
+        self.stop_program(program)
+        self.verify()
+        data = {event["action"]: event.get("data", "none") for leaf, event in leaves if leaf["kind"] == "entry"}
+        expected = {f"t-{at}": "none" if payload is None else json.loads(payload) for at, payload in enumerate(sealed)}
+        self.assertEqual(data, expected | {"last": {}})
+        lines = [line for path in archive.segments(self.archive) for line in archive.decompress(path.read_bytes()).splitlines() if b'"number_not_exact"' in line]
+        raws = {base64.b64decode(json.loads(line)["raw"]) for line in lines}
+        for payload in refused:
+            self.assertEqual(sum(f'"data":{payload},'.encode() in raw for raw in raws), 1, payload)
 
 
 if __name__ == "__main__":

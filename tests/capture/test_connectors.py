@@ -3,10 +3,12 @@
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
 import unittest
+import urllib.request
 
 from capture_case import PATIENCE_S, PROGRAM, CaptureCase, database, stack, wait
 
@@ -154,6 +156,28 @@ class Connectors(CaptureCase):
         self.write_file(**{"max.batch.size": "1024"})
         (altered,) = self.apply()
         self.assertEqual((altered["action"], self.connect.is_running(self.name)), ("alter", True))
+
+    def test_heartbeats_of_a_connector_are_counted_where_their_topic_is_named_and_seal_nothing(self):
+        self.mapping.write_text(self.mapping.read_text().replace(f'["{self.topic}"]', f'["{self.topic}", "__debezium-heartbeat.{self.name}"]'))
+        program = self.start_program()
+        self.write_file()
+        self.apply()
+        self.insert(1)
+        self.wait_rows()
+        (line,) = [json.loads(line) for line in (self.directory / "run-0.log").read_text().splitlines() if '"listening"' in line]
+        self.assertIn("address", line)
+
+        def beats():
+            with urllib.request.urlopen(f"http://{line['address']}/metrics", timeout=30) as answer:
+                found = re.search(r'^ledgerline_captured_records_total\{outcome="heartbeat"\} (\d+)$', answer.read().decode(), re.MULTILINE)
+            return int(found.group(1)) if found else 0
+
+        wait("heartbeats are counted", lambda: beats() > 1)
+        self.connect.ask("PUT", f"/connectors/{self.name}/stop")
+        wait("it has stopped", lambda: self.connect.states(self.name) == ["STOPPED"])
+        self.stop_program(program)
+        self.verify()
+        self.assertEqual({leaf["kind"] for leaf, _ in self.leaves()}, {"genesis", "source", "entry", "cut"})
 
     def test_lag_tells_how_much_log_a_slot_keeps(self):
         self.write_file()

@@ -9,7 +9,7 @@ import unittest
 
 import psycopg
 from capture_case import ROOT, CaptureCase, wait
-from test_faults import restart
+from servers import restart
 
 BUSY_ROUNDS, BUSY_ROWS = 20, 1_000
 

@@ -12,6 +12,7 @@ import unittest
 
 from capture_case import PROGRAM, ROOT, CaptureCase, kinds, wait
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 PATIENCE_S = 120
 PARTITIONS = 3
@@ -273,6 +274,32 @@ class Rows(ImportCase):
         self.assertEqual((summary["events"], summary["codes"]), (1, {"missing_member": 1}))
         self.sealed("both are archived", lambda leaves: {"entry": 1, "rejected missing_member": 1}.items() <= kinds(leaves).items())
         self.assertEqual([(refused["id"], refused["tenant_id"]) for refused in self.refused_rows()], [(row, None)])
+
+    def test_more_rows_than_are_remembered_are_warned_of_before_any_is_read_where_they_are_captured_too(self):
+        self.insert(100_001)
+        admin = AdminClient({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
+        for topic in admin.create_topics([NewTopic(self.topic, 1, 1)]).values():
+            topic.result(30)
+        importing = self.start_import()
+        self.assertRegex(importing.stderr.readline(), rf"more than 100000 rows of {self.table} are to be read.*captured, too \({self.topic}\).*--dedupe-entries-max")
+        importing.kill()
+        importing.wait(30)
+        # Those that are to be read count, not those that are there.
+        ended = subprocess.run([PROGRAM, *self.arguments("--again", "--before=2000-01-01")], capture_output=True, text=True, timeout=PATIENCE_S)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+
+    def test_keys_of_refused_rows_are_told_where_they_are_asked_for_and_nowhere_else(self):
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN id DROP IDENTITY")
+        self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN id TYPE text")
+        self.sql.execute(f"INSERT INTO {self.table} (id, tenant_id, actor_id, action) VALUES ('ada@acme.example', 'acme', 'a', 'row'), ('eve@globex.example', NULL, 'a', 'row')")
+        for more, has_key in (((), False), (("--show-keys",), True)):
+            ended = subprocess.run([PROGRAM, *self.arguments("--dry-run", *more)], capture_output=True, text=True, timeout=PATIENCE_S)
+            self.assertEqual(ended.returncode, 0, ended.stderr)
+            self.assertRegex(ended.stdout, r"\n  page 1, row 2.*: tenant_id: none of /row/tenant_id .*\(missing_member\)\n")
+            self.assertEqual("eve@globex.example" in ended.stdout, has_key)
+            self.assertNotIn("globex", ended.stderr)
+            self.assertNotIn("ada", ended.stdout)
+        self.assertNotIn("globex", self.command(*self.arguments("--json")))
 
     def test_rows_without_a_time_are_told_where_rows_are_chosen_by_it(self):
         self.write("NULL")

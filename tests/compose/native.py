@@ -41,3 +41,37 @@ def rust():
 
 def s3_version():
     return re.search(r"^s3_version=(\S+)$", text("tests/native/s3.sh"), re.MULTILINE)[1]
+
+
+def options(words):
+    """`--name=value` and `--name value` of a command line; a flag has the value "". Words of the shell are taken as they stand."""
+    return {name: value or "" for name, value in re.findall(r"(--[a-z-]+)(?:[= ](?!-)(\S+))?", words)}
+
+
+def options_of_initdb():
+    """But for who and where: the image's own scripts say that."""
+    command = re.search(r"/initdb\" (.*?) \|\|", text("tests/native/postgres.sh").replace("\\\n", " "))[1]
+    return {name: value for name, value in options(command).items() if name not in ("--pgdata", "--username", "--pwfile")}
+
+
+def java_options(server):
+    """What is said of Java itself, but for where its files are."""
+    command = re.search(r"^ +start \w+ \"\$\w+_word\" java (.*?)^ +wait_until", text(f"tests/native/{server}.sh"), re.MULTILINE | re.DOTALL)[1]
+    return set(re.findall(r"(?<=\s)-X\S+", command))
+
+
+def options_of_store(script):
+    """Of the command line that starts versitygw: values are places, but for the path of its health."""
+    command = re.search(r"(?:/bin/|exec )versitygw\"? (--port .*? posix --versioning-dir \S+)", script.replace("\\\n", " "), re.DOTALL)[1]
+    return {name: value if name in ("--health", "--port") else "" for name, value in options(command).items()}
+
+
+def variables_of_kms():
+    command = re.search(r"start kms \"\$kms_word\" env (.*?) \\\n +\"\$kms_word\"", text("tests/native/kms.sh"), re.DOTALL)[1]
+    return dict(re.findall(r"(\w+)=\"?([^\s\"]+)\"?", command))
+
+
+def flags_of_prometheus():
+    script = text("tests/native/prometheus.sh")
+    command = re.search(r"^prometheus_word=(\S+)$", script, re.MULTILINE)[1] + re.search(r"/prometheus\" (.*?)\n +wait_until", script, re.DOTALL)[1]
+    return dict.fromkeys(re.findall(r"(--[a-z.-]+)=?", command), "")

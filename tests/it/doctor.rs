@@ -5,12 +5,13 @@
 //! | bucket | both | versitygw (none of that name) |
 //! | versioning | both | LocalStack (a bucket without), versitygw (the same) |
 //! | object-lock | both | LocalStack (versions, no lock) |
-//! | put | both | versitygw (s3:PutObjectRetention is denied) |
+//! | put | both | versitygw (s3:PutObjectRetention is denied), the proxy, as a policy that takes no short retention |
 //! | lock | both | the proxy, which takes the lock out of answers |
 //! | conditional-writes | both | the proxy, which says that it was done |
-//! | retention | both | the proxy, which says that it was done |
+//! | retention | both | the proxy, which says that it was done; not proven where that refuses every retention |
 //! | encryption | LocalStack | versitygw, which encrypts nothing |
 //! | permissions | both | versitygw (s3:ListBucketVersions is denied) |
+//! | holds | both | versitygw (s3:PutObjectLegalHold is denied), the proxy (s3:GetObjectLegalHold is) |
 //! | delete, delete-version, bypass | versitygw | versitygw (allowed by policy), LocalStack, which denies nothing to anybody |
 //! | changes | versitygw | LocalStack, for the same reason |
 //! | tls-only | LocalStack | versitygw (no such statement: it heeds one, and the tests' has no TLS) |

@@ -3,6 +3,7 @@
 use crate::process::{ledgerline, ledgerline_with_input, stderr};
 use crate::sealed::{drain, settings};
 use ledgerline::cli::demo::write_event;
+use ledgerline::stages::archive::HOLDS_MAX;
 use std::path::Path;
 use std::process::Output;
 
@@ -70,4 +71,30 @@ fn a_class_that_is_not_held_is_not_said_to_be_released() {
         err.is_empty() && out.contains("legal is held no more"),
         "{out}{err}"
     );
+}
+
+#[test]
+fn no_more_classes_are_held_than_there_is_room_for_and_one_that_is_released_makes_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = archived(dir.path());
+    for n in 0..HOLDS_MAX {
+        hold(&["set", &format!("class-{n}"), &log]);
+    }
+    // Those that are held are held.
+    hold(&["set", "class-0", &log]);
+    let refused = ledgerline(&["hold", "set", "one-more", &log]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    let said = stderr(&refused);
+    assert!(
+        said.contains(&format!("{HOLDS_MAX} archive classes are held")) && said.contains("hold release"),
+        "{said}"
+    );
+    let (list, _) = hold(&["list", &log]);
+    assert!(!list.contains("one-more"), "{list}");
+    hold(&["release", "class-3", &log]);
+    hold(&["set", "one-more", &log]);
+    // All of them stand beside the archiver's position.
+    drain(&settings(dir.path()));
+    let (list, _) = hold(&["list", &log]);
+    assert!(list.contains("one-more") && !list.contains("class-3"), "{list}");
 }

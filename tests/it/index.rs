@@ -24,7 +24,7 @@ static DATABASES: AtomicU32 = AtomicU32::new(0);
 
 /// A database of its own, dropped at the end.
 pub struct Database {
-    runtime: Runtime,
+    pub runtime: Runtime,
     server: PgConnectOptions,
     name: String,
     pub url: String,
@@ -65,13 +65,13 @@ impl Database {
         });
     }
 
-    fn pool(&self, role: Role) -> PgPool {
+    pub fn pool(&self, role: Role) -> PgPool {
         // A lazy pool wants a runtime around it.
         let _inside = self.runtime.enter();
         store::pool(&store::parse_url(&self.url).unwrap(), SCHEMA, role, 2)
     }
 
-    fn model(&self) -> Arc<ReadModel> {
+    pub fn model(&self) -> Arc<ReadModel> {
         let _inside = self.runtime.enter();
         Arc::new(ReadModel::new(&store::parse_url(&self.url).unwrap(), SCHEMA, 2))
     }
@@ -121,7 +121,7 @@ fn event(tenant: &str, id: u64) -> String {
 }
 
 /// Events of three tenants, one that comes again, one that is none, sealed into the ledger at `dir`.
-fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
+pub fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
     let mut lines: Vec<String> = Vec::new();
     for id in ids {
         for tenant in ["acme", "globex", "initech"] {
@@ -137,7 +137,7 @@ fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
     assert!(output.status.success(), "{}", stderr(&output));
 }
 
-fn with_database(dir: &Path, database: &Database) -> Settings {
+pub fn with_database(dir: &Path, database: &Database) -> Settings {
     Settings {
         database: Some(database.url.clone()),
         // Several cuts, each with a snapshot: the log may then forget what lies before.

@@ -31,6 +31,7 @@ mod model;
 mod parquet;
 mod process;
 mod proof;
+mod reads;
 mod recovery;
 mod restore;
 mod s3;

@@ -83,7 +83,11 @@ fn a_lost_log_is_made_anew_and_every_chain_goes_on() {
     let output = restore(dir.path(), &[]);
     assert!(output.status.success(), "{}", stderr(&output));
     let told = String::from_utf8(output.stdout).unwrap();
-    assert!(told.contains("60 entries of 7 tenants restored"), "{told}");
+    assert!(told.contains("60 entries of 7 tenants restored in "), "{told}");
+    assert!(
+        told.contains(" entries/s, 1,000,000 in ") && told.contains(" s at that rate"),
+        "{told}"
+    );
     // Five that were sealed before, sent again to topics that are new; then thirty more.
     ingest(dir.path(), 55..90);
     drain(&settings);
@@ -113,6 +117,10 @@ fn source_topics_that_still_hold_what_was_sealed_are_read_on_behind_it() {
     for partition in told["partitions"].as_array().unwrap() {
         assert_eq!(partition["adopted"], serde_json::json!([]), "{partition}");
     }
+    // Of the same time, and rounded by nobody.
+    let number = |name: &str| told[name].as_f64().unwrap();
+    assert!((number("entries_per_second") * number("seconds") - 60.0).abs() < 1e-6);
+    assert!((number("seconds_per_million_entries") * number("entries_per_second") - 1e6).abs() < 1e-3);
     drain(&settings);
     assert_eq!(verify_pinned(&dir.path().join("archive")).verdict, Verdict::Valid);
     let sealed = read_archive(&dir.path().join("archive"));

@@ -124,6 +124,18 @@ impl TestBucket {
         put.send().await.unwrap();
     }
 
+    /// Changes what the bucket's policy allows: `change` is given the actions of each of its statements.
+    pub async fn change_allowed(&self, change: impl Fn(&mut Vec<serde_json::Value>)) {
+        let found = self.root.get_bucket_policy().bucket(&self.name).send();
+        let mut policy: serde_json::Value =
+            serde_json::from_str(&found.await.unwrap().policy.unwrap()).unwrap();
+        for statement in policy["Statement"].as_array_mut().unwrap() {
+            change(statement["Action"].as_array_mut().unwrap());
+        }
+        let put = self.root.put_bucket_policy().bucket(&self.name);
+        put.policy(policy.to_string()).send().await.unwrap();
+    }
+
     pub fn config(&self, endpoint: &str) -> S3Config {
         S3Config {
             access: access(&self.name, endpoint),

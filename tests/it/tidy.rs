@@ -104,6 +104,7 @@ fn every_metric_is_described_has_a_unit_in_its_name_and_no_tenant() {
         "_records",
         "_sources",
         "_findings",
+        "_holds",
         "_requests",
     ];
     let mut found = 0;

@@ -13,10 +13,13 @@ On demand, by PUT /-/faults with a JSON object; each is a share of the requests 
   slow_down    503 SlowDown, not done                       conflict     409 ConditionalRequestConflict, not done (puts with If-None-Match)
   lost         done, and the connection is reset instead of an answer
   reset        not done, the connection is reset            stall        done, the answer comes after stall_seconds
+  cut          done, half of the answer's body comes, and the rest after stall_seconds (of answers that have one, to GET alone)
   only         names of methods, as ["PUT"]; all where it is not there
   lax          names of what is not kept, by a store that is no S3: "conditions" (a put over an object is answered as if it were done), "retention"
                (shortening one is), "locks" (no answer to HEAD shows them)
   answers      what is answered whatever the server says, as [METHOD, PART OF THE PATH AND QUERY, .., STATUS, BODY]: all parts must be there
+  denied       actions that these credentials are not allowed, as ["s3:PutObjectLegalHold"]: 403, as AWS says it of each request that needs one of them
+  days_min     the fewest days that a bucket's policy lets an object be locked for: 403 where a put, or a new retention, is of fewer
   seed         of the choice
 
 GET /-/counts: how many requests there were of each method and status, and how many of each fault; as "lost PUT 200" of what was done all the same.
@@ -30,10 +33,13 @@ import datetime
 import hashlib
 import json
 import random
+import re
 import sys
 
 LINE_BYTES_MAX = 1 << 16
 BODY_BYTES_MAX = 80 << 20
+# What AWS calls who asks.
+USER = "arn:aws:sts::111122223333:assumed-role/ledgerline/tests"
 
 
 class Refused(Exception):
@@ -49,6 +55,29 @@ class Request:
     @property
     def puts_an_object(self):
         return self.method == "PUT" and "?" not in self.path.replace("?x-id=PutObject", "") and self.path.count("/") > 1
+
+    def asks(self, of):
+        """Whether it is of a part of an object, as its retention."""
+        return self.path.count("/") > 1 and of in re.split("[?&=]", self.path)[1:]
+
+    @property
+    def actions(self):
+        """What AWS wants to be allowed for it, as far as that is known here."""
+        for part, action in (("legal-hold", "ObjectLegalHold"), ("retention", "ObjectRetention")):
+            if self.asks(part):
+                return [f"s3:{self.method.capitalize()}{action}"]
+        if not self.puts_an_object:
+            return []
+        wanted = {"x-amz-object-lock-mode": "s3:PutObjectRetention", "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold"}
+        return ["s3:PutObject", *(action for header, action in wanted.items() if header in self.headers)]
+
+    @property
+    def locked_until(self):
+        """The time until which it locks an object; None where it does not."""
+        if self.method == "PUT" and self.asks("retention"):
+            (until,) = re.findall(rb"<RetainUntilDate>([^<]*)<", self.body)
+            return until.decode()
+        return self.headers.get("x-amz-object-lock-retain-until-date") if self.puts_an_object else None
 
     @property
     def is_conditional(self):
@@ -96,8 +125,21 @@ def check_as_aws(request):
         raise Refused(400, "InvalidArgument", "The retain until date must be in the future!")
 
 
+def check_as_policies(told, request):
+    """What a policy refuses."""
+    for action in request.actions:
+        if action in told.get("denied", ()):
+            raise Refused(403, "AccessDenied", f"User: {USER} is not authorized to perform: {action} on resource because no identity-based policy allows it")
+    until = request.locked_until if "days_min" in told else None
+    if until is None:
+        return
+    left = datetime.datetime.fromisoformat(until) - datetime.datetime.now(datetime.timezone.utc)
+    if left < datetime.timedelta(days=told["days_min"]):
+        raise Refused(403, "AccessDenied", f"User: {USER} is not authorized to perform: {request.actions[0]} with an explicit deny in a resource-based policy")
+
+
 class Faults:
-    SHARES = ("slow_down", "conflict", "reset", "lost", "stall")
+    SHARES = ("slow_down", "conflict", "reset", "lost", "stall", "cut")
 
     def __init__(self):
         self.told = {}
@@ -105,7 +147,7 @@ class Faults:
         self.counts = collections.Counter()
 
     def tell(self, told):
-        unknown = set(told) - set(self.SHARES) - {"stall_seconds", "only", "lax", "answers", "seed"}
+        unknown = set(told) - set(self.SHARES) - {"stall_seconds", "only", "lax", "answers", "denied", "days_min", "seed"}
         if unknown:
             raise ValueError(f"no such fault: {sorted(unknown)}")
         self.told, self.random = told, random.Random(told.get("seed", 0))
@@ -115,7 +157,7 @@ class Faults:
         if request.method not in self.told.get("only", [request.method]):
             return None
         for fault in self.SHARES:
-            if fault == "conflict" and not request.is_conditional:
+            if fault == "conflict" and not request.is_conditional or fault == "cut" and request.method != "GET":
                 continue
             if self.random.random() < self.told.get(fault, 0):
                 self.counts[fault] += 1
@@ -158,6 +200,7 @@ class Proxy:
                 raise Refused(503, "SlowDown", "Please reduce your request rate.")
             if fault == "conflict":
                 raise Refused(409, "ConditionalRequestConflict", "A conflicting operation occurred during the upload.")
+            check_as_policies(self.faults.told, request)
             check_as_aws(request)
         except Refused as refused:
             self.count(request, refused.status)
@@ -171,6 +214,13 @@ class Proxy:
             return reset(writer)
         if fault == "stall":
             await asyncio.sleep(self.faults.told.get("stall_seconds", 10))
+        if fault == "cut":
+            half = answer.index(b"\r\n\r\n") + 4
+            half += (len(answer) - half) // 2
+            writer.write(answer[:half])
+            await writer.drain()
+            await asyncio.sleep(self.faults.told.get("stall_seconds", 10))
+            answer = answer[half:]
         writer.write(answer)
         await writer.drain()
         # The server's end of the answer is the end of its connection, so that it is the end of this one.

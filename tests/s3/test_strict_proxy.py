@@ -1,4 +1,4 @@
-"""strict_proxy.py refuses of a locked put what AWS refuses: the archiver's own puts are right, and never show it.
+"""strict_proxy.py refuses of a locked put what AWS refuses: the archiver's own puts are right, and never show it. And of what it does on demand, what depends on the request.
 
 Run with: python3 -m unittest discover -s tests/s3
 """
@@ -7,6 +7,7 @@ import base64
 import hashlib
 import http.client
 import http.server
+import json
 import pathlib
 import subprocess
 import sys
@@ -24,6 +25,12 @@ def checksum(of):
 class Taking(http.server.BaseHTTPRequestHandler):
     """A server that takes everything, as one does that is less strict than AWS."""
 
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "4")
+        self.end_headers()
+        self.wfile.write(b"body")
+
     def do_PUT(self):
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.taken += 1
@@ -35,7 +42,7 @@ class Taking(http.server.BaseHTTPRequestHandler):
         pass
 
 
-class ALockedPut(unittest.TestCase):
+class Behind(unittest.TestCase):
     def setUp(self):
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Taking)
         self.server.taken = 0
@@ -50,18 +57,26 @@ class ALockedPut(unittest.TestCase):
     def end_proxy(self):
         self.proxy.communicate()
 
-    def put(self, path="/bucket/key", lock=True, until=LATER, **checksums):
-        headers = {name.replace("_", "-"): value for name, value in checksums.items()}
+    def fail(self, **faults):
+        self.assertEqual(self.ask("PUT", "/-/faults", json.dumps(faults).encode())[0], 200)
+
+    def ask(self, method, path, body=None, headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        self.addCleanup(connection.close)
+        connection.request(method, path, body, headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def put(self, path="/bucket/key", lock=True, until=LATER, body=BODY, **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
         if lock:
             headers["x-amz-object-lock-mode"] = "GOVERNANCE"
         if until:
             headers["x-amz-object-lock-retain-until-date"] = until
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        self.addCleanup(connection.close)
-        connection.request("PUT", path, BODY, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        return self.ask("PUT", path, body, headers)
 
+
+class ALockedPut(Behind):
     def assert_refused(self, code, **put):
         status, text = self.put(**put)
         self.assertEqual(status, 400, text)
@@ -87,6 +102,40 @@ class ALockedPut(unittest.TestCase):
     def test_is_all_that_is_looked_at(self):
         self.assertEqual(self.put(lock=False, until=None)[0], 200)
         self.assertEqual(self.put(path="/bucket/key?retention=", until=EARLIER)[0], 200)
+
+
+class APolicy(Behind):
+    def assert_denied(self, action, **put):
+        status, text = self.put(x_amz_checksum_sha256=checksum(put.get("body", BODY)), **put)
+        self.assertEqual(status, 403, text)
+        self.assertIn(f"not authorized to perform: {action}", text)
+        self.assertEqual(self.server.taken, 0, "it got through")
+
+    def test_that_does_not_allow_an_action_refuses_what_needs_it_and_nothing_else(self):
+        self.fail(denied=["s3:PutObjectLegalHold"])
+        self.assert_denied("s3:PutObjectLegalHold", x_amz_object_lock_legal_hold="ON")
+        self.assert_denied("s3:PutObjectLegalHold", path="/bucket/key?legal-hold&versionId=1", lock=False, until=None)
+        self.assertEqual(self.put(x_amz_checksum_sha256=checksum(BODY))[0], 200)
+        self.assertEqual(self.ask("GET", "/bucket/key?legal-hold")[0], 200)
+        self.fail(denied=["s3:GetObjectLegalHold", "s3:PutObjectRetention"])
+        self.assertEqual(self.ask("GET", "/bucket/key?legal-hold")[0], 403)
+        self.assertEqual(self.put(x_amz_checksum_sha256=checksum(BODY))[0], 403)
+
+    def test_that_wants_a_long_retention_refuses_a_shorter_one_of_what_is_new_and_of_what_is_there(self):
+        body = b"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>"
+        self.fail(days_min=366 * 1000)
+        self.assert_denied("s3:PutObject")
+        self.assert_denied("s3:PutObjectRetention", path="/bucket/key?retention", lock=False, until=None, body=body % LATER.encode())
+        self.fail(days_min=2500)
+        self.assertEqual(self.put(x_amz_checksum_sha256=checksum(BODY))[0], 200)
+        self.assertEqual(self.put(path="/bucket/key?retention", lock=False, until=None, body=body % LATER.encode())[0], 200)
+
+
+class AnAnswer(Behind):
+    def test_that_is_cut_comes_in_two_halves(self):
+        self.fail(cut=1, stall_seconds=0)
+        self.assertEqual(self.ask("GET", "/bucket/key"), (200, "body"))
+        self.assertEqual(json.loads(self.ask("GET", "/-/counts")[1])["cut GET 200"], 1)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ KINDS = {
     "clock": "clock of an instance one hour off, seen in what it logs and in what the store refused it",
     "throttled": "KMS throttles 90 % of all requests to sign, for a while, and signing goes on",
     "disabled": "key in KMS disabled, refused, enabled again, and signed with again",
+    "wrong key": "KMS signs with another key, which every other time it names as the right one; nothing of it is published, and the right key is signed with again",
+    "hold": "legal hold set on a class while all this goes on",
 }
 HOUR_S = 3_600
 AWAY_S = 120
@@ -37,6 +39,9 @@ LONG = {
     "clock": Pace((40, 90)),
     "throttled": Pace((40, 90)),
     "disabled": Pace((60, 120)),
+    "wrong key": Pace((40, 90)),
+    # A hold is for ever in the ledger: once.
+    "hold": Pace((60, 120), 1),
 }
 SHORT = {
     "kill": Pace((2, 5), 2),
@@ -46,12 +51,14 @@ SHORT = {
     "clock": Pace((4, 8), 1),
     "throttled": Pace((2, 5), 1),
     "disabled": Pace((6, 10), 1),
+    "wrong key": Pace((2, 5), 1),
+    "hold": Pace((2, 5), 1),
 }
 
 
 class ArchiveFaults(FaultThreads):
-    def __init__(self, fleet, store, kms, seed, paces, on_failure):
-        """`store`: the proxies before S3 and what they sent; `kms`: the key and the proxy before it."""
+    def __init__(self, fleet, store, kms, set_hold, seed, paces, on_failure):
+        """`store`: the proxies before S3 and what they sent; `kms`: the keys and the proxy before them; `set_hold`: holds a class, and says whether it did."""
         self.store, self.kms = store, kms
         work = {
             "kill": self.kill,
@@ -60,6 +67,8 @@ class ArchiveFaults(FaultThreads):
             "clock": self.set_clock,
             "throttled": self.throttle,
             "disabled": self.disable,
+            "wrong key": self.sign_wrongly,
+            "hold": lambda _: set_hold(),
         }
         super().__init__(fleet, seed, paces, on_failure, work)
 
@@ -105,7 +114,7 @@ class ArchiveFaults(FaultThreads):
         victim = self.claimed(moments, lambda one: one.assigned)
         if victim is None:
             return False
-        trap = Trap(moments.choice(("segment", "tile", "checkpoint")), 1, "before")
+        trap = Trap(moments.choice(tuple(OBJECTS)), 1, "before")
         try:
             if not self.trapped(victim, trap):
                 return False
@@ -158,3 +167,18 @@ class ArchiveFaults(FaultThreads):
             self.kms.key.enable()
         signed = counts["Sign 200"]
         return seen and self.until(lambda: counts["Sign 200"] > signed)
+
+    def sign_wrongly(self, moments):
+        proxy, counts = self.kms.proxy, self.kms.proxy.faults.counts
+        signed_wrongly, lines = counts["wrong key"], self.wrong_signatures()
+        proxy.is_named, proxy.wrong = moments.choice((True, False)), self.kms.other.arn
+        try:
+            seen = self.until(lambda: counts["wrong key"] >= signed_wrongly + 3 and self.wrong_signatures() > lines, 30)
+        finally:
+            proxy.wrong = None
+        signed = counts["Sign 200"]
+        return seen and self.until(lambda: counts["Sign 200"] > signed)
+
+    def wrong_signatures(self):
+        """Lines in which an instance says that it threw a signature away."""
+        return sum(instance.wrong_signatures for instance in self.fleet.all())

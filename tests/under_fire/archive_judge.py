@@ -3,6 +3,7 @@ content. Nothing of it is read by Ledgerline.
 """
 
 import hashlib
+import re
 import sys
 from collections import Counter
 from datetime import datetime
@@ -25,9 +26,12 @@ HARMS = {
     "altered": "objects that are not what was sent",
     "unlocked": "objects without a lock in compliance mode",
     "retention": "objects locked until another time than the one that is right",
+    "hold": "objects of a held class, or that every class needs, without a legal hold; others with one",
     "given way": "attempts of the application to delete or to shorten that were not refused",
 }
 KEYS = "keys/jwks-1.json"
+SEGMENT_ENDING, TWIN_ENDING = ".ndjson.zst", ".parquet"
+CLASS = re.compile(r"/class=(?P<one>[^/]+)/")
 DAY_S = 86_400
 EXAMPLES_MAX = 10
 # How many objects the application attacks at the end.
@@ -74,8 +78,12 @@ def leaves_of(directory):
     return {origin: sorted(leaves) for origin, leaves in found.items()}
 
 
-def called_for(leaves, kept):
-    """{name: until when it is to be locked} of all that the leaves call for, but for the key set."""
+def twin_of(segment):
+    return segment.removesuffix(SEGMENT_ENDING) + TWIN_ENDING
+
+
+def called_for(leaves, kept, twins=False):
+    """{name: until when it is to be locked} of all that the leaves call for, but for the key set. A twin is locked as its segment is."""
     names = {}
     for origin, of_origin in leaves.items():
         before, classes = 0, set()
@@ -85,8 +93,10 @@ def called_for(leaves, kept):
                 continue
             size, at = index + 1, seconds_up(sealed_at)
             for one in classes:
-                name = f"{origin}/class={one}/date={sealed_at[:10]}/{before:020}-{index:020}.ndjson.zst"
+                name = f"{origin}/class={one}/date={sealed_at[:10]}/{before:020}-{index:020}{SEGMENT_ENDING}"
                 names[name] = kept.until(at, one)
+                if twins:
+                    names[twin_of(name)] = names[name]
             for tile in tiles_between(before, size):
                 names[f"{origin}/{tile}"] = kept.until(at)
             names[f"{origin}/checkpoints/{size:020}"] = kept.until(at)
@@ -95,8 +105,9 @@ def called_for(leaves, kept):
 
 
 class ArchiveJudge:
-    def __init__(self, prefix, sent, kept):
-        self.prefix, self.sent, self.kept = prefix, sent, kept
+    def __init__(self, prefix, sent, kept, twins=False, held=()):
+        """`twins`: whether each segment has one; `held`: classes on which there is a hold."""
+        self.prefix, self.sent, self.kept, self.twins, self.held = prefix, sent, kept, twins, set(held)
         self.harms, self.examples = Counter(dict.fromkeys(HARMS, 0)), []
         self.objects, self.bytes = 0, 0
 
@@ -107,7 +118,7 @@ class ArchiveJudge:
 
     def names(self, versions, leaves):
         """What there is, against what there must be; until when each is to be locked."""
-        wanted = called_for(leaves, self.kept)
+        wanted = called_for(leaves, self.kept, self.twins)
         count = Counter(version.key.removeprefix(self.prefix) for version in versions if not version.marker)
         for version in versions:
             if version.marker:
@@ -144,7 +155,14 @@ class ArchiveJudge:
         right = lock.until == wanted[name] if name in wanted else lock.until >= self.kept.until(self.began_at(wanted))
         if not right:
             self.harm("retention", f"{name}: until {lock.until}, not {wanted.get(name)}")
+        if lock.hold != self.is_held(name):
+            self.harm("hold", f"{name}: {lock.hold}")
         return None
+
+    def is_held(self, name):
+        """By its class; what every class needs, as long as any is held."""
+        of_class = CLASS.search(name)
+        return of_class["one"] in self.held if of_class else bool(self.held)
 
     def began_at(self, wanted):
         return min(wanted.values()) - min([self.kept.days, *self.kept.days_of_class.values()]) * DAY_S

@@ -19,7 +19,8 @@ sys.path.append(str(ROOT / "tests" / "s3"))
 import strict_proxy  # noqa: E402
 from bucket import LOCK  # noqa: E402
 
-KINDS = {"segment": "/class=", "tile": "/tile/", "checkpoint": "/checkpoints/"}
+# By the name in the bucket.
+KINDS = {"segment": r"/class=.*\.ndjson\.zst$", "twin": r"/class=.*\.parquet$", "tile": "/tile/", "checkpoint": "/checkpoints/"}
 START_SECONDS_MAX = 10
 ORIGIN = re.compile(r"(?P<origin>.+?/[0-9]+)/(?:class=|tile/|checkpoints/)")
 
@@ -85,12 +86,12 @@ class Trap:
     """Holds the n-th put of a kind from now on, before the server sees it or when the server has done it, until it is let go or dropped."""
 
     def __init__(self, kind, nth, when):
-        self.word, self.left, self.when = KINDS[kind], nth, when
+        self.name, self.left, self.when = re.compile(KINDS[kind]), nth, when
         self.caught, self.over = threading.Event(), threading.Event()
         self.key, self.status, self.dropped = None, None, False
 
     def takes(self, request):
-        if self.key is not None or self.over.is_set() or not request.puts_an_object or self.word not in key_of(request):
+        if self.key is not None or self.over.is_set() or not request.puts_an_object or not self.name.search(key_of(request)):
             return False
         self.left -= 1
         if self.left > 0:
@@ -133,11 +134,13 @@ class ArchiveProxy(strict_proxy.Proxy):
 
 
 class KmsProxy(strict_proxy.Proxy):
-    """Throttles a share of the requests to sign."""
+    """Throttles a share of the requests to sign, or has another key sign."""
 
     def __init__(self, upstream, seed):
         super().__init__(upstream)
         self.throttled, self.random, self.port = 0.0, random.Random(seed), None
+        # While it is not None: the key that signs in place of the one that was asked for, and whether the answer names it.
+        self.wrong, self.is_named = None, False
 
     async def answer(self, request, writer):
         operation = request.headers.get("x-amz-target", "").rpartition(".")[2]
@@ -145,12 +148,25 @@ class KmsProxy(strict_proxy.Proxy):
             self.faults.counts["throttled"] += 1
             body = json.dumps({"__type": "ThrottlingException", "message": "Rate exceeded"}).encode()
             return await strict_proxy.send(writer, 400, body)
+        if operation == "Sign" and self.wrong is not None:
+            return await self.sign_wrongly(request, writer)
         status, answer = await self.forward(request)
         self.faults.counts[f"{operation} {status}"] += 1
         self.faults.counts["disabled"] += status == 400 and b"DisabledException" in answer
         writer.write(answer)
         await writer.drain()
         return False
+
+    async def sign_wrongly(self, request, writer):
+        is_named, asked = self.is_named, json.loads(request.body)
+        body = json.dumps(asked | {"KeyId": self.wrong}).encode()
+        head = re.sub(rb"(?i)\r\ncontent-length: *\d+", b"\r\nContent-Length: %d" % len(body), request.head)
+        status, answer = await self.forward(strict_proxy.Request(head, request.method, request.path, request.headers, body))
+        said = json.loads(answer.partition(b"\r\n\r\n")[2])
+        if status == 200 and not is_named:
+            said["KeyId"] = asked["KeyId"]
+        self.faults.counts["wrong key"] += status == 200
+        return await strict_proxy.send(writer, status, json.dumps(said).encode())
 
 
 class Proxies:

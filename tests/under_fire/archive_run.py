@@ -7,6 +7,7 @@ Exit status: 0 nothing was lost, doubled or left unlocked and every kind of faul
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ import key  # noqa: E402
 SERVICES = {"s3": "LEDGERLINE_TEST_S3", "kms": "LEDGERLINE_STACK_KMS_URL"}
 # With these a process ends whose settings are wrong, and one that cannot reach what it needs.
 FAILED_STARTS = (2, 3)
+WRONG_SIGNATURE = b"KMS answered wrongly; nothing of it is published"
 
 
 class Store:
@@ -62,14 +64,22 @@ class Store:
 
 class Kms:
     def __init__(self, seed):
-        self.key = key.Key()
+        self.key, self.other = key.Key(), key.Key()
         self.proxy = KmsProxy(int(key.server().rpartition(":")[2]), seed)
 
 
 class Supervised(Instance):
-    """As a supervisor has it: one that ends before it listens, since KMS does not answer or its key is disabled, is started again."""
+    """As a supervisor has it: one that ends before it listens, since KMS does not answer, answers wrongly, or its key is disabled, is started again."""
 
-    failed_starts = 0
+    failed_starts = wrong_signatures = peak_kib = 0
+
+    def read_line(self, line, now):
+        super().read_line(line, now)
+        self.wrong_signatures += WRONG_SIGNATURE in line
+
+    def read_metrics(self):
+        super().read_metrics()
+        self.peak_kib = max(self.peak_kib, peak_kib(self.process.pid))
 
     def look(self):
         ended = self.process is not None and self.process.poll() in FAILED_STARTS
@@ -83,6 +93,16 @@ class Supervised(Instance):
         """Nothing, where it ended without a word: then it is a failure as of any other instance."""
         lines = self.log.read_text(errors="replace").splitlines()
         return lines[-1] if lines else ""
+
+
+def peak_kib(pid):
+    """The most that a process has had in memory; 0 of one that was just killed."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 class BucketProgress(archive.Progress):
@@ -104,13 +124,15 @@ class ArchiveRun(Run):
     LOG_NAME = "archive-under-fire.ledgerline.example/audit"
     PREFIX = "audit/archive/"
     DAYS, LONG_DAYS, LONG_TENANTS = 2_557, 4_000, 40
+    HELD = "long"
     report = archive_report
 
     def __init__(self, options):
         super().__init__(options)
         self.archive.mkdir()
         self.proxies = self.store = self.kms = self.brought_up = None
-        self.objects, self.attacked, self.stored = ArchiveJudge(self.PREFIX, Sent(), self.kept()), 0, 0
+        self.objects, self.attacked, self.stored = ArchiveJudge(self.PREFIX, Sent(), self.kept(), twins=True, held={self.HELD}), 0, 0
+        self.twins, self.scrubbed = 0, "not run"
 
     def kept(self):
         long = {self.events.tenants[number] for number in range(self.LONG_TENANTS)}
@@ -122,12 +144,9 @@ class ArchiveRun(Run):
             str(self.options.program),
             "run",
             f"--log={self.url(self.broker.address, f'client.id={name}')}",
-            f"--archive=s3://{self.bucket.name}/{self.PREFIX.rstrip('/')}",
-            f"--archive-endpoint=http://127.0.0.1:{proxy.port}",
-            "--archive-path-style",
-            "--archive-lock=compliance",
-            f"--archive-retention-days={self.DAYS}",
-            f"--archive-class-retention-days=long={self.LONG_DAYS}",
+            *self.place(f"http://127.0.0.1:{proxy.port}"),
+            *self.locked(),
+            "--archive-parquet",
             *(f"--archive-class={tenant}=long" for tenant in self.events.tenants[: self.LONG_TENANTS]),
             # One gives a call up before a slow answer comes, and has to find out; the others wait for it.
             f"--archive-timeout-ms={5_000 if number == 0 else 30_000}",
@@ -143,6 +162,15 @@ class ArchiveRun(Run):
         ]
         its_clock = clock.Clock(library, self.directory / f"{name}.clock")
         return Supervised(name, command, self.directory / f"{name}.log", its_clock, self.fail, self.pauses)
+
+    def url_of_archive(self):
+        return f"s3://{self.bucket.name}/{self.PREFIX.rstrip('/')}"
+
+    def place(self, endpoint):
+        return [f"--archive={self.url_of_archive()}", f"--archive-endpoint={endpoint}", "--archive-path-style"]
+
+    def locked(self):
+        return ["--archive-lock=compliance", f"--archive-retention-days={self.DAYS}", f"--archive-class-retention-days={self.HELD}={self.LONG_DAYS}"]
 
     def prepare(self):
         self.broker = Broker()
@@ -171,13 +199,32 @@ class ArchiveRun(Run):
         self.store.set_weather(WEATHER)
 
     def make_faults(self):
-        return ArchiveFaults(self.fleet, self.store, self.kms, self.options.seed, SHORT if self.options.short else LONG, self.fail)
+        return ArchiveFaults(self.fleet, self.store, self.kms, self.set_hold, self.options.seed, SHORT if self.options.short else LONG, self.fail)
+
+    def asked(self, *arguments):
+        """(status, what it printed) of a command of the program."""
+        done = subprocess.run([str(self.options.program), *arguments], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout or done.stderr
+
+    def set_hold(self):
+        """Whether it is set. Where instances take partitions from each other all the while, the command says to try again, and is tried again."""
+        status, said = self.asked("hold", "set", self.HELD, f"--log={self.url(self.broker.address)}")
+        if status != 0 and "try again" not in said:
+            self.fail(f"hold set: status {status}: {said}")
+        return status == 0
+
+    def is_held(self):
+        """Whether the archive was told of the hold, object by object, in each partition."""
+        status, said = self.asked("hold", "list", "--json", f"--log={self.url(self.broker.address)}")
+        holds = json.loads(said)["holds"] if status == 0 else []
+        return len(holds) == self.PARTITIONS and all(hold["on"] and hold["pending"] is None for hold in holds)
 
     def progress(self):
         return BucketProgress(self.archive, self.bucket, self.PREFIX)
 
     def quiet(self):
         self.store.set_weather({})
+        self.wait(self.is_held, "the hold was not told to all of the archive", self.PAUSE_SECONDS_MAX)
         super().quiet()
 
     def judge(self):
@@ -189,6 +236,8 @@ class ArchiveRun(Run):
         if self.kinds["rejected"]:
             self.fail(f"{self.kinds['rejected']} rejected leaves, which nobody caused")
         self.verify()
+        self.look_at_twins()
+        self.scrub()
         counts = self.store.counts()
         for kind, (what, counted) in BY_CALL.items():
             if not counts[counted]:
@@ -216,16 +265,31 @@ class ArchiveRun(Run):
             self.fail(f"the bucket: {dict(objects.harms)}; {'; '.join(objects.examples)}")
 
     def verify(self):
-        place = [f"s3://{self.bucket.name}/{self.PREFIX.rstrip('/')}", f"--archive-endpoint={bucket.server()}", "--archive-path-style"]
-        command = [self.options.program, "verify", *place, "--jwks", self.archive / KEYS, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        (self.directory / "verify.json").write_text(done.stdout)
+        place = [self.url_of_archive(), f"--archive-endpoint={bucket.server()}", "--archive-path-style"]
+        status, said = self.asked("verify", *place, "--jwks", str(self.archive / KEYS), "--json")
+        (self.directory / "verify.json").write_text(said)
         try:
-            self.verdict = json.loads(done.stdout)["verdict"]
+            self.verdict = json.loads(said)["verdict"]
         except (ValueError, KeyError):
             self.verdict = "no report"
-        if done.returncode != 0 or self.verdict != "valid":
-            self.fail(f"verify: {self.verdict}, status {done.returncode}: {done.stdout[:2000]}{done.stderr[:2000]}")
+        if status != 0 or self.verdict != "valid":
+            self.fail(f"verify: {self.verdict}, status {status}: {said[:4000]}")
+
+    def look_at_twins(self):
+        """Cell by cell against its segment, by the program; that each is there and locked, the judge of the objects says."""
+        status, said = self.asked("parquet", "check", str(self.archive), "--json")
+        found = json.loads(said) if status == 0 else {}
+        self.twins = found.get("same", 0)
+        if status != 0 or found["without"] or found["other"] or self.twins != len(archive.segments(self.archive)):
+            self.fail(f"parquet check: status {status}: {said[:2000]}")
+
+    def scrub(self):
+        """Every version and every lock, holds by the log, and the content, once more by the program: it finds nothing either."""
+        log = f"--log={self.url(self.broker.address)}"
+        status, said = self.asked("scrub", *self.place(bucket.server()), *self.locked(), log, f"--jwks={self.archive / KEYS}", "--json")
+        self.scrubbed = "nothing found" if status == 0 else f"status {status}"
+        if status != 0:
+            self.fail(f"scrub: status {status}: {said[:2000]}")
 
     def end(self):
         super().end()

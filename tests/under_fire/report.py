@@ -46,7 +46,7 @@ def commit():
 def lines(run):
     """Rows of (what, value, bound or empty)."""
     yield "machine", machine(), ""
-    yield "commit of the tree", commit(), ""
+    yield "commit of the tree", run.commit, ""
     yield "date", time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(run.began_at)), ""
     yield "seed", run.options.seed, ""
     yield "time under fire", f"{run.seconds / 60:.1f} min", ""

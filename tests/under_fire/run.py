@@ -48,7 +48,8 @@ class Run:
         self.oracle, self.failures, self.failed = Oracle(self.events.routes), [], threading.Event()
         self.harms, self.kinds, self.skipped = {}, Counter(), Counter()
         self.forked, self.repeated, self.verdict, self.seconds = 0, 0, "not run", 0
-        self.began_at = time.time()
+        # Of the tree as it is now: what is changed meanwhile did not run.
+        self.began_at, self.commit = time.time(), report.commit()
         self.fleet = self.proxy = self.faults = None
         self.pauses, self.quiet_seconds = Pauses(self.PARTITIONS, self.PAUSE_SECONDS_MAX, self.fail), 0
 

@@ -40,6 +40,8 @@ class Names(unittest.TestCase):
         first = f"{ORIGIN}/class=%s/date=2026-11-28/{0:020}-{3:020}.ndjson.zst"
         self.assertEqual([names[first % one] for one in ("default", "long")], [SEALED + 10 * DAY_S, SEALED + 100 * DAY_S])
         self.assertEqual(names[f"{ORIGIN}/checkpoints/{301:020}"], SEALED + 100 * DAY_S)
+        self.assertEqual(called_for(LEAVES, kept(), twins=True)[(first % "long").replace(".ndjson.zst", ".parquet")], SEALED + 100 * DAY_S)
+        self.assertEqual(len(called_for(LEAVES, kept(), twins=True)), len(names) + 3)
         # Of the second cut nothing is in the class of the tenant that wrote nothing then.
         self.assertEqual(len(names), 2 + 1 + 1 + 1 + 3 + 1)
 
@@ -48,10 +50,10 @@ class Judged(unittest.TestCase):
     def setUp(self):
         self.directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.sent = Sent()
-        self.judge = ArchiveJudge(PREFIX, self.sent, kept())
-        self.wanted = {**called_for(LEAVES, kept()), KEYS: SEALED + 100 * DAY_S}
+        self.judge = ArchiveJudge(PREFIX, self.sent, kept(), twins=True, held={"long"})
+        self.wanted = {**called_for(LEAVES, kept(), twins=True), KEYS: SEALED + 100 * DAY_S}
         self.versions = [Version(PREFIX + name, "1", True, False) for name in self.wanted]
-        self.locks = {name: Lock("COMPLIANCE", until, False) for name, until in self.wanted.items()}
+        self.locks = {name: Lock("COMPLIANCE", until, "class=default" not in name) for name, until in self.wanted.items()}
         for name in self.wanted:
             self.put(name, b"x")
 
@@ -109,6 +111,19 @@ class Judged(unittest.TestCase):
         self.locks[KEYS] = self.locks[KEYS]._replace(until=SEALED)
         self.assertEqual(self.found(), {"unlocked": 2, "retention": 2})
 
+    def test_a_twin_that_is_missing_and_one_that_is_locked_otherwise_than_its_segment_are_found(self):
+        twins = [name for name in self.locks if name.endswith(".parquet")]
+        self.versions = [version for version in self.versions if not version.key.endswith(twins[0])]
+        self.locks[twins[1]] = self.locks[twins[1]]._replace(until=self.locks[twins[1]].until + 1)
+        del self.locks[twins[0]]
+        self.assertEqual(self.found(), {"missing": 1, "retention": 1})
+
+    def test_a_hold_that_is_missing_and_one_that_nobody_set_are_found(self):
+        for word in ("class=default", "class=long", "checkpoints"):
+            name = next(name for name in self.locks if word in name and not name.endswith(".ndjson.zst"))
+            self.locks[name] = self.locks[name]._replace(hold=not self.locks[name].hold)
+        self.assertEqual(self.found(), {"hold": 3})
+
     def test_what_gives_way_to_the_application_is_found(self):
         weak = SimpleNamespace(gives_way=lambda version, lock: ["the version was deleted"])
         looked_at = self.judge.attack(weak, self.versions, SimpleNamespace(sample=lambda many, n: many[:3]), SimpleNamespace(lock=lambda key: None))
@@ -129,6 +144,10 @@ class Traps(unittest.TestCase):
 
     def test_a_trap_knows_a_segment_by_its_name_as_it_is_sent(self):
         self.assertTrue(Trap("segment", 1, "after").takes(self.request(f"{ORIGIN}/class=default/date=2026-11-28/1-2.ndjson.zst")))
+
+    def test_a_twin_is_no_segment_to_a_trap(self):
+        twin = self.request(f"{ORIGIN}/class=default/date=2026-11-28/1-2.parquet")
+        self.assertEqual([Trap(kind, 1, "before").takes(twin) for kind in ("segment", "twin")], [False, True])
 
     def test_a_trap_that_is_over_takes_nothing(self):
         trap = Trap("tile", 1, "before")

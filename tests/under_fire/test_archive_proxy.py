@@ -3,6 +3,7 @@
 import gc
 import http.client
 import http.server
+import json
 import sys
 import threading
 import time
@@ -38,7 +39,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
-    do_POST = do_PUT
+    def do_POST(self):
+        """As KMS: signs with the key that is named."""
+        body = self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(body) if body.startswith(b"{") else {}
+        answer = json.dumps({"KeyId": asked.get("KeyId"), "Signature": f"by {asked.get('KeyId')}"}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
 
     def log_message(self, *_):
         pass
@@ -56,10 +65,10 @@ class ProxyCase(unittest.TestCase):
         proxies.start()
         self.addCleanup(proxies.stop)
 
-    def send(self, proxy, method="PUT", path=PATH, **headers):
+    def send(self, proxy, method="PUT", path=PATH, body=b"x", **headers):
         """A connection on which something was asked."""
         connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=PATIENCE_S)
-        connection.request(method, path, b"x", headers)
+        connection.request(method, path, body, headers)
         self.addCleanup(connection.close)
         return connection
 
@@ -114,6 +123,21 @@ class ProxyCase(unittest.TestCase):
         self.assertEqual({name: answer.status for name, answer in asked.items()}, {"Sign": 400, "GetPublicKey": 200})
         self.assertIn(b"ThrottlingException", asked["Sign"].read())
         self.assertEqual(self.kms.faults.counts["throttled"], 1)
+
+    def sign(self):
+        """(which key is named, by which was signed), of the key `right`."""
+        told = self.send(self.kms, "POST", "/", json.dumps({"KeyId": "right"}).encode(), **{"X-Amz-Target": "TrentService.Sign"}).getresponse().read()
+        return json.loads(told)["KeyId"], json.loads(told)["Signature"]
+
+    def test_another_key_signs_named_or_not_while_that_is_told(self):
+        self.assertEqual(self.sign(), ("right", "by right"))
+        self.kms.wrong = "other key, of a longer name"
+        self.assertEqual(self.sign(), ("right", f"by {self.kms.wrong}"))
+        self.kms.is_named = True
+        self.assertEqual(self.sign(), (self.kms.wrong, f"by {self.kms.wrong}"))
+        self.kms.wrong = None
+        self.assertEqual(self.sign(), ("right", "by right"))
+        self.assertEqual(self.kms.faults.counts["wrong key"], 2)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 use super::judge::Judged;
 use crate::api::waits::Known;
+use crate::ledger::names::origin;
 use crate::ledger::time::write_sealed_at;
 use crate::store::read::Sealed;
 use data_encoding::HEXLOWER;
@@ -46,9 +47,11 @@ pub struct SealedEntry {
     pub sequence: u64,
     /// BLAKE3, in hexadecimal.
     pub entry_hash: String,
+    /// Its partition's: what its checkpoints are signed by.
+    pub origin: String,
     pub partition: u32,
-    /// In its partition, from 0.
-    pub leaf_index: u64,
+    /// Its leaf's place in the partition, from 0.
+    pub index: u64,
     pub sealed_at: String,
 }
 
@@ -60,19 +63,19 @@ pub struct Submitted {
 
 impl Submitted {
     /// `known`: of each event, where it was waited for.
-    pub fn new(events: Vec<Judged>, known: Vec<Known>) -> Self {
+    pub fn new(events: Vec<Judged>, known: Vec<Known>, log_name: &str) -> Self {
         let known = known.into_iter().map(Some).chain(std::iter::repeat(None));
         let results = events
             .into_iter()
             .zip(known)
-            .map(|(judged, known)| EventResult::new(judged.event_id, known.unwrap_or_default()))
+            .map(|(judged, known)| EventResult::new(judged.event_id, known.unwrap_or_default(), log_name))
             .collect();
         Self { results }
     }
 }
 
 impl EventResult {
-    fn new(event_id: String, known: Known) -> Self {
+    fn new(event_id: String, known: Known, log_name: &str) -> Self {
         let status = match (&known.sealed, &known.proof) {
             (_, Some(_)) => EventStatus::Signed,
             (Some(_), None) => EventStatus::Sealed,
@@ -89,7 +92,10 @@ impl EventResult {
             status,
             code,
             detail,
-            entry: known.sealed.as_ref().map(SealedEntry::of),
+            entry: known
+                .sealed
+                .as_ref()
+                .map(|sealed| SealedEntry::of(sealed, log_name)),
             // Its lines are ASCII.
             proof: known
                 .proof
@@ -99,14 +105,15 @@ impl EventResult {
 }
 
 impl SealedEntry {
-    fn of(sealed: &Sealed) -> Self {
+    fn of(sealed: &Sealed, log_name: &str) -> Self {
         let mut sealed_at = Vec::new();
         write_sealed_at(sealed.sealed_at, &mut sealed_at);
         Self {
             sequence: sealed.sequence,
             entry_hash: HEXLOWER.encode(&sealed.entry_hash),
+            origin: origin(log_name, sealed.partition),
             partition: sealed.partition,
-            leaf_index: sealed.index,
+            index: sealed.index,
             sealed_at: String::from_utf8_lossy(&sealed_at).into_owned(),
         }
     }

@@ -10,6 +10,7 @@ use crate::ledger::event::{AuditEvent, EventParser};
 use crate::ledger::leaf::RejectCode;
 use crate::log::NewRecord;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 
 /// More faults are not listed.
 const FAULTS_MAX: usize = 100;
@@ -48,13 +49,18 @@ pub fn judge(form: Form, body: &[u8], rules: &Rules<'_>) -> Result<Batch, Proble
     let mut parser = EventParser::new(rules.limits);
     let mut batch = Batch::default();
     let (mut faults, mut refused) = (Vec::new(), 0_usize);
+    // A repeat is sealed once; other content under the same id could never be.
+    let mut by_id: HashMap<String, Digest> = HashMap::new();
     for (index, text) in texts.into_iter().enumerate() {
         match rules.one(&mut parser, form, index, text) {
-            Ok((judged, record)) => {
+            Ok((judged, record))
+                if *by_id.entry(judged.event_id.clone()).or_insert(judged.sha256) == judged.sha256 =>
+            {
                 batch.events.push(judged);
                 batch.records.push(record);
             }
-            Err((code, detail)) => {
+            outcome => {
+                let (code, detail) = outcome.err().unwrap_or_else(conflict);
                 refused += 1;
                 if faults.len() < FAULTS_MAX {
                     let index = index as u64;
@@ -73,6 +79,11 @@ pub fn judge(form: Form, body: &[u8], rules: &Rules<'_>) -> Result<Batch, Proble
         return Err(Problem::new(Code::RefusedEvents, what).with_faults(faults));
     }
     Ok(batch)
+}
+
+fn conflict() -> (&'static str, String) {
+    let detail = "an event before it in this request has the same event_id and other content".to_owned();
+    (RejectCode::Conflict.as_str(), detail)
 }
 
 impl Rules<'_> {
@@ -222,6 +233,23 @@ mod tests {
 
     fn with(members: &str) -> String {
         BARE.replace("{ ", &format!("{{{members}"))
+    }
+
+    #[test]
+    fn an_id_that_comes_again_in_a_request_is_a_repeat_or_a_conflict() {
+        let of = |action: &str| {
+            BARE.replacen("{ ", "{\"event_id\":\"e\",", 1)
+                .replace("\"a\"", &format!("\"{action}\""))
+        };
+        let repeat = judged(Form::Json, &format!("[{},{}]", of("a"), of("a"))).unwrap();
+        assert_eq!(repeat.records.len(), 2);
+        let problem = judged(Form::Json, &format!("[{},{}]", of("a"), of("b"))).unwrap_err();
+        assert_eq!(problem.code, Code::RefusedEvents);
+        let told = format!("{problem:?}");
+        assert!(
+            told.contains("\"conflict\"") && told.contains("index: 1"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -50,7 +50,8 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
         (serde_json::Value = "application/cloudevents-batch+json"),
     )),
     responses(
-        (status = 202, description = "The log has them", body = Submitted),
+        (status = 200, description = "With `wait`: all of them are as was asked for", body = Submitted),
+        (status = 202, description = "The log has them; with `wait`, what was known of them at the end of the time", body = Submitted),
         (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`, `invalid_body`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
@@ -93,12 +94,12 @@ pub async fn submit(
         room,
     };
     let taken = work.run(begun + api.limits.request_timeout).await?;
-    let known = match wish {
+    let (status, known) = match wish {
         Some(wish) => wait(&api, tenant, wish, &taken.events).await,
-        None => Vec::new(),
+        None => (StatusCode::ACCEPTED, Vec::new()),
     };
     drop(taken.place);
-    let mut response = json(StatusCode::ACCEPTED, &Submitted::new(taken.events, known));
+    let mut response = json(status, &Submitted::new(taken.events, known, &api.log_name));
     if taken.is_replay {
         response
             .headers_mut()
@@ -108,16 +109,23 @@ pub async fn submit(
 }
 
 /// What is known of the events when all are as wished, or when the time is over.
-async fn wait(api: &Api, tenant: Arc<str>, wish: Wish, events: &[Judged]) -> Vec<Known> {
+async fn wait(api: &Api, tenant: Arc<str>, wish: Wish, events: &[Judged]) -> (StatusCode, Vec<Known>) {
     let Some(waits) = &api.waits else {
-        return Vec::new();
+        return (StatusCode::ACCEPTED, Vec::new());
     };
     let wanted = events.iter().map(|judged| Wanted {
         event_id: judged.event_id.clone(),
         sha256: judged.sha256,
     });
     let deadline = Instant::now() + wish.timeout;
-    waits.wait(tenant, wish.level, wanted.collect(), deadline).await
+    let level = wish.level;
+    let known = waits.wait(tenant, level, wanted.collect(), deadline).await;
+    let status = if known.iter().all(|known| known.is(level)) {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    (status, known)
 }
 
 /// Of what no caller can help.

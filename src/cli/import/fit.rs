@@ -54,7 +54,7 @@ pub(super) fn check(
 }
 
 /// Debezium's topics are named so: `<topic.prefix>.<schema>.<table>`, with `_` for what a topic's name may not have.
-fn is_of(topic: &str, table: &str) -> bool {
+pub(super) fn is_of(topic: &str, table: &str) -> bool {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') {
             c

@@ -25,6 +25,11 @@ pub(super) fn describe(imported: &Imported, args: &Args) -> String {
     let codes = imported.refused.iter();
     lines.extend(codes.map(|(code, rows)| format!("  {code}: {rows}\n")));
     lines.extend(imported.refused_shown.iter().map(|shown| format!("  {shown}\n")));
+    if refused > 0 && !args.show_keys {
+        lines.push(
+            "Pages and rows are counted as this run read them; --show-keys tells the keys, too.\n".to_owned(),
+        );
+    }
     if refused > 0 && !args.dry_run {
         lines.push("What was refused is sealed as rejected, and becomes a dead letter.\n".to_owned());
     }

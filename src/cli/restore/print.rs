@@ -52,10 +52,13 @@ fn what_was_done(done: &Done) -> String {
         "restored"
     };
     format!(
-        "{all} {what} in {:.1} s, {:.1} of which to verify: {:.0} leaves/s\n",
+        "{all} {what} in {:.1} s, {:.1} of which to verify: {:.0} entries/s{}\n",
         took.as_secs_f64(),
         verified_in.as_secs_f64(),
-        per_second(done.leaves(), took)
+        per_second(done.entries(), took),
+        seconds_per_million(done.entries(), took).map_or_else(String::new, |seconds| format!(
+            ", 1,000,000 in {seconds:.0} s at that rate"
+        ))
     )
 }
 
@@ -106,13 +109,20 @@ pub(super) fn to_json(done: &Done) -> String {
         "dry_run": done.dry_run,
         "seconds": took.as_secs_f64(),
         "seconds_verifying": verified_in.as_secs_f64(),
+        "entries_per_second": per_second(done.entries(), took),
         "leaves_per_second": per_second(done.leaves(), took),
+        "seconds_per_million_entries": seconds_per_million(done.entries(), took),
     });
     format!("{value:#}\n")
 }
 
-fn per_second(leaves: u64, took: Duration) -> f64 {
-    leaves as f64 / took.as_secs_f64().max(f64::EPSILON)
+fn per_second(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64().max(f64::EPSILON)
+}
+
+/// How long a million entries take at that rate; `None` where there were none.
+fn seconds_per_million(entries: u64, took: Duration) -> Option<f64> {
+    (entries > 0).then(|| took.as_secs_f64() * 1e6 / entries as f64)
 }
 
 impl Done {
@@ -142,5 +152,18 @@ impl Row {
             Some(Restored { was_there: true, .. }) => "was restored before",
             Some(Restored { was_there: false, .. }) => "restored",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_of_entries_and_a_million_of_them_take_as_long_as_it_says() {
+        let took = Duration::from_millis(2_500);
+        assert!((per_second(50_000, took) - 20_000.0).abs() < 1e-6);
+        assert!(seconds_per_million(50_000, took).is_some_and(|seconds| (seconds - 50.0).abs() < 1e-6));
+        assert_eq!(seconds_per_million(0, took), None);
     }
 }

@@ -38,6 +38,8 @@ const REQUEST_BYTES_MAX: &str = "16777216";
 type PlaceKey = (String, u32);
 
 pub(super) struct Producer {
+    /// What its metrics are labelled with.
+    name: &'static str,
     config: Arc<KafkaConfig>,
     troubles: Arc<Troubles>,
     current: Arc<Mutex<Option<Arc<Instance>>>>,
@@ -64,6 +66,7 @@ struct Instance {
 }
 
 struct Context {
+    name: &'static str,
     id: u64,
     troubles: Arc<Troubles>,
     /// Where the instance is found that this is the context of.
@@ -71,8 +74,9 @@ struct Context {
 }
 
 impl Producer {
-    pub fn new(config: Arc<KafkaConfig>, troubles: Arc<Troubles>) -> Self {
+    pub fn new(name: &'static str, config: Arc<KafkaConfig>, troubles: Arc<Troubles>) -> Self {
         Self {
+            name,
             config,
             troubles,
             current: Arc::default(),
@@ -92,16 +96,17 @@ impl Producer {
         let doing = format!("appending to {topic}/{partition}");
         let deadline = Instant::now() + self.config.delivery_timeout;
         let late = || self.failure().no_answer(&doing);
-        let kib = u32::try_from(records.iter().map(weight).sum::<usize>() >> 10).unwrap_or(u32::MAX) + 1;
-        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(ROOM_KIB));
-        let Ok(Ok(room)) = timeout_at(deadline, room).await else {
-            return Err(late());
-        };
         let place = self.place(topic, partition);
         let turn = timeout_at(deadline, place.turn.lock())
             .await
             .map_err(|_| late())?;
         timeout_at(deadline, place.settled()).await.map_err(|_| late())?;
+        // Last: who waits for a partition that does not answer holds none of it.
+        let kib = u32::try_from(records.iter().map(weight).sum::<usize>() >> 10).unwrap_or(u32::MAX) + 1;
+        let room = Arc::clone(&self.room).acquire_many_owned(kib.min(ROOM_KIB));
+        let Ok(Ok(room)) = timeout_at(deadline, room).await else {
+            return Err(late());
+        };
         let instance = self.instance()?;
         let sending = Sending {
             batch: Arc::new(Batch::new(room)),
@@ -202,6 +207,7 @@ impl Producer {
             .set("queue.buffering.max.kbytes", QUEUE_KIB_MAX);
         let id = self.made.fetch_add(1, Ordering::Relaxed);
         let context = Context {
+            name: self.name,
             id,
             troubles: Arc::clone(&self.troubles),
             current: Arc::downgrade(&self.current),
@@ -360,7 +366,7 @@ impl ClientContext for Context {
     }
 
     fn stats(&self, statistics: Statistics) {
-        statistics::producer(&statistics);
+        statistics::producer(self.name, &statistics);
     }
 }
 

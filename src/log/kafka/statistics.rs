@@ -67,9 +67,11 @@ pub fn describe() {
 }
 
 /// The numbers of a producer. Round trips are taken here alone: those of consumers hold the broker's waiting for records.
-pub(super) fn producer(statistics: &Statistics) {
-    metrics::gauge!("ledgerline_kafka_produce_queue_bytes").set(statistics.msg_size as f64);
-    metrics::gauge!("ledgerline_kafka_produce_queue_records").set(statistics.msg_cnt as f64);
+pub(super) fn producer(name: &'static str, statistics: &Statistics) {
+    metrics::gauge!("ledgerline_kafka_produce_queue_bytes", "producer" => name)
+        .set(statistics.msg_size as f64);
+    metrics::gauge!("ledgerline_kafka_produce_queue_records", "producer" => name)
+        .set(statistics.msg_cnt as f64);
     for broker in statistics.brokers.values() {
         let Some(Window { avg, p99, cnt, .. }) = &broker.rtt else {
             continue;
@@ -78,9 +80,9 @@ pub(super) fn producer(statistics: &Statistics) {
             continue;
         }
         let label = broker.nodeid.to_string();
-        metrics::gauge!("ledgerline_kafka_broker_round_trip_avg_seconds", "broker" => label.clone())
+        metrics::gauge!("ledgerline_kafka_broker_round_trip_avg_seconds", "producer" => name, "broker" => label.clone())
             .set(*avg as f64 / MICROS_PER_SECOND);
-        metrics::gauge!("ledgerline_kafka_broker_round_trip_p99_seconds", "broker" => label)
+        metrics::gauge!("ledgerline_kafka_broker_round_trip_p99_seconds", "producer" => name, "broker" => label)
             .set(*p99 as f64 / MICROS_PER_SECOND);
     }
 }

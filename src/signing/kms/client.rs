@@ -37,6 +37,28 @@ pub async fn aws_config(region: Option<&str>) -> SdkConfig {
     loader.load().await
 }
 
+/// How KMS is asked: each call once, and never for ever.
+fn settings(aws: &SdkConfig) -> aws_sdk_kms::Config {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    // Attempts are made, counted and spaced here.
+    let mut config = aws_sdk_kms::Config::from(aws)
+        .to_builder()
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts);
+    if aws::is_endpoint_set_to_nothing("KMS") {
+        config.set_endpoint_url(aws::endpoint("KMS"));
+    }
+    config.build()
+}
+
+/// For who looks at keys without signing.
+pub(crate) fn sdk_client(aws: &SdkConfig) -> Client {
+    Client::from_conf(settings(aws))
+}
+
 #[derive(Debug)]
 pub(super) struct KmsClient {
     sdk: Client,
@@ -46,19 +68,7 @@ pub(super) struct KmsClient {
 
 impl KmsClient {
     pub fn new(aws: &SdkConfig) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_timeout(ATTEMPT_TIMEOUT)
-            .build();
-        // Attempts are made, counted and spaced here.
-        let mut config = aws_sdk_kms::Config::from(aws)
-            .to_builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(timeouts);
-        if aws::is_endpoint_set_to_nothing("KMS") {
-            config.set_endpoint_url(aws::endpoint("KMS"));
-        }
-        let config = config.build();
+        let config = settings(aws);
         let region = config
             .region()
             .map_or("no region", |region| region.as_ref())

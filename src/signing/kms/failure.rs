@@ -1,6 +1,6 @@
 //! What KMS refuses, and what that means for the caller.
 
-use crate::aws::{GIVE_CREDENTIALS, Silence};
+use crate::aws::{GIVE_CREDENTIALS, Silence, said_again};
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use std::error::Error;
 
@@ -105,8 +105,7 @@ impl KmsFailure {
 
     pub fn new(kind: Kind, detail: &str) -> Self {
         // On one line: the SDK lists on several where it looked for credentials.
-        let words: Vec<&str> = detail.split_whitespace().collect();
-        let detail = words.join(" ").chars().take(DETAIL_CHARS_MAX).collect();
+        let detail = said_again(detail, DETAIL_CHARS_MAX);
         Self { kind, detail }
     }
 }
@@ -114,6 +113,14 @@ impl KmsFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_kms_says_is_cut_and_cleaned() {
+        let text = format!("denied\x1b[2J\r\n{}", "x".repeat(100_000));
+        let failure = KmsFailure::new(Kind::Denied, &text);
+        assert!(failure.detail.starts_with("denied [2J xxx"), "{}", failure.detail);
+        assert!(failure.detail.len() <= DETAIL_CHARS_MAX && !failure.detail.contains(char::is_control));
+    }
 
     #[test]
     fn a_code_decides_before_the_status() {

@@ -102,12 +102,19 @@ impl ArchiveMachine {
         &self.holds
     }
 
-    /// So many leading changes of holds have been told to everything that was archived before them; of the next one, the objects up to `after`.
-    pub fn told(&mut self, changes: usize, after: Option<String>) {
-        self.holds.changes.drain(..changes.min(self.holds.changes.len()));
-        if let Some(next) = self.holds.changes.front_mut() {
-            next.after = after;
-        }
+    /// As [`HoldProgress::told`].
+    pub fn told(&mut self, class: &str, after: String) {
+        self.holds.told(class, after);
+    }
+
+    /// As [`HoldProgress::told_all`].
+    pub fn told_all(&mut self, class: &str) {
+        self.holds.told_all(class);
+    }
+
+    /// As [`HoldProgress::tell_again`].
+    pub fn tell_again(&mut self, class: Option<&str>, name: &str) {
+        self.holds.tell_again(class, name);
     }
 
     /// The index that the next leaf must have; leaves below it are archived.

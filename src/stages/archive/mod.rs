@@ -5,8 +5,9 @@ mod holds;
 mod machine;
 mod runner;
 mod storing;
+mod telling;
 
-pub use holds::{HoldChange, HoldProgress, archived_size, hold_progress};
+pub use holds::{HOLDS_MAX, HoldChange, HoldProgress, archived_size, hold_progress};
 pub use machine::{ArchiveMachine, Classes, Finished, Segment};
 pub(crate) use runner::{Archived, GROUP, store_place};
 pub use runner::{Archiver, newest_checkpoint};

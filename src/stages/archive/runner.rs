@@ -1,9 +1,10 @@
 //! The archiver of one partition: follows `ledger.entries` from the last archived cut, waits for a cut's checkpoint,
 //! stores its objects. Thin.
 
-use super::holds::{HoldChange, HoldProgress, parse_committed, write_committed};
+use super::holds::{COMMITTED_BYTES_MAX, HoldProgress, parse_committed, write_committed};
 use super::machine::{ArchiveMachine, Classes, Finished};
-use super::storing::{Storage, Storing};
+use super::storing::{Storage, Storing, Unheld};
+use super::telling::Refused;
 use crate::clock::{Clock, UnixMicros};
 use crate::ledger::checkpoint::{Checkpoint, SignedCheckpoint};
 use crate::ledger::names;
@@ -21,22 +22,22 @@ use std::sync::Arc;
 pub(crate) const GROUP: &str = "ledgerline-archive";
 const CHECKPOINTS_READ_MAX: usize = 256;
 const CHECKPOINT_BYTES_READ_MAX: usize = 1 << 20;
-/// Objects that are told of a hold before the archiver looks for the next cut again.
-const OBJECTS_TOLD_AT_ONCE: usize = 64;
 
 pub struct Archiver {
     log: Arc<dyn Log>,
-    vault: Arc<dyn Vault>,
-    clock: Arc<dyn Clock>,
-    partition: PartitionConfig,
+    pub(super) vault: Arc<dyn Vault>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) partition: PartitionConfig,
     classes: Classes,
     /// Whether every segment gets a Parquet twin beside it.
     twins: bool,
+    /// What was put since and could not be held.
+    pub(super) unheld: Unheld,
     run: Option<Run>,
 }
 
-struct Run {
-    machine: ArchiveMachine,
+pub(super) struct Run {
+    pub machine: ArchiveMachine,
     reader: Reader,
     /// Records read and not yet taken, oldest first.
     pending: VecDeque<Record>,
@@ -44,8 +45,8 @@ struct Run {
     finished: Option<Finished>,
     /// How far that cut is.
     storing: Option<Storing>,
-    /// Objects that the first change of a hold is still to be told to, in order; `None`: not listed yet.
-    to_tell: Option<VecDeque<String>>,
+    /// Changes of holds that wait.
+    pub refused: Refused,
     /// Leaves from here on may be of holds that are not known yet, also where they are archived.
     holds_from: u64,
     /// Where the search for the next cut's checkpoint goes on: checkpoints of cuts stand in order of their sizes.
@@ -82,7 +83,9 @@ pub(crate) async fn store_place(
     position: Position,
     archived: Archived<'_>,
 ) -> Result<(), LogError> {
-    store_archived(log, partition, archived).await?;
+    if !store_archived(log, partition, archived).await? {
+        return Ok(());
+    }
     let entries = Committed {
         offset: position.offset,
         metadata: position.to_string(),
@@ -90,13 +93,24 @@ pub(crate) async fn store_place(
     log.commit(GROUP, topic::LEDGER_ENTRIES, partition, entries).await
 }
 
-async fn store_archived(log: &dyn Log, partition: u32, archived: Archived<'_>) -> Result<(), LogError> {
+/// `false`: not stored, because more holds are to be told than a log takes beside a position, as where dozens of classes are held and released between two cuts. The
+/// place before stays, from which the leaves of all of them are read again after a crash.
+async fn store_archived(log: &dyn Log, partition: u32, archived: Archived<'_>) -> Result<bool, LogError> {
+    let metadata = write_committed(archived.size, archived.holds);
+    if metadata.len() > COMMITTED_BYTES_MAX {
+        tracing::warn!(
+            partition,
+            "too many holds are to be told to the archive: where it goes on after a restart is not stored until fewer are"
+        );
+        return Ok(false);
+    }
     let checkpoints = Committed {
         offset: archived.checkpoints_from,
-        metadata: write_committed(archived.size, archived.holds),
+        metadata,
     };
     log.commit(GROUP, topic::LEDGER_CHECKPOINTS, partition, checkpoints)
-        .await
+        .await?;
+    Ok(true)
 }
 
 impl Archiver {
@@ -115,6 +129,7 @@ impl Archiver {
             partition,
             classes,
             twins: false,
+            unheld: Unheld::default(),
             run: None,
         }
     }
@@ -131,7 +146,14 @@ impl Archiver {
             vault: self.vault.as_ref(),
             partition: &self.partition,
             twins: self.twins,
+            unheld: &self.unheld,
         }
+    }
+
+    /// Why a hold is not told to the archive, which holds nothing else up.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        self.run.as_ref().and_then(|run| run.refused.reason())
     }
 
     /// The size up to which everything is in the archive, as far as this archiver knows.
@@ -166,7 +188,9 @@ impl Archiver {
         let age = run
             .unarchived_since
             .map_or(0, |since| now.saturating_sub(since).max(0));
-        metrics::gauge!("ledgerline_unarchived_age_seconds", "partition" => partition).set(age as f64 / 1e6);
+        metrics::gauge!("ledgerline_unarchived_age_seconds", "partition" => partition.clone())
+            .set(age as f64 / 1e6);
+        metrics::gauge!("ledgerline_refused_holds", "partition" => partition).set(run.refused.count() as f64);
     }
 
     /// From the newest checkpoint in the archive: it was stored last, so all that it covers is there.
@@ -180,11 +204,6 @@ impl Archiver {
             .log
             .committed(GROUP, topic::LEDGER_ENTRIES, self.partition.partition)
             .await?;
-        // The position is a place to start reading, nothing more: what was archived before is read again and passed over.
-        let position = committed
-            .and_then(|committed| committed.metadata.parse::<Position>().ok())
-            .filter(|position| position.index <= archived_size)
-            .unwrap_or(Position::BEGIN);
         // Another archiver may have gone on since the archive was listed: beyond this one's size, checkpoints that it needs lie before.
         let checkpoints = self
             .log
@@ -195,6 +214,12 @@ impl Archiver {
             .and_then(|committed| parse_committed(&committed.metadata));
         // Later leaves of holds are read again, if need be from the beginning: a commit that was lost was lost with the position.
         let holds_from = known.as_ref().map_or(0, |(archived, _)| *archived);
+        // The position is a place to start reading, nothing more: what was archived before is read again and passed over. One that lies behind
+        // what is known of holds is of another archiver, whose holds a late commit of a former one has overwritten.
+        let position = committed
+            .and_then(|committed| committed.metadata.parse::<Position>().ok())
+            .filter(|position| position.index <= archived_size.min(holds_from))
+            .unwrap_or(Position::BEGIN);
         let holds = known
             .as_ref()
             .map_or_else(HoldProgress::default, |(_, holds)| holds.clone());
@@ -209,7 +234,7 @@ impl Archiver {
             pending: VecDeque::new(),
             finished: None,
             storing: None,
-            to_tell: None,
+            refused: Refused::default(),
             holds_from,
             checkpoints_from: checkpoints.map_or(0, |committed| committed.offset),
             archived_size,
@@ -275,27 +300,18 @@ impl Archiver {
     }
 
     async fn advance(&self, run: &mut Run) -> Result<Step, StageError> {
-        if let Some(finished) = &run.finished {
-            if run.storing.is_none() {
-                let Some(checkpoint) = self.find_checkpoint(finished, &mut run.checkpoints_from).await?
-                else {
-                    return Ok(Step::Idle);
-                };
-                run.storing = Some(self.storage().begin(finished, checkpoint).await?);
-            }
-            if let Some(storing) = &mut run.storing
-                && !self.storage().store(finished, storing).await?
-            {
-                return Ok(Step::Progress);
-            }
-            run.archived_size = finished.size;
-            run.unarchived_since = None;
-            run.finished = None;
-            run.storing = None;
-            self.commit(run).await?;
-            // Some of them between any two cuts: neither waits for the other.
-            self.tell_holds(run).await?;
-            return Ok(Step::Progress);
+        if run.finished.is_some() {
+            let outcome = self.store_cut(run).await;
+            return match outcome {
+                // A cut that waits, for its checkpoint or for the store, keeps no hold waiting.
+                Ok(Step::Idle) => self.tell_or_idle(run).await,
+                Err(error @ StageError::Retry { .. }) => {
+                    // Where it fails too, that is of the same store or log.
+                    drop(self.tell_holds(run).await);
+                    Err(error)
+                }
+                other => other,
+            };
         }
         if run.pending.is_empty() {
             let fetched = run.reader.fetch(self.log.as_ref()).await;
@@ -308,11 +324,7 @@ impl Archiver {
             if read < archived {
                 return Err(self.violated(log_is_shorter(read, archived)));
             }
-            return Ok(if self.tell_holds(run).await? {
-                Step::Progress
-            } else {
-                Step::Idle
-            });
+            return self.tell_or_idle(run).await;
         }
         while let Some(record) = run.pending.pop_front() {
             let seen = run
@@ -340,6 +352,46 @@ impl Archiver {
             }
         }
         Ok(Step::Progress)
+    }
+
+    /// A cut on its way into the archive. `Idle`: it waits for its checkpoint.
+    async fn store_cut(&self, run: &mut Run) -> Result<Step, StageError> {
+        let Some(finished) = &run.finished else {
+            return Ok(Step::Idle);
+        };
+        if run.storing.is_none() {
+            let Some(checkpoint) = self.find_checkpoint(finished, &mut run.checkpoints_from).await? else {
+                return Ok(Step::Idle);
+            };
+            run.storing = Some(self.storage().begin(finished, checkpoint).await?);
+        }
+        let size = finished.size;
+        if let Some(storing) = &mut run.storing
+            && !self.storage().store_objects(finished, storing).await?
+        {
+            return Ok(Step::Progress);
+        }
+        self.tell_unheld_again(run).await?;
+        if let (Some(finished), Some(storing)) = (&run.finished, &run.storing) {
+            self.storage().store_checkpoint(finished, storing).await?;
+        }
+        run.archived_size = size;
+        run.unarchived_since = None;
+        run.finished = None;
+        run.storing = None;
+        self.tell_unheld_again(run).await?;
+        self.commit(run).await?;
+        // Some of them between any two cuts: neither waits for the other.
+        self.tell_holds(run).await?;
+        Ok(Step::Progress)
+    }
+
+    async fn tell_or_idle(&self, run: &mut Run) -> Result<Step, StageError> {
+        Ok(if self.tell_holds(run).await? {
+            Step::Progress
+        } else {
+            Step::Idle
+        })
     }
 
     /// The signed checkpoint of a cut, once the notary has made it.
@@ -392,76 +444,9 @@ impl Archiver {
         Ok(())
     }
 
-    async fn commit_archived(&self, run: &Run) -> Result<(), StageError> {
+    pub(super) async fn commit_archived(&self, run: &Run) -> Result<(), StageError> {
         store_archived(self.log.as_ref(), self.partition.partition, run.archived()).await?;
         Ok(())
-    }
-
-    /// Tells objects that are in the archive already of the first change of a hold, some at a time. Told twice, after a crash, they are as told once.
-    /// `false`: there was none to tell.
-    async fn tell_holds(&self, run: &mut Run) -> Result<bool, StageError> {
-        let Some(change) = run.machine.holds().changes.front().cloned() else {
-            return Ok(false);
-        };
-        let to_tell = match &mut run.to_tell {
-            Some(names) => names,
-            None => run
-                .to_tell
-                .insert(self.objects_to_tell(&change, run.machine.holds()).await?),
-        };
-        let mut last = change.after.clone();
-        for told in 0..OBJECTS_TOLD_AT_ONCE {
-            let Some(name) = to_tell.pop_front() else { break };
-            match self.vault.set_hold(&name, change.on).await {
-                Ok(()) => last = Some(name),
-                Err(error) => {
-                    to_tell.push_front(name);
-                    if told == 0 {
-                        return Err(error.into());
-                    }
-                    // What was told is not told again because of what failed.
-                    break;
-                }
-            }
-        }
-        if to_tell.is_empty() {
-            run.to_tell = None;
-            run.machine.told(1, None);
-            tracing::info!(
-                partition = self.partition.partition,
-                class = change.class,
-                on = change.on,
-                "the archive was told of a hold"
-            );
-        } else {
-            run.machine.told(0, last);
-        }
-        self.commit_archived(run).await?;
-        Ok(true)
-    }
-
-    /// The segments of the class, and what every class needs: that is held as long as any class is.
-    async fn objects_to_tell(
-        &self,
-        change: &HoldChange,
-        holds: &HoldProgress,
-    ) -> Result<VecDeque<String>, StageError> {
-        let origin = &self.partition.origin;
-        let mut prefixes = vec![format!("{origin}/class={}/", change.class)];
-        if change.on == holds.is_held(None) {
-            prefixes.extend([
-                format!("{origin}/checkpoints/"),
-                format!("{origin}/tile/"),
-                "keys/".to_owned(),
-            ]);
-        }
-        let mut names = Vec::new();
-        for prefix in prefixes {
-            names.extend(self.vault.list_with_hidden(&prefix).await?);
-        }
-        names.sort_unstable();
-        names.retain(|name| change.after.as_ref().is_none_or(|after| name > after));
-        Ok(names.into())
     }
 
     fn violated(&self, what: String) -> StageError {

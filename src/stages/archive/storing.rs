@@ -10,6 +10,8 @@ use crate::stages::restore::PartitionConfig;
 use crate::twin;
 use crate::vault::{Keep, Put, Vault, VaultError};
 use futures_util::future::join_all;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Objects of a cut that are on their way at once: to a distant store each is a round trip, and a cut of 64 MiB has hundreds of tiles.
 const PUTS_AT_ONCE: usize = 8;
@@ -20,6 +22,31 @@ pub(super) struct Storage<'a> {
     pub partition: &'a PartitionConfig,
     /// Whether every segment gets a Parquet twin beside it.
     pub twins: bool,
+    pub unheld: &'a Unheld,
+}
+
+/// Objects that are stored and could not be held as they had to be: by class, `None` for what every class needs, the first of their names.
+#[derive(Debug, Default)]
+pub(super) struct Unheld(Mutex<BTreeMap<Option<String>, String>>);
+
+impl Unheld {
+    fn note(&self, class: Option<&str>, name: &str) {
+        let mut unheld = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = unheld
+            .entry(class.map(str::to_owned))
+            .or_insert_with(|| name.to_owned());
+        if name < first.as_str() {
+            name.clone_into(first);
+        }
+    }
+
+    pub fn known(&self) -> BTreeMap<Option<String>, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 /// A cut on its way into the archive: its checkpoint is there, and the keys that it is signed by are stored.
@@ -75,9 +102,13 @@ impl Storage<'_> {
         })
     }
 
-    /// Stores a cut, its checkpoint last: a crash before that leaves objects that the next run finds equal; after it, the cut is done.
+    /// Stores all of a cut but its checkpoint: a crash leaves objects that the next run finds equal.
     /// `false`: not all of it, but more than before.
-    pub(super) async fn store(&self, finished: &Finished, storing: &mut Storing) -> Result<bool, StageError> {
+    pub(super) async fn store_objects(
+        &self,
+        finished: &Finished,
+        storing: &mut Storing,
+    ) -> Result<bool, StageError> {
         let objects = self.objects(finished);
         let mut progress = false;
         while !storing.left.is_empty() {
@@ -98,20 +129,25 @@ impl Storage<'_> {
                 Some(error) => return Err(error),
             }
         }
+        Ok(true)
+    }
+
+    /// After all else of the cut: with it, the cut is done.
+    pub(super) async fn store_checkpoint(
+        &self,
+        finished: &Finished,
+        storing: &Storing,
+    ) -> Result<(), StageError> {
         let name = names::checkpoint(&self.partition.origin, finished.size);
         let made = &storing.checkpoint;
         let same = |stored: &[u8]| same_checkpoint(stored, made);
-        match self.put(&name, made, keep(finished, None), same).await {
-            Ok(()) => {}
-            Err(StageError::Retry { .. }) if progress => return Ok(false),
-            Err(error) => return Err(error),
-        }
+        self.put(&name, made, keep(finished, None), same).await?;
         tracing::info!(
             partition = self.partition.partition,
             size = finished.size,
             "archived a cut"
         );
-        Ok(true)
+        Ok(())
     }
 
     /// All of a cut but its keys, which come before, and its checkpoint, which comes after; in order of their steps.
@@ -170,14 +206,18 @@ impl Storage<'_> {
             reason: "not_made",
             what,
         };
+        let making = MAKING_A_TWIN.lock().await;
         let lines = segment::lines_of_frame(&segment.frame.bytes)
             .ok_or_else(|| not_made("its segment cannot be read".to_owned()))?;
         let twin = twin::write(&lines).map_err(|error| not_made(error.to_string()))?;
-        drop(lines);
+        drop((lines, making));
         let keep = keep(finished, Some(&segment.class));
         match self.vault.put_new(name, &twin, keep).await? {
             Put::Created => count_stored(twin.len()),
-            Put::Exists => {
+            put @ (Put::Exists | Put::Unheld) => {
+                if put == Put::Unheld {
+                    self.unheld.note(keep.class, name);
+                }
                 let stored = self.vault.get(name).await?.unwrap_or_default();
                 if stored != twin && !twin::names_segment(&stored, &segment.frame.identity) {
                     return Err(NoTwin::Not {
@@ -196,7 +236,7 @@ impl Storage<'_> {
         metrics::counter!("ledgerline_twin_failures_total", "reason" => reason).increment(1);
     }
 
-    /// Done once the object is there.
+    /// Done once the object is there. Where it could not be held, that is noted, and it is told of its hold later.
     async fn put(
         &self,
         name: &str,
@@ -207,11 +247,15 @@ impl Storage<'_> {
         match self.vault.put_new(name, bytes, keep).await? {
             Put::Created => {
                 count_stored(bytes.len());
-                Ok(())
+                return Ok(());
             }
-            Put::Exists if same(&self.get(name).await?) => Ok(()),
-            Put::Exists => Err(self.fork(name)),
+            Put::Exists => {}
+            Put::Unheld => self.unheld.note(keep.class, name),
         }
+        if same(&self.get(name).await?) {
+            return Ok(());
+        }
+        Err(self.fork(name))
     }
 
     /// Every key is in the JWKS of its place in the order of declaration, which all partitions share; whichever comes first stores it.
@@ -288,6 +332,9 @@ impl Storage<'_> {
         }
     }
 }
+
+/// One twin is made at a time in a process, whatever the partitions: the lines of its segment, up to 64 MiB, and its columns are in memory meanwhile.
+static MAKING_A_TWIN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// Why a segment has no twin.
 enum NoTwin {

@@ -141,34 +141,55 @@ fn targets(
     records: &[Record],
     decoded: Vec<Decoded<'_>>,
 ) -> (BTreeMap<u32, Vec<NewRecord>>, Tally) {
-    let (mut targets, mut tally) = (BTreeMap::<u32, Vec<NewRecord>>::new(), Tally::default());
-    let mut first_refused = None;
+    let mut taken = Taken::default();
     for (record, decoded) in records.iter().zip(decoded) {
         let captured = match decoded {
             Ok((key, value)) => machine.take(record, &key, &value),
             Err(refusal) => machine.refused(record, refusal),
         };
-        match captured {
-            Captured::NoChange(kind) => *tally.no_change.entry(kind.as_str()).or_default() += 1,
-            Captured::Record {
-                partition,
-                record: captured,
-                refused,
-            } => {
-                targets.entry(partition).or_default().push(captured);
-                let Some(refusal) = refused else {
-                    tally.events += 1;
-                    continue;
-                };
-                *tally.refused.entry(refusal.code.as_str()).or_default() += 1;
-                first_refused.get_or_insert((record.offset, refusal));
-            }
-        }
+        taken.put(record.offset, captured);
     }
+    let Taken {
+        targets,
+        tally,
+        first_refused,
+    } = taken;
     if let Some((offset, refusal)) = first_refused {
         tell_refused(machine, offset, &refusal, tally.refused.values().sum());
     }
     (targets, tally)
+}
+
+#[derive(Default)]
+struct Taken {
+    targets: BTreeMap<u32, Vec<NewRecord>>,
+    tally: Tally,
+    first_refused: Option<(Offset, Refusal)>,
+}
+
+impl Taken {
+    fn put(&mut self, offset: Offset, captured: Captured) {
+        match captured {
+            Captured::NoChange(kind) => *self.tally.no_change.entry(kind.as_str()).or_default() += 1,
+            Captured::Moved { left, came } => {
+                self.put(offset, *left);
+                self.put(offset, *came);
+            }
+            Captured::Record {
+                partition,
+                record,
+                refused,
+            } => {
+                self.targets.entry(partition).or_default().push(record);
+                let Some(refusal) = refused else {
+                    self.tally.events += 1;
+                    return;
+                };
+                *self.tally.refused.entry(refusal.code.as_str()).or_default() += 1;
+                self.first_refused.get_or_insert((offset, refusal));
+            }
+        }
+    }
 }
 
 /// One line for a batch, of the first: a connector that is set up otherwise makes every record one. The dead letters have each.

@@ -11,15 +11,16 @@
 
 use super::columns::{self, NoRow};
 use super::envelope::{Envelope, Object, Op, headers};
-use crate::ledger::canonical::text;
+use crate::ledger::canonical::{Refusal, text};
 use crate::ledger::event::NAME_BYTES_MAX;
+use crate::ledger::leaf::RejectCode;
 use crate::ledger::time::write_sealed_at;
 use crate::log::Record;
 use crate::mapping::json::{ObjectWriter, write_list};
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-/// Header names and values of one record that are kept, in bytes.
+/// Header names and values of one record, in bytes: a record with more is refused.
 const HEADER_BYTES_MAX: usize = 16 << 10;
 /// Of the digest of a row that stands in its id.
 const ROW_DIGEST_BYTES: usize = 16;
@@ -43,6 +44,25 @@ pub enum ChangeError {
         "the table has no primary key: its rows cannot be told apart, so a change that comes again could not be told from another one"
     )]
     NoIdentity,
+    #[error("the record's headers have more than {HEADER_BYTES_MAX} bytes: an event holds them, or is none")]
+    Headers,
+}
+
+impl ChangeError {
+    /// What the record is sealed as.
+    #[must_use]
+    pub const fn code(self) -> RejectCode {
+        match self {
+            Self::NoRow | Self::NoPosition | Self::NoIdentity => RejectCode::Unmapped,
+            Self::Headers => RejectCode::TooLarge,
+        }
+    }
+}
+
+impl From<ChangeError> for Refusal {
+    fn from(error: ChangeError) -> Self {
+        Self::new(error.code(), error.to_string())
+    }
 }
 
 impl From<NoRow> for ChangeError {
@@ -62,16 +82,40 @@ pub fn write(
     record: &Record,
     identity: ReplicaIdentity,
 ) -> Result<Vec<u8>, ChangeError> {
+    write_as(Row::Same, envelope, key, topic, record, identity)
+}
+
+/// Which row a change is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Row {
+    /// The one that its key names.
+    Same,
+    /// Of the same key, but another tenant's from this change on: a row of its own, which is called as the change that it came by. The row before it, which may come
+    /// back, has the key's name.
+    Came,
+}
+
+pub(super) fn write_as(
+    which: Row,
+    envelope: &Envelope<'_>,
+    key: Option<&[u8]>,
+    topic: &str,
+    record: &Record,
+    identity: ReplicaIdentity,
+) -> Result<Vec<u8>, ChangeError> {
     let origin = &envelope.origin;
     let key_texts = key
         .map(|key| columns::texts(key).ok_or(ChangeError::NoRow))
         .transpose()?;
-    let (row, unchanged) = row(envelope, key, identity)?;
+    let (row, unchanged) = row(which, envelope, key, identity)?;
     let mut json = Vec::with_capacity(row.len() + 512);
     let mut change = ObjectWriter::open(&mut json);
     change.text("op", envelope.op.as_str());
     let place = joined(&[&origin.database, &origin.schema, &origin.table], '.');
-    let ids = Ids::of(envelope, &place, key_texts.as_deref(), &row)?;
+    let mut ids = Ids::of(envelope, &place, key_texts.as_deref(), &row)?;
+    if which == Row::Came {
+        ids.row = Some(ids.change.clone());
+    }
     change.text("id", &bounded(ids.change));
     if let Some(row_id) = ids.row {
         change.text("row_id", &bounded(row_id));
@@ -106,13 +150,14 @@ pub fn write(
     if let Some(micros) = origin.committed_micros {
         write_time(micros, change.begin("committed_at"));
     }
-    write_headers(record, &mut change);
+    write_headers(record, &mut change)?;
     change.close();
     Ok(json)
 }
 
 /// The row as it is now; of a deleted one, what is known of it. Empty where nothing is.
 fn row(
+    which: Row,
     envelope: &Envelope<'_>,
     key: Option<&[u8]>,
     identity: ReplicaIdentity,
@@ -122,6 +167,10 @@ fn row(
     let mut unchanged = columns::Unchanged::new();
     match (envelope.op, envelope.after, envelope.before) {
         (Op::Update, Some(after), _) => unchanged = columns::write_updated(after, &mut json)?,
+        // It was written by an update.
+        (Op::Insert, Some(after), _) if which == Row::Came => {
+            unchanged = columns::write_updated(after, &mut json)?;
+        }
         (Op::Insert | Op::Read, Some(after), _) => columns::write_row(after, &mut json)?,
         (Op::Delete, _, Some(before)) => match identity {
             ReplicaIdentity::Full => columns::write_row(before, &mut json)?,
@@ -199,15 +248,15 @@ fn bounded(id: String) -> String {
     }
 }
 
-/// The record's own headers, as long as they are few.
-pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) {
+/// The record's own headers. All of them or an error: an event without some would say that there were no others.
+pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) -> Result<(), ChangeError> {
     let mut json = Vec::new();
     let mut object = ObjectWriter::open(&mut json);
     let mut bytes = 0;
     for (name, value) in headers(record) {
         bytes += name.len() + value.len();
         if bytes > HEADER_BYTES_MAX {
-            return;
+            return Err(ChangeError::Headers);
         }
         object.text(name, value);
     }
@@ -215,6 +264,7 @@ pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) {
     if bytes > 0 {
         change.member("headers", &json);
     }
+    Ok(())
 }
 
 fn write_time(micros: i64, out: &mut Vec<u8>) {

@@ -8,10 +8,12 @@
 //! | arrays | arrays of these |
 //! | NULL | `null` |
 //!
-//! A floating-point number is written as ECMAScript writes the double: converters spell the same one in several ways.
+//! A floating-point number is written as ECMAScript writes the double: converters spell the same one in several ways. A number that no double renders to is a decimal
+//! (a converter with `decimal.format=NUMERIC`) and stays as it was sent, digit for digit: two keys must not become one, nor an amount another.
 
 use super::envelope::Object;
 use crate::ledger::canonical::{span, text};
+use crate::ledger::number;
 use crate::mapping::json::{ObjectWriter, write_list};
 
 /// What Debezium writes in place of a value that an update left as it was and Postgres did not log (TOAST). In all other rows it is a text like any other.
@@ -99,7 +101,10 @@ fn write_value(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
             })
         }
         b'{' => write_object(value, depth.checked_sub(1)?, out),
-        b'-' | b'0'..=b'9' => write_number(value, out),
+        b'-' | b'0'..=b'9' => {
+            write_number(value, out);
+            Some(())
+        }
         // Strings, true, false and null.
         _ => {
             out.extend_from_slice(value);
@@ -119,21 +124,13 @@ fn write_object(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn write_number(token: &[u8], out: &mut Vec<u8>) -> Option<()> {
+fn write_number(token: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
-    if token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
-        let double: f64 = std::str::from_utf8(token).ok()?.parse().ok()?;
-        // One that is too large for a double is not written as infinite: it stays as it was sent.
-        if double.is_finite() {
-            out.extend_from_slice(ryu_js::Buffer::new().format_finite(double).as_bytes());
-        } else {
-            out.extend_from_slice(token);
-        }
-    } else {
+    let is_whole = !token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
+    if is_whole || number::write_canonical(token, out).is_err() {
         out.extend_from_slice(token);
     }
     out.push(b'"');
-    Some(())
 }
 
 fn is_unavailable(value: &[u8]) -> bool {
@@ -175,8 +172,37 @@ mod tests {
     }
 
     #[test]
-    fn a_number_beyond_the_doubles_is_not_made_infinite() {
-        assert_eq!(written(r#"{"n":1e999}"#), r#"{"n":"1e999"}"#);
+    fn a_number_that_no_double_holds_stays_digit_for_digit() {
+        for token in [
+            "1e999",
+            "1e-999",
+            "12345678901234567890.1234567890",
+            "-12345678901234567.89",
+            "9007199254740993.5",
+            "0.1000000000000000055511151231257827",
+            "123456789012345678E-9",
+        ] {
+            let row = format!(r#"{{"n":{token},"list":[{token}]}}"#);
+            assert_eq!(written(&row), format!(r#"{{"n":"{token}","list":["{token}"]}}"#));
+        }
+        // Doubles, as Java spells them.
+        for (token, form) in [
+            ("1.0E-7", "1e-7"),
+            ("1.0E300", "1e+300"),
+            ("5.6843418860808015E-14", "5.684341886080802e-14"),
+            ("2.0E-3", "0.002"),
+        ] {
+            assert_eq!(
+                written(&format!(r#"{{"n":{token}}}"#)),
+                format!(r#"{{"n":"{form}"}}"#)
+            );
+        }
+    }
+
+    #[test]
+    fn keys_that_differ_beyond_the_doubles_are_two() {
+        let of = |key: &str| texts(format!(r#"{{"id":{key}}}"#).as_bytes());
+        assert_ne!(of("12345678901234567.89"), of("12345678901234567.88"));
     }
 
     #[test]

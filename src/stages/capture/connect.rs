@@ -47,7 +47,7 @@ pub enum Shape {
     Timestamp {
         unit_nanos: i64,
     },
-    /// Base64 of the unscaled value, as a two's complement.
+    /// Base64 of the unscaled value, as a two's complement; a number, from a converter with `decimal.format=NUMERIC`.
     Decimal {
         scale: i64,
     },
@@ -158,6 +158,10 @@ impl Shape {
             }
             Self::Timestamp { unit_nanos } => {
                 write_time(micros(number(value)?, *unit_nanos)?, TimeForm::Whole, value, out);
+            }
+            // Its digits are the value's, all of them.
+            Self::Decimal { .. } if matches!(value.first(), Some(b'-' | b'0'..=b'9')) => {
+                out.extend([b"\"", value, b"\""].concat());
             }
             Self::Decimal { scale } => {
                 write_decimal(&BASE64.decode(span::string(value)?.as_bytes()).ok()?, *scale, out)?;
@@ -370,6 +374,10 @@ mod tests {
             );
         }
         assert_eq!(write_decimal(b"1", SCALE_MAX + 1, &mut Vec::new()), None);
+        for number in ["12345678901234567890.1234567890", "-1.50"] {
+            let form = format!("\"{number}\"");
+            assert_eq!(written(&Shape::Decimal { scale: 2 }, number), Some(form));
+        }
         let variable = Shape::VariableScaleDecimal;
         assert_eq!(
             written(&variable, r#"{"scale":1,"value":"AQ=="}"#).as_deref(),

@@ -1,9 +1,10 @@
 //! From a record of a captured topic to one of `audit.captured`. Pure, and without state of its own: the same record in the same place becomes the same.
 
-use super::change;
+use super::change::{self, ReplicaIdentity};
 use super::connect;
 use super::envelope::{self, Message, NoChange, Object, Op};
 use super::mapping::{CaptureMapping, Kind};
+use super::moved::{self, Moved};
 use crate::ledger::canonical::{Refusal, span};
 use crate::ledger::leaf::RejectCode;
 use crate::ledger::names;
@@ -11,6 +12,7 @@ use crate::ledger::partition::{murmur2, partition_of};
 use crate::log::{NewRecord, Record};
 use crate::mapping::json::ObjectWriter;
 use crate::stages::seal::VIA;
+use std::borrow::Cow;
 
 /// Header of a captured record that is no event: the code that it is to be rejected with. Only capture may write `audit.captured` (ACL).
 pub const REFUSED: &str = "ledgerline-refused";
@@ -25,8 +27,22 @@ pub enum Captured {
         /// Why it is no event, where it is none.
         refused: Option<Refusal>,
     },
+    /// Two records: a row that one tenant loses and another one gets. In this order, since both may go to one partition.
+    Moved {
+        left: Box<Captured>,
+        came: Box<Captured>,
+    },
     /// It tells of no change.
     NoChange(NoChange),
+}
+
+/// Which of the events that a record becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// The only one, or the last.
+    Last,
+    /// The one before it.
+    Left,
 }
 
 /// Captures the records of one partition of a topic.
@@ -58,19 +74,32 @@ impl CaptureMachine<'_> {
             Kind::Debezium => self.change(record, key, value),
             Kind::Outbox => self.outbox(record, key, value),
         };
-        let (change, op) = match mapped {
-            Ok(Told::Change(change, op)) => (change, op),
-            Ok(Told::NoChange(kind)) => return Captured::NoChange(kind),
-            Err(refusal) => return self.refused(record, refusal),
-        };
+        match mapped {
+            Ok(Told::Change(change, op)) => self.event(record, Part::Last, &change, op),
+            Ok(Told::Moved(moved)) => self.moved(record, &moved),
+            Ok(Told::NoChange(kind)) => Captured::NoChange(kind),
+            Err(refusal) => self.refused(record, refusal),
+        }
+    }
+
+    fn moved(&self, record: &Record, moved: &Moved) -> Captured {
+        let came = self.event(record, Part::Last, &moved.came, Op::Insert);
+        let Some(left) = &moved.left else { return came };
+        Captured::Moved {
+            left: Box::new(self.event(record, Part::Left, left, Op::Delete)),
+            came: Box::new(came),
+        }
+    }
+
+    fn event(&self, record: &Record, part: Part, change: &[u8], op: Op) -> Captured {
         let Some(mapping) = self.mapping.of(op) else {
             let detail = format!("the mapping has no members for an op {}", op.as_str());
-            return self.refused(record, Refusal::new(RejectCode::Unmapped, detail));
+            return self.refused_part(record, part, Refusal::new(RejectCode::Unmapped, detail));
         };
-        match mapping.apply_to_sound(&change) {
+        match mapping.apply_to_sound(change) {
             Ok(mapped) if mapped.event.len() > self.record_bytes_max => {
                 let detail = format!("the event has more than {} bytes", self.record_bytes_max);
-                self.refused(record, Refusal::new(RejectCode::TooLarge, detail))
+                self.refused_part(record, part, Refusal::new(RejectCode::TooLarge, detail))
             }
             Ok(mapped) => {
                 let tenant = mapped.tenant.filter(|tenant| names::is_tenant(tenant));
@@ -82,12 +111,12 @@ impl CaptureMachine<'_> {
                     record: NewRecord {
                         key: tenant.unwrap_or_default().into_bytes(),
                         value: mapped.event,
-                        headers: vec![self.via(record)],
+                        headers: vec![self.via(record, part)],
                     },
                     refused: None,
                 }
             }
-            Err(refusal) => self.refused(record, of_deleted(op, refusal)),
+            Err(refusal) => self.refused_part(record, part, of_deleted(op, refusal)),
         }
     }
 
@@ -95,22 +124,29 @@ impl CaptureMachine<'_> {
         home(self.topic, self.source_partition, self.partitions)
     }
 
-    fn via(&self, record: &Record) -> (String, Vec<u8>) {
+    fn via(&self, record: &Record, part: Part) -> (String, Vec<u8>) {
         let source = format!("{}/{}", self.topic, self.source_partition);
-        let via = names::forwarded_from(&source, self.incarnation, record.offset);
+        let via = match part {
+            Part::Last => names::forwarded_from(&source, self.incarnation, record.offset),
+            Part::Left => names::left_from(&source, self.incarnation, record.offset),
+        };
         (VIA.to_owned(), via.into_bytes())
     }
 
     /// The record as it came, to be sealed as rejected.
     #[must_use]
     pub fn refused(&self, record: &Record, refusal: Refusal) -> Captured {
+        self.refused_part(record, Part::Last, refusal)
+    }
+
+    fn refused_part(&self, record: &Record, part: Part, refusal: Refusal) -> Captured {
         let code = (REFUSED.to_owned(), refusal.code.as_str().as_bytes().to_vec());
         Captured::Record {
             partition: self.home(),
             record: NewRecord {
                 key: Vec::new(),
                 value: record.value.clone(),
-                headers: vec![self.via(record), code],
+                headers: vec![self.via(record, part), code],
             },
             refused: Some(refusal),
         }
@@ -125,23 +161,28 @@ impl CaptureMachine<'_> {
         };
         let key = connect::plain(key).map_err(|error| unmapped(error.to_string()))?;
         let key = (!key.is_empty() && key.as_ref() != b"null").then_some(key.as_ref());
-        let change = change::write(&envelope, key, self.topic, record, self.mapping.replica_identity)
-            .map_err(|error| unmapped(error.to_string()))?;
+        let identity = self.mapping.replica_identity;
+        let change = change::write(&envelope, key, self.topic, record, identity)?;
+        if let (Op::Update, Some(_), ReplicaIdentity::Full) = (envelope.op, envelope.before, identity)
+            && let Some(mapping) = self.mapping.of(Op::Update)
+            && let Some(moved) = moved::tell(&change, mapping, &envelope, key, self.topic, record)?
+        {
+            return Ok(Told::Moved(moved));
+        }
         Ok(Told::Change(change, envelope.op))
     }
 
     /// What the EventRouter writes: the payload as value, the aggregate's id as key, all else in headers.
     fn outbox(&self, record: &Record, key: &[u8], value: &[u8]) -> Result<Told, Refusal> {
-        if value.is_empty() {
-            return Ok(Told::NoChange(NoChange::Tombstone));
-        }
         let id = envelope::headers(record).find(|(name, _)| *name == "id");
         let Some((_, id)) = id else {
+            if value.is_empty() {
+                return Ok(Told::NoChange(NoChange::Tombstone));
+            }
             let detail = "the record has no header id: is this a topic of the EventRouter's?";
             return Err(Refusal::new(RejectCode::Unmapped, detail));
         };
-        let payload = payload(value)
-            .ok_or_else(|| Refusal::new(RejectCode::InvalidJson, "the payload of the outbox is not JSON"))?;
+        let payload = payload(value)?;
         let mut json = Vec::with_capacity(value.len() + 512);
         let mut event = ObjectWriter::open(&mut json);
         event.text("op", Op::Insert.as_str());
@@ -153,8 +194,10 @@ impl CaptureMachine<'_> {
                 &span::string(key.as_bytes()).unwrap_or_else(|| key.to_owned()),
             );
         }
-        event.member("payload", &payload);
-        change::write_headers(record, &mut event);
+        if let Some(payload) = payload {
+            event.member("payload", &payload);
+        }
+        change::write_headers(record, &mut event)?;
         event.close();
         Ok(Told::Change(json, Op::Insert))
     }
@@ -178,22 +221,33 @@ fn of_deleted(op: Op, refusal: Refusal) -> Refusal {
 enum Told {
     /// JSON.
     Change(Vec<u8>, Op),
+    Moved(Moved),
     NoChange(NoChange),
 }
 
-/// The payload as JSON: what was sent, or what a string of JSON holds, as a converter writes it that was given text.
-fn payload(value: &[u8]) -> Option<Vec<u8>> {
-    let value = value.trim_ascii();
-    if Object::parse(value).is_some() || span::elements(value).is_some() {
-        return Some(value.to_vec());
+/// The payload as JSON: what was sent, whatever its type; of a string that holds an object or array, that, as a converter writes it that was given text. A
+/// string that holds a scalar stays the string: it may be one that was written. `None` of a record without a value, whose row has NULL or an empty text there:
+/// which of them, a record does not say.
+fn payload(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Refusal> {
+    if value.is_empty() {
+        return Ok(None);
     }
-    let inside = span::string(value)?.into_bytes();
-    Object::parse(&inside).map(|_| inside.trim_ascii().to_vec())
+    let detail =
+        "the payload of the outbox is no JSON: a column of text holds one value of JSON, a text in quotes";
+    let sent = span::value(value).ok_or_else(|| Refusal::new(RejectCode::InvalidJson, detail))?;
+    let inside = span::string(sent).filter(|inside| {
+        Object::parse(inside.as_bytes()).is_some() || span::elements(inside.as_bytes()).is_some()
+    });
+    Ok(Some(inside.map_or(Cow::Borrowed(sent), |inside| {
+        Cow::Owned(inside.trim_ascii().as_bytes().to_vec())
+    })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::canonical::Limits;
+    use crate::ledger::event::EventParser;
 
     const TABLE: &str = r#"
 topics = ["app.public.t"]
@@ -259,7 +313,7 @@ context = { traceparent = "/headers/traceparent" }
                 let header = record.headers.iter().find(|(name, _)| name == REFUSED)?;
                 std::str::from_utf8(&header.1).ok()
             }
-            Captured::NoChange(_) => None,
+            Captured::Moved { .. } | Captured::NoChange(_) => None,
         }
     }
 
@@ -313,6 +367,30 @@ context = { traceparent = "/headers/traceparent" }
     }
 
     #[test]
+    fn a_record_with_more_headers_than_an_event_takes_is_rejected_and_not_sealed_without_them() {
+        let many = |bytes: usize| "x".repeat(bytes);
+        let fits = record(r#"{"id":1}"#, &String::from_utf8(insert(ROW).value).unwrap(), &[]);
+        for (headers, expected) in [((16 << 10) - 4, None), ((16 << 10) - 3, Some("too_large"))] {
+            let value = many(headers);
+            let with = |others: &[(&str, &str)], record: &Record| Record {
+                headers: [others, &[("long", value.as_str())]]
+                    .concat()
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+                    .collect(),
+                ..record.clone()
+            };
+            // Debezium's own are not the event's.
+            let own = [("__debezium.context.taskId", "0")];
+            let captured = take(TABLE, "app.public.t", &with(&own, &fits));
+            assert_eq!(code(&captured), expected);
+            let outbox = record("42", "{}", &[]);
+            let captured = take(OUTBOX, "app.outbox", &with(&OUTBOX_HEADERS, &outbox));
+            assert_eq!(code(&captured), Some("too_large"));
+        }
+    }
+
+    #[test]
     fn a_deleted_row_of_which_the_key_alone_is_known_is_rejected_with_what_to_do() {
         let value = r#"{"before":{"id":1,"tenant":"","action":""},"after":null,"op":"d","source":{"db":"app","schema":"public","table":"t","lsn":5}}"#;
         let Captured::Record { refused, .. } =
@@ -341,15 +419,50 @@ context = { traceparent = "/headers/traceparent" }
         );
     }
 
+    const OUTBOX_HEADERS: [(&str, &str); 5] = [
+        ("id", "e-1"),
+        ("eventType", "OrderCreated"),
+        ("tenant", "acme"),
+        ("createdAt", "2026-11-22T01:25:13.126725Z"),
+        ("traceparent", "00-1"),
+    ];
+
+    /// What the sealer makes of an outbox's payload.
+    fn sealed(payload: &str) -> Result<String, RejectCode> {
+        let captured = take(OUTBOX, "app.outbox", &record("42", payload, &OUTBOX_HEADERS));
+        if let Some(code) = code(&captured).and_then(RejectCode::parse) {
+            return Err(code);
+        }
+        let Captured::Record { record, .. } = captured else {
+            panic!()
+        };
+        let event = EventParser::new(Limits::default())
+            .parse(&record.value)
+            .map_err(|refusal| refusal.code)?;
+        let event = String::from_utf8(event.canonical).unwrap();
+        let (_, behind) = event.split_once(r#""data":"#).unwrap();
+        Ok(behind.split_once(r#","event_id""#).unwrap().0.to_owned())
+    }
+
+    #[test]
+    fn a_number_in_a_payload_is_sealed_exactly_or_rejected_and_never_rounded() {
+        assert_eq!(
+            sealed(r#"{"n":0.30000000000000004}"#).as_deref(),
+            Ok(r#"{"n":0.30000000000000004}"#)
+        );
+        for number in ["12345678901234567.89", "9007199254740993", "1e400"] {
+            for payload in [
+                format!(r#"{{"n":{number}}}"#),
+                format!(r#""{{\"list\":[{number}]}}""#),
+            ] {
+                assert_eq!(sealed(&payload), Err(RejectCode::NumberNotExact), "{payload}");
+            }
+        }
+    }
+
     #[test]
     fn an_event_of_an_outbox_keeps_its_payload_as_it_was_written() {
-        let headers = [
-            ("id", "e-1"),
-            ("eventType", "OrderCreated"),
-            ("tenant", "acme"),
-            ("createdAt", "2026-11-22T01:25:13.126725Z"),
-            ("traceparent", "00-1"),
-        ];
+        let headers = OUTBOX_HEADERS;
         let expected = concat!(
             r#"{"action":"OrderCreated","actor":{"id":"42","type":"service"},"context":{"traceparent":"00-1"},"#,
             r#""data":{"note": null, "total": 1.10},"event_id":"e-1","occurred_at":"2026-11-22T01:25:13.126725Z","tenant_id":"acme"}"#
@@ -375,6 +488,54 @@ context = { traceparent = "/headers/traceparent" }
         assert_eq!(
             take(OUTBOX, "app.outbox", &record("42", "", &[])),
             Captured::NoChange(NoChange::Tombstone)
+        );
+    }
+
+    #[test]
+    fn a_payload_that_is_a_scalar_is_sealed_as_it_is() {
+        for scalar in [
+            "7",
+            "1.5",
+            "-0.25",
+            "true",
+            "false",
+            "null",
+            "\"text\"",
+            "\"\"",
+            "\"7\"",
+            "\"null\"",
+            r#""\"quoted\"""#,
+        ] {
+            assert_eq!(sealed(scalar).as_deref(), Ok(scalar));
+            assert_eq!(sealed(&format!(" {scalar}\n")).as_deref(), Ok(scalar));
+        }
+        // Text that a converter put into a string.
+        assert_eq!(sealed(r#"" [1, \"a\"] ""#).as_deref(), Ok(r#"[1,"a"]"#));
+        for (payload, code) in [
+            ("plain text", RejectCode::InvalidJson),
+            ("7 8", RejectCode::InvalidJson),
+            ("007", RejectCode::InvalidJson),
+            ("NaN", RejectCode::InvalidJson),
+            (" ", RejectCode::InvalidJson),
+            ("9007199254740993", RejectCode::NumberNotExact),
+            (r#""\ud800""#, RejectCode::LoneSurrogate),
+            (r#""a\u0000""#, RejectCode::NulCharacter),
+        ] {
+            assert_eq!(sealed(payload), Err(code), "{payload}");
+        }
+    }
+
+    #[test]
+    fn an_event_without_a_payload_is_sealed_without_one() {
+        let captured = take(OUTBOX, "app.outbox", &record("42", "", &OUTBOX_HEADERS));
+        let Captured::Record { record, refused, .. } = captured else {
+            panic!()
+        };
+        let event = String::from_utf8(record.value).unwrap();
+        assert_eq!(refused, None);
+        assert!(
+            event.contains(r#""event_id":"e-1""#) && !event.contains("data"),
+            "{event}"
         );
     }
 }

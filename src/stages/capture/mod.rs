@@ -14,6 +14,7 @@ pub mod decode;
 pub mod envelope;
 mod machine;
 pub mod mapping;
+mod moved;
 mod runner;
 pub mod source;
 

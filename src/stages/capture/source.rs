@@ -5,6 +5,7 @@
 //! of the new one would be taken for repeats of the old one's.
 
 use crate::clock::UnixMicros;
+use crate::ledger::names;
 use crate::log::{Committed, Log, LogError, Offset, Record, topic};
 use crate::stages::StageError;
 use crate::stages::restore::{Follower, PartitionConfig, ledger_name};
@@ -123,9 +124,13 @@ fn group(topic: &str) -> String {
     format!("ledgerline-capture-{topic}")
 }
 
-/// The incarnation in `<topic>/<partition>[~<incarnation>]`, where that is of `source`.
+/// The incarnation in `<topic>/<partition>[~<incarnation>][!left]`, where that is of `source`.
 fn incarnation_of(known: &str, source: &str) -> Option<u64> {
-    match known.strip_prefix(source)? {
+    match known
+        .strip_suffix(names::LEFT)
+        .unwrap_or(known)
+        .strip_prefix(source)?
+    {
         "" => Some(1),
         rest => rest.strip_prefix('~')?.parse().ok(),
     }
@@ -385,6 +390,8 @@ mod tests {
     fn an_incarnation_is_found_in_what_the_ledger_knows_of_a_source() {
         assert_eq!(incarnation_of("app.t/1", "app.t/1"), Some(1));
         assert_eq!(incarnation_of("app.t/1~3", "app.t/1"), Some(3));
+        assert_eq!(incarnation_of("app.t/1~4!left", "app.t/1"), Some(4));
+        assert_eq!(incarnation_of("app.t/1!left", "app.t/1"), Some(1));
         assert_eq!(incarnation_of("app.t/12", "app.t/1"), None);
         assert_eq!(incarnation_of("app.t/0", "app.t/1"), None);
         assert_eq!(parse_incarnation("incarnation=2"), 2);

@@ -8,7 +8,9 @@ use super::session::{OpenSession, Owner};
 use crate::clock::Clock;
 use crate::log::Log;
 use crate::stages::StageError;
+use crate::stages::archive::{HOLDS_MAX, hold_progress};
 use crate::stages::restore::PartitionConfig;
+use std::collections::BTreeSet;
 
 /// Owners that come in between: so many times it is tried again.
 const TRIES: u32 = 10;
@@ -20,6 +22,11 @@ pub enum HoldRefused {
     Stage(#[from] StageError),
     #[error("nothing was sealed in partition {partition} yet: there is nothing to hold")]
     NeverSealed { partition: u32 },
+    #[error(
+        "{HOLDS_MAX} archive classes are held, or the archive is still to be told of their release, and no more can be: `ledgerline hold list` names them; release one with \
+         `ledgerline hold release`, and wait until the archive was told of it"
+    )]
+    TooMany,
     #[error("other owners came in between {TRIES} times: see that the instances are at peace, and try again")]
     Contended,
 }
@@ -51,6 +58,9 @@ pub async fn declare_hold(
         if state.holds.contains(class) == on {
             return Ok(None);
         }
+        if on && is_one_too_many(log, partition.partition, &state.holds, class).await? {
+            return Err(HoldRefused::TooMany);
+        }
         let mut out = Vec::new();
         let sealed = session
             .machine
@@ -62,4 +72,18 @@ pub async fn declare_hold(
         }
     }
     Err(HoldRefused::Contended)
+}
+
+/// Holds stand beside the archiver's position until the archive was told of their end, and there is room for so many.
+async fn is_one_too_many(
+    log: &dyn Log,
+    partition: u32,
+    held: &BTreeSet<String>,
+    class: &str,
+) -> Result<bool, StageError> {
+    let progress = hold_progress(log, partition).await?;
+    let mut classes: BTreeSet<&str> = held.iter().map(String::as_str).collect();
+    classes.extend(progress.classes());
+    classes.insert(class);
+    Ok(classes.len() > HOLDS_MAX)
 }

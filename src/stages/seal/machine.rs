@@ -584,6 +584,37 @@ mod tests {
         );
     }
 
+    #[test]
+    fn two_events_of_one_captured_position_are_sealed_once_each_whatever_ids_are_remembered() {
+        let state = PartitionState::new("log.example/a/0", 0, 0);
+        let mut machine = SealMachine::new(state, 1, [7; 16], SealConfig::default());
+        genesis(&mut machine, NOW);
+        let event = |tenant: &str| {
+            format!(
+                r#"{{"event_id":"e","tenant_id":"{tenant}","occurred_at":"2026-11-22T10:00:00Z","action":"a","actor":{{"type":"user","id":"u"}}}}"#
+            )
+        };
+        let sent = [("a", "app.t/2~3!left@9"), ("b", "app.t/2~3@9")];
+        let mut kinds = Vec::new();
+        // Another owner of capture sends them again.
+        for (offset, (tenant, via)) in sent.iter().chain(&sent).enumerate() {
+            let text = event(tenant);
+            let input = Input {
+                source: "audit.captured/0",
+                topic: "audit.captured",
+                partition: 0,
+                offset: offset as u64,
+                value: text.as_bytes(),
+                text: Ok(text.as_bytes()),
+                via: Some(via),
+            };
+            let judgement = machine.judge(&input);
+            let sealed = machine.seal(&input, &judgement, NOW, &mut Vec::new()).unwrap();
+            kinds.push(sealed.unwrap().kind);
+        }
+        assert_eq!(kinds, ["entry", "entry", "duplicate", "duplicate"]);
+    }
+
     /// Puts a leaf into the open segment.
     fn put_something(machine: &mut SealMachine, at: UnixMicros) {
         let input = Input {

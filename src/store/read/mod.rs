@@ -1,6 +1,6 @@
 //! What the API asks of the read model: events, entries, proofs, tiles, and whether a tenant's chain holds over the rows that are stored.
 //!
-//! It reads and decides nothing of what is true. What it hands out as a proof is checked against the root that was signed before it goes out; whose signature
+//! It reads and decides nothing of what is true. A proof of an entry is checked against the root that was signed before it goes out, one of consistency is not; whose signature
 //! that is, whoever is given it checks. A tenant's rows are read by the role that sees one tenant's rows alone, whoever asks.
 
 mod cursor;

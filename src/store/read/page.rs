@@ -235,7 +235,7 @@ async fn first_sealed_at(
 }
 
 /// The part of `range` in which entries lie that occurred in the time that is asked for, from the index alone: otherwise the rows before the first such entry would
-/// be read to be passed over.
+/// be read to be passed over. Of the bare column the server would look for the least from its own index, row by row: hence the sums.
 async fn occurred_between(
     connection: &mut PgConnection,
     month: &TenantMonth,
@@ -243,7 +243,7 @@ async fn occurred_between(
     range: RangeInclusive<u64>,
 ) -> Result<RangeInclusive<u64>, ReadError> {
     let row = sqlx::query(
-        "SELECT min(sequence), max(sequence) FROM leaves WHERE kind = 'entry' AND tenant_id = current_setting('ledgerline.tenant_id') \
+        "SELECT min(sequence + 0), max(sequence + 0) FROM leaves WHERE kind = 'entry' AND tenant_id = current_setting('ledgerline.tenant_id') \
          AND month = $1::date AND occurred_at >= $2 AND occurred_at < $3 AND sequence >= $4 AND sequence <= $5",
     )
     .bind(&month.date)

@@ -48,7 +48,7 @@ impl Reads {
         rows.iter().map(read).collect()
     }
 
-    /// The proof of each leaf against its partition's newest checkpoint; `None` for one that it does not cover yet.
+    /// The proof of each leaf against its partition's newest checkpoint; `None` for one that it does not cover yet, and for one whose rows are damaged, which the log says.
     pub async fn proofs(&self, leaves: &[Sealed]) -> Result<Vec<Option<TlogProof>>, ReadError> {
         let mut by_partition: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (at, leaf) in leaves.iter().enumerate() {
@@ -97,9 +97,16 @@ async fn prove_partition(
     let indexes: Vec<u64> = covered.iter().map(|(_, leaf)| leaf.index).collect();
     let tree = Tree::for_leaves(connection, partition, size, &indexes).await?;
     for (at, leaf) in covered {
-        let proof = prove(&tree, &checkpoint, leaf.index, leaf.leaf.clone())?;
-        if let Some(place) = proofs.get_mut(at) {
-            *place = Some(proof);
+        match prove(&tree, &checkpoint, leaf.index, leaf.leaf.clone()) {
+            Ok(proof) => {
+                if let Some(place) = proofs.get_mut(at) {
+                    *place = Some(proof);
+                }
+            }
+            // Others wait for leaves that are whole.
+            Err(error) => {
+                tracing::error!(partition, index = leaf.index, %error, "no proof of a leaf can be given");
+            }
         }
     }
     Ok(())

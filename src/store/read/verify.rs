@@ -103,11 +103,6 @@ impl Reads {
     ) -> Result<Outcome, ReadError> {
         let until = Instant::now() + bounds.time;
         let (mut check, mut outcome) = self.begin_check(tenant, from_sequence).await?;
-        if let Some(error) = self.judge_checkpoint(&check, known).await? {
-            outcome.error = Some(error);
-            outcome.next_sequence = None;
-            return Ok(outcome);
-        }
         while outcome.next_sequence.is_some() && outcome.checked < bounds.rows && Instant::now() < until {
             let rows_max = usize::try_from(bounds.rows - outcome.checked).unwrap_or(ROWS_AT_ONCE);
             let mut transaction = self.of_tenant(tenant).await?;
@@ -115,6 +110,13 @@ impl Reads {
                 .page(&mut transaction, &mut outcome, rows_max.min(ROWS_AT_ONCE))
                 .await?;
             transaction.commit().await?;
+        }
+        // Last: a row or a tile that is wrong says more, and where.
+        if outcome.error.is_none()
+            && let Some(error) = self.judge_checkpoint(&check, known).await?
+        {
+            outcome.error = Some(error);
+            outcome.next_sequence = None;
         }
         Ok(outcome)
     }
@@ -136,15 +138,20 @@ impl Reads {
         if from == 0 || from > newest.last {
             return Err(ReadError::NotFound { what: "entry" });
         }
+        let before = head_before(&mut transaction, &months, tenant, from).await?;
+        let checkpoint = match tree::checkpoint(&mut transaction, newest.partition, None).await {
+            Err(error @ ReadError::Store(_)) => return Err(error),
+            judged => judged,
+        };
         let check = Check {
             tenant: tenant.to_owned(),
             partition: newest.partition,
             origin: newest.origin.clone(),
-            chain: ChainCheck::behind(head_before(&mut transaction, &months, tenant, from).await?),
-            checkpoint: tree::checkpoint(&mut transaction, newest.partition, None).await,
+            chain: ChainCheck::behind(before.unwrap_or(EMPTY_HEAD)),
+            checkpoint,
         };
         transaction.commit().await?;
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             error: None,
             first_bad_sequence: None,
             checked: 0,
@@ -153,6 +160,9 @@ impl Reads {
             next_sequence: Some(from),
             first_stored_sequence: first_stored,
         };
+        if before.is_none() {
+            fail(&mut outcome, from - 1, Difference::Missing.into());
+        }
         Ok((check, outcome))
     }
 
@@ -171,52 +181,65 @@ impl Reads {
         let declared;
         let keys = if known.is_empty() {
             let mut transaction = self.of_all().await?;
-            declared = declared_keys(&mut transaction, check, checkpoint).await?;
+            declared = match declared_keys(&mut transaction, check, checkpoint).await? {
+                Declared::Keys(keys) => keys,
+                Declared::NotHere => return Ok(Some(Verdict::KeysUnknown)),
+                Declared::NotInTree => return Ok(Some(Verdict::Signature)),
+            };
             transaction.commit().await?;
             declared.as_slice()
         } else {
             known
         };
-        if keys.is_empty() {
-            return Ok(Some(Verdict::KeysUnknown));
-        }
         let is_ours = checkpoint.signed.checkpoint.origin == check.origin
             && checkpoint.signed.verify_by_known(keys).is_ok();
         Ok((!is_ours).then_some(Verdict::Signature))
     }
 }
 
-/// The entry before `from`, by which that one must name it.
+/// What the stored leaves say of the ledger's keys.
+enum Declared {
+    Keys(Vec<PublicKey>),
+    /// The first of those leaves was let go of.
+    NotHere,
+    /// One of them is not in the tree that is to be judged, or may not say what it says.
+    NotInTree,
+}
+
+/// The entry before `from`, by which that one must name it; `None` where its row is missing.
 async fn head_before(
     connection: &mut PgConnection,
     months: &[TenantMonth],
     tenant: &str,
     from: u64,
-) -> Result<Head, ReadError> {
+) -> Result<Option<Head>, ReadError> {
     if from == 1 {
-        return Ok(EMPTY_HEAD);
+        return Ok(Some(EMPTY_HEAD));
     }
     let sequence = from - 1;
     // The month before is known by the hash of its last entry, also where it was let go of.
     if let Some(month) = months.iter().find(|month| month.last == sequence) {
-        return Ok(Head {
+        return Ok(Some(Head {
             sequence,
             hash: month.last_hash,
-        });
+        }));
     }
-    let before = super::entry::find(connection, tenant, sequence).await?;
-    Ok(Head {
-        sequence,
-        hash: entry_hash(&before.leaf),
-    })
+    match super::entry::find(connection, tenant, sequence).await {
+        Ok(before) => Ok(Some(Head {
+            sequence,
+            hash: entry_hash(&before.leaf),
+        })),
+        Err(ReadError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
-/// The keys that the partition's stored leaves declare, each leaf in the tree that is to be judged; none where the first of them was let go of or is not right.
+/// The keys that the partition's stored leaves declare, each leaf in the tree that is to be judged.
 async fn declared_keys(
     connection: &mut PgConnection,
     check: &Check,
     checkpoint: &StoredCheckpoint,
-) -> Result<Vec<PublicKey>, ReadError> {
+) -> Result<Declared, ReadError> {
     let rows = sqlx::query(
         "SELECT leaf_index, leaf FROM leaves WHERE partition = $1 AND kind IN ('genesis', 'key') AND leaf_index < $2 ORDER BY leaf_index LIMIT $3",
     )
@@ -225,6 +248,9 @@ async fn declared_keys(
     .bind(KEY_LEAVES_MAX)
     .fetch_all(&mut *connection)
     .await?;
+    if !matches!(rows.first(), Some(row) if row.try_get::<i64, _>(0)? == 0) {
+        return Ok(Declared::NotHere);
+    }
     let mut ring = KeyRing::default();
     for row in &rows {
         let (index, leaf): (i64, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
@@ -234,10 +260,10 @@ async fn declared_keys(
         if tree.inclusion(&leaf_hash(&leaf), index, root).is_err()
             || !take_keys(&mut ring, &check.origin, index, &leaf)
         {
-            return Ok(Vec::new());
+            return Ok(Declared::NotInTree);
         }
     }
-    Ok(ring.declared().to_vec())
+    Ok(Declared::Keys(ring.declared().to_vec()))
 }
 
 fn take_keys(ring: &mut KeyRing, origin: &str, index: u64, leaf: &[u8]) -> bool {
@@ -271,7 +297,7 @@ struct Check {
     partition: u32,
     origin: String,
     chain: ChainCheck,
-    /// The newest one when the call began: it may be let go of while the call lasts.
+    /// The newest one when the call began: it may be let go of while the call lasts. An error: what is stored is none.
     checkpoint: Result<Option<StoredCheckpoint>, ReadError>,
 }
 

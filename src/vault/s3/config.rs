@@ -120,6 +120,22 @@ impl Retention {
     }
 }
 
+impl Retention {
+    /// The fewest days for which a segment is locked, and the class whose they are; `None` for those that have no time of their own.
+    #[must_use]
+    pub fn shortest(&self) -> (u32, Option<&str>) {
+        let of_classes = self.days_of_class.iter();
+        of_classes
+            .map(|(class, days)| (*days, Some(class.as_str())))
+            .fold(
+                (self.days, None),
+                |least, other| {
+                    if other.0 < least.0 { other } else { least }
+                },
+            )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +165,7 @@ mod tests {
             ],
             [10, 1, 100, 100]
         );
+        assert_eq!(retention.shortest(), (1, Some("short")));
         assert_eq!(retention.until(keep(1, Some("short"))), 86_401);
         assert_eq!(retention.until(keep(SECOND, Some("short"))), 86_401);
     }

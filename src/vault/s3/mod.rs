@@ -7,12 +7,14 @@
 //! Whether the bucket keeps what it is told to keep is asked once, of the first object that is stored.
 
 mod ahead;
+mod body;
 mod client;
 mod config;
 mod refusal;
 mod source;
 mod versions;
 
+pub(crate) use body::whole;
 pub use client::{Tries, connect};
 pub use config::{
     Access, CALL_TIMEOUT_DEFAULT, LockMode, RETENTION_DAYS_DEFAULT, RETENTION_DAYS_MAX, Retention, S3Config,
@@ -29,14 +31,17 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ServerSideEncryption, StorageClass,
+    ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention,
+    ServerSideEncryption, StorageClass,
 };
 use refusal::{Kind, Refusal};
 use sha2::{Digest as _, Sha256};
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::OnceCell;
+use versions::Marks;
 
 /// Cuts have at most 64 MiB; what is larger was not stored by a ledger.
 const OBJECT_BYTES_MAX: i64 = 80 << 20;
@@ -179,28 +184,95 @@ impl S3Vault {
         }
     }
 
-    /// Of an object that is there already: it may have been stored with a cut that was sealed earlier, or under settings that kept it for less.
-    async fn keep_longer(&self, name: &str, stored: &Stored, keep: Keep<'_>) -> Result<(), VaultError> {
-        let until = self.config.retention.until(keep);
-        let lasts = stored.mode >= Some(self.config.retention.mode) && stored.until >= until;
-        if !lasts && until > self.clock.now().div_euclid(1_000_000) {
-            self.put_retention(name, until.max(stored.until)).await?;
+    /// As [`Vault::put_new`], where the store refuses an object that is to be held: it may be the hold alone that these credentials must not put, and that waits alone.
+    async fn put_without_hold(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        keep: Keep<'_>,
+        refusal: Refusal,
+    ) -> Result<Put, VaultError> {
+        let unheld = Keep { hold: false, ..keep };
+        match self.put(name, bytes, unheld).await {
+            Ok(()) => self.prove(name, unheld).await?,
+            Err(other) => match other.kind {
+                // It may have to be kept longer than it is.
+                Kind::Exists | Kind::Unknown | Kind::Later => drop(self.refused(name, unheld, other).await?),
+                // So it is not the hold: what was refused first is what is told.
+                Kind::Never | Kind::Absent => {
+                    return Err(refusal.into_error(&self.putting(name), self.access()));
+                }
+            },
         }
-        if keep.hold && !stored.hold {
-            self.put_hold(name, true).await?;
-        }
-        Ok(())
+        self.hold_stored(name).await
     }
 
-    async fn put_retention(&self, name: &str, until: i64) -> Result<(), VaultError> {
+    /// What becomes of a put that was not done, or of which nobody knows.
+    async fn refused(&self, name: &str, keep: Keep<'_>, refusal: Refusal) -> Result<Put, VaultError> {
+        let doing = self.putting(name);
+        match refusal.kind {
+            Kind::Exists => self.meet(name, keep).await?.ok_or_else(|| {
+                fatal(format!(
+                    "{} exists and cannot be seen: a delete marker lies over it; remove the marker (its version, not the object's)",
+                    self.url(name)
+                ))
+            }),
+            // A put whose answer was lost is found here, and is not put again.
+            Kind::Unknown => match self.meet(name, keep).await {
+                Ok(Some(met)) => Ok(met),
+                Ok(None) | Err(_) => Err(refusal.into_error(&doing, self.access())),
+            },
+            Kind::Later | Kind::Never | Kind::Absent => Err(refusal.into_error(&doing, self.access())),
+        }
+    }
+
+    /// What is there and not held yet.
+    async fn hold_stored(&self, name: &str) -> Result<Put, VaultError> {
+        match self.put_hold(name, true).await {
+            Ok(()) => Ok(Put::Exists),
+            Err(VaultError::Fatal { what, .. }) => {
+                tracing::debug!(name, what, "stored, and its hold is refused");
+                Ok(Put::Unheld)
+            }
+            Err(error @ VaultError::Retry { .. }) => Err(error),
+        }
+    }
+
+    /// Of an object that is there already: it may have been stored with a cut that was sealed earlier, or under settings that kept it for less. It keeps the mode that
+    /// it has, whichever is set: a store lets nobody weaken one, and takes a stronger one from who may bypass governance alone. That it is weaker, a scrub tells.
+    async fn keep_longer(&self, name: &str, stored: &Stored, keep: Keep<'_>) -> Result<Put, VaultError> {
+        let until = self.config.retention.until(keep);
+        let lasts = stored.mode.is_some() && stored.until >= until;
+        if !lasts && until > self.clock.now().div_euclid(1_000_000) {
+            let mode = stored.mode.unwrap_or(self.config.retention.mode);
+            let longer = mode.until(until.max(stored.until));
+            if let Err(refused) = self.put_retention(name, longer).await {
+                self.kept_meanwhile(name, until, refused).await?;
+            }
+        }
+        if keep.hold && !stored.hold {
+            return self.hold_stored(name).await;
+        }
+        Ok(Put::Exists)
+    }
+
+    /// What is shared, as the keys are, another partition may keep longer at the same moment: the shorter of both is refused then, and nothing is amiss.
+    async fn kept_meanwhile(&self, name: &str, until: i64, refused: VaultError) -> Result<(), VaultError> {
+        match self.stored(name).await {
+            Ok(Some(stored)) if stored.mode.is_some() && stored.until >= until => Ok(()),
+            Ok(_) | Err(_) => Err(refused),
+        }
+    }
+
+    async fn put_retention(&self, name: &str, retention: ObjectLockRetention) -> Result<(), VaultError> {
         let put = self
             .client
             .put_object_retention()
             .bucket(self.bucket())
             .key(self.key(name))
-            .retention(self.config.retention.mode.until(until));
+            .retention(retention);
         count("PutObjectRetention", Box::pin(put.send()).await)
-            .map(|_done| tracing::debug!(name, until, "kept longer than it was"))
+            .map(|_done| tracing::debug!(name, "kept longer than it was"))
             .map_err(|refusal| {
                 refusal.into_error(&format!("keeping {} longer", self.url(name)), self.access())
             })
@@ -208,9 +280,14 @@ impl S3Vault {
 
     /// Of every version: the newest is what readers get, and the oldest is what was archived. A version that is put meanwhile is neither.
     async fn put_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
-        let versions = self.versions().of_name(name).await?;
-        for version in versions.iter().filter(|version| !version.is_marker) {
-            self.put_hold_of(version, on).await?;
+        let store = self.versions();
+        let mut next = Some(Marks::default());
+        while let Some(marks) = next {
+            let (versions, behind) = store.of_name(name, &marks).await?;
+            for version in versions.iter().filter(|version| !version.is_marker) {
+                self.put_hold_of(version, on).await?;
+            }
+            next = behind;
         }
         Ok(())
     }
@@ -277,8 +354,11 @@ impl S3Vault {
         let Some(stored) = self.stored(name).await? else {
             return Ok(None);
         };
-        self.keep_longer(name, &stored, keep).await?;
-        Ok(Some(Put::Exists))
+        self.keep_longer(name, &stored, keep).await.map(Some)
+    }
+
+    fn putting(&self, name: &str) -> String {
+        format!("putting {}", self.url(name))
     }
 }
 
@@ -287,24 +367,12 @@ impl Vault for S3Vault {
     async fn put_new(&self, name: &str, bytes: &[u8], keep: Keep<'_>) -> Result<Put, VaultError> {
         check_object_name(name)?;
         self.check_bucket().await?;
-        let refusal = match self.put(name, bytes, keep).await {
-            Ok(()) => return self.prove(name, keep).await.map(|()| Put::Created),
-            Err(refusal) => refusal,
-        };
-        let doing = format!("putting {}", self.url(name));
-        match refusal.kind {
-            Kind::Exists => self.meet(name, keep).await?.ok_or_else(|| {
-                fatal(format!(
-                    "{} exists and cannot be seen: a delete marker lies over it; remove the marker (its version, not the object's)",
-                    self.url(name)
-                ))
-            }),
-            // A put whose answer was lost is found here, and is not put again.
-            Kind::Unknown => match self.meet(name, keep).await {
-                Ok(Some(met)) => Ok(met),
-                Ok(None) | Err(_) => Err(refusal.into_error(&doing, self.access())),
-            },
-            Kind::Later | Kind::Never | Kind::Absent => Err(refusal.into_error(&doing, self.access())),
+        match self.put(name, bytes, keep).await {
+            Ok(()) => self.prove(name, keep).await.map(|()| Put::Created),
+            Err(refusal) if keep.hold && refusal.is_denied() => {
+                self.put_without_hold(name, bytes, keep, refusal).await
+            }
+            Err(refusal) => self.refused(name, keep, refusal).await,
         }
     }
 
@@ -317,20 +385,16 @@ impl Vault for S3Vault {
             Err(refusal) if refusal.kind == Kind::Absent => return Ok(None),
             Err(refusal) => return Err(refusal.into_error(&doing(), self.access())),
         };
-        if answer
-            .content_length
-            .is_none_or(|length| length > OBJECT_BYTES_MAX)
-        {
+        let length = answer.content_length.filter(|length| *length <= OBJECT_BYTES_MAX);
+        let Some(length) = length.and_then(|length| usize::try_from(length).ok()) else {
             return Err(fatal(format!(
                 "{} is larger than any object of an archive",
                 self.url(name)
             )));
-        }
-        let body = tokio::time::timeout(self.config.access.call_timeout, answer.body.collect());
-        match body.await {
-            Ok(Ok(body)) => Ok(Some(body.to_vec())),
-            Ok(Err(error)) => Err(broken_off(&doing(), error.into())),
-            Err(error) => Err(broken_off(&doing(), error.into())),
+        };
+        match whole(answer.body, length, self.access()).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) => Err(broken_off(&doing(), error)),
         }
     }
 
@@ -370,10 +434,8 @@ impl Vault for S3Vault {
     }
 
     /// What a delete marker hides is there still.
-    async fn list_with_hidden(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
-        let mut names = self.versions().names(prefix).await?;
-        names.retain(|name| is_listed(name));
-        Ok(names)
+    async fn names_to_tell(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, VaultError> {
+        self.versions().names(prefix, after).await
     }
 }
 
@@ -418,10 +480,10 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
-fn broken_off(doing: &str, source: crate::log::BoxError) -> VaultError {
+fn broken_off(doing: &str, error: io::Error) -> VaultError {
     VaultError::Retry {
-        what: format!("{doing} was broken off"),
-        source: Some(source),
+        what: format!("{doing} was broken off: {error}"),
+        source: Some(error.into()),
     }
 }
 

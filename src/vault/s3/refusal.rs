@@ -1,7 +1,7 @@
 //! What S3 answered instead of what was asked for, and what that means for the caller.
 
 use super::config::Access;
-use crate::aws::{GIVE_CREDENTIALS, Silence};
+use crate::aws::{GIVE_CREDENTIALS, Silence, said_again};
 use crate::log::BoxError;
 use crate::vault::VaultError;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -23,6 +23,9 @@ pub enum Kind {
     Never,
 }
 
+/// The longest text of a store's that is said again.
+const SAID_CHARS_MAX: usize = 300;
+
 /// What to do about credentials that the store does not know.
 pub const UNKNOWN_KEY: &str = "the store does not take these credentials: it does not know the key in AWS_ACCESS_KEY_ID, or that of AWS_PROFILE or a role; see where they come from";
 /// And about a secret that is not the one.
@@ -31,6 +34,8 @@ pub const WRONG_SECRET: &str = "the store does not take these credentials: what 
 #[derive(Debug)]
 pub struct Refusal {
     pub kind: Kind,
+    /// 0: no answer came.
+    status: u16,
     said: Said,
 }
 
@@ -80,27 +85,30 @@ impl Refusal {
                 let what = if status == 200 {
                     "200, with nothing behind it that is of S3's form".to_owned()
                 } else {
-                    format!("{status} {code} {message}").trim_end().to_owned()
+                    format!("{status} {code} {message}")
                 };
-                Self::answered(status, &code, what)
+                Self::answered(status, &code, &what)
             }
             // Built, sent or read in vain; the SDK keeps the list open.
             _ => Self::unanswered(error),
         }
     }
 
-    fn answered(status: u16, code: &str, what: String) -> Self {
+    /// `what` the store says, which is not trusted.
+    fn answered(status: u16, code: &str, what: &str) -> Self {
         let (kind, remedy) = meaning(status, code);
+        let what = said_again(what, SAID_CHARS_MAX);
         Self {
             kind,
+            status,
             said: Said::Answer { what, remedy },
         }
     }
 
     fn unanswered(error: &(dyn Error + 'static)) -> Self {
         let why = Silence::of(error);
-        // A person is told the cause alone.
-        tracing::debug!(?error, "a call of S3 got no answer");
+        // A person is told the cause alone; and what the SDK has besides may hold the headers of a request.
+        tracing::debug!(?why, "a call of S3 got no answer");
         let kind = match why {
             Silence::NoCredentials => Kind::Never,
             Silence::CredentialsAway(_) => Kind::Later,
@@ -108,8 +116,14 @@ impl Refusal {
         };
         Self {
             kind,
+            status: 0,
             said: Said::Nothing(why),
         }
+    }
+
+    /// For want of a permission, for good.
+    pub fn is_denied(&self) -> bool {
+        self.kind == Kind::Never && matches!(self.status, 401 | 403)
     }
 
     /// `doing` what failed, as in `putting s3://..`, with a store that is reached by `access`.
@@ -220,9 +234,25 @@ mod tests {
 
     #[test]
     fn a_refusal_that_lasts_says_which_permissions_are_needed() {
-        let refusal = Refusal::answered(403, "AccessDenied", "403 AccessDenied".to_owned());
+        let refusal = Refusal::answered(403, "AccessDenied", "403 AccessDenied");
         let error = refusal.into_error("putting s3://b/x", &access());
         assert!(matches!(&error, VaultError::Fatal { what, .. } if what.contains("s3:PutObjectRetention")));
+    }
+
+    #[test]
+    fn what_a_store_says_is_cut_and_cleaned() {
+        let text = format!("403 \x1b[31mAccessDenied\n{}", "x".repeat(100_000));
+        let error = Refusal::answered(403, "AccessDenied", &text)
+            .into_error("putting s3://b/x", &access())
+            .to_string();
+        assert!(
+            error.starts_with("putting s3://b/x failed, 403 [31mAccessDenied xxx"),
+            "{error}"
+        );
+        assert!(
+            error.len() < 1_000 && !error.contains(char::is_control),
+            "{error}"
+        );
     }
 
     fn access() -> Access {

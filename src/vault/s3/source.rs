@@ -3,6 +3,7 @@
 //! The verifier is not async: its threads wait here while objects come in on threads of the source, a little ahead of who reads them.
 
 use super::ahead::{Ahead, OBJECT_BYTES_MAX};
+use super::body;
 use super::client::{Tries, connect};
 use super::config::Access;
 use super::is_listed;
@@ -236,19 +237,11 @@ impl Download {
 
     /// The whole of a small object; `None` for what is not one, or does not come: who needs it asks again, and is told why.
     async fn small(self) -> Option<Vec<u8>> {
-        let mut answer = self.open().await.ok()?;
+        let answer = self.open().await.ok()?;
         let length = usize::try_from(answer.content_length?)
             .ok()
             .filter(|length| *length <= OBJECT_BYTES_MAX)?;
-        let mut bytes = Vec::with_capacity(length);
-        while let Some(piece) = answer.body.next().await {
-            let piece = piece.ok()?;
-            if bytes.len() + piece.len() > length {
-                return None;
-            }
-            bytes.extend_from_slice(&piece);
-        }
-        (bytes.len() == length).then_some(bytes)
+        body::whole(answer.body, length, &self.access).await.ok()
     }
 
     /// Sends the object's bytes; what breaks off is gone on with where it broke.
@@ -257,7 +250,7 @@ impl Download {
         self.version = answer.e_tag.take();
         let mut tries = 1;
         loop {
-            let broken = match answer.body.next().await {
+            let broken = match body::next(&mut answer.body, &self.access).await {
                 Some(Ok(piece)) if piece.is_empty() => continue,
                 Some(Ok(piece)) => {
                     self.read += piece.len() as u64;
@@ -270,7 +263,7 @@ impl Download {
                 // Nothing behind it: the end, which is not taken for one where a download ends by itself.
                 None if self.read >= length => return drop(pieces.send(Ok(Vec::new())).await),
                 None => io::Error::new(io::ErrorKind::UnexpectedEof, format!("{} came in part", self.key)),
-                Some(Err(error)) => io::Error::other(error),
+                Some(Err(error)) => error,
             };
             tries += 1;
             match self.open().await {

@@ -2,9 +2,9 @@
 
 use super::client::{Tries, connect};
 use super::config::{Access, LockMode};
-use super::count;
 use super::refusal::{Kind, Refusal};
 use super::source::S3Source;
+use super::{count, is_listed};
 use crate::vault::VaultError;
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
@@ -17,6 +17,9 @@ use std::io;
 const TRIES: u32 = 3;
 /// What S3 gives at once, at most.
 const VERSIONS_MAX: i32 = 1_000;
+
+/// Behind which key a listing goes on, and behind which version of it.
+pub(super) type Marks = (Option<String>, Option<String>);
 
 /// A version of an object, or a marker that says that the object is deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,38 +113,37 @@ impl S3Versions {
         }
     }
 
-    /// All versions of an object and the markers over it, the newest first.
-    pub(super) async fn of_name(&self, name: &str) -> Result<Vec<ObjectVersion>, VaultError> {
-        let mut found = Vec::new();
-        let mut marks = (None, None);
-        loop {
-            let answer = self.ask(name, &marks, VERSIONS_MAX).await?;
-            let versions = self.versions_of(&answer);
-            // Names that go on behind this one come after it.
-            let is_past = versions.last().is_some_and(|last| last.name != name);
-            found.extend(versions.into_iter().filter(|version| version.name == name));
-            if is_past || answer.is_truncated != Some(true) {
-                return Ok(found);
-            }
-            marks = self.next(name, answer)?;
+    /// The next versions of an object and the markers over it, the newest first; and where it goes on, `None` at the end.
+    pub(super) async fn of_name(
+        &self,
+        name: &str,
+        marks: &Marks,
+    ) -> Result<(Vec<ObjectVersion>, Option<Marks>), VaultError> {
+        let answer = self.ask(name, marks, VERSIONS_MAX).await?;
+        let mut versions = self.versions_of(&answer);
+        // Names that go on behind this one come after it.
+        let is_past = versions.last().is_some_and(|last| last.name != name);
+        versions.retain(|version| version.name == name);
+        if is_past || answer.is_truncated != Some(true) {
+            return Ok((versions, None));
         }
+        Ok((versions, Some(self.next(name, answer)?)))
     }
 
-    /// Names that begin with `prefix` of which there is a version, in order.
-    pub(super) async fn names(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
-        let mut names: Vec<String> = Vec::new();
-        let mut marks = (None, None);
+    /// The next names that begin with `prefix`, come after `after`, and of which there is a version, in order; none at the end.
+    pub(super) async fn names(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, VaultError> {
+        let mut marks = (after.map(|after| self.access.bucket.key(after)), None);
         loop {
             let answer = self.ask(prefix, &marks, VERSIONS_MAX).await?;
-            let versions = self.versions_of(&answer);
-            names.extend(
-                versions
-                    .into_iter()
-                    .filter(|version| !version.is_marker)
-                    .map(|version| version.name),
-            );
+            let versions = self.versions_of(&answer).into_iter();
+            let mut names: Vec<String> = versions
+                .filter(|version| !version.is_marker)
+                .map(|version| version.name)
+                // versitygw begins with it.
+                .filter(|name| is_listed(name) && after.is_none_or(|after| **name > *after))
+                .collect();
             names.dedup();
-            if answer.is_truncated != Some(true) {
+            if !names.is_empty() || answer.is_truncated != Some(true) {
                 return Ok(names);
             }
             marks = self.next(prefix, answer)?;
@@ -149,11 +151,7 @@ impl S3Versions {
     }
 
     /// Where a cut listing goes on.
-    fn next(
-        &self,
-        prefix: &str,
-        answer: ListObjectVersionsOutput,
-    ) -> Result<(Option<String>, Option<String>), VaultError> {
+    fn next(&self, prefix: &str, answer: ListObjectVersionsOutput) -> Result<Marks, VaultError> {
         if has_no_end(&answer) {
             // Not an end: what follows would never be looked at.
             return Err(VaultError::Retry {
@@ -171,7 +169,7 @@ impl S3Versions {
     async fn ask(
         &self,
         prefix: &str,
-        (key, id): &(Option<String>, Option<String>),
+        (key, id): &Marks,
         versions_max: i32,
     ) -> Result<ListObjectVersionsOutput, VaultError> {
         let bucket = &self.access.bucket;

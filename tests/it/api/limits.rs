@@ -121,9 +121,9 @@ fn a_log_that_stands_still_holds_no_more_memory_than_there_is_room_for_and_nothi
     });
     let mut seen: Vec<(String, u16, String)> = Vec::new();
     std::thread::scope(|scope| {
-        let senders: Vec<_> = (0..12)
+        let senders: Vec<_> = (0..12_u32)
             .map(|nth| {
-                let tenant = if nth % 2 == 0 { "acme" } else { "globex" };
+                let tenant = if nth.is_multiple_of(2) { "acme" } else { "globex" };
                 let (address, id) = (server.address.clone(), format!("e{nth}"));
                 scope.spawn(move || {
                     let answer = Request::new(&address, "POST", "/v1/events")
@@ -158,11 +158,11 @@ fn a_log_that_stands_still_holds_no_more_memory_than_there_is_room_for_and_nothi
     wait_reserved(&server, |bytes| bytes == 0);
     for (id, _, _) in &seen {
         let nth: u32 = id[1..].parse().unwrap();
-        let tenant = if nth % 2 == 0 { "acme" } else { "globex" };
+        let tenant = if nth.is_multiple_of(2) { "acme" } else { "globex" };
         let body = " ".repeat(60_000) + &event(tenant, id);
         assert_eq!(
             server.post(&format!("{tenant}-writer"), &body).ids(),
-            [id.clone()]
+            std::slice::from_ref(id)
         );
     }
     server.end();

@@ -57,6 +57,8 @@ fn without_a_key_nothing_is_served_but_what_is_everybodys() {
     server.end();
 }
 
+// A table of cases.
+#[allow(clippy::too_many_lines)]
 #[test]
 fn what_is_wrong_with_a_request_is_told_and_nothing_of_it_is_taken() {
     let dir = tempfile::tempdir().unwrap();
@@ -67,8 +69,8 @@ fn what_is_wrong_with_a_request_is_told_and_nothing_of_it_is_taken() {
     let post = |path: &str| server.request("POST", path, "acme-writer");
     let good = event("acme", "e1");
     let large = "x".repeat(65_537);
-    let many = format!("[{}]", vec![good.as_str(); 11].join(","));
-    let cases: Vec<(u16, &str, Request)> = vec![
+    let many = format!("[{}]", [good.as_str(); 11].join(","));
+    let cases: [(u16, &str, Request); _] = [
         (404, "not_found", post("/v1/event").json(&good)),
         (
             405,

@@ -16,7 +16,9 @@ fn who_waits_is_told_where_the_event_stands_with_a_proof_that_verifies() {
     let url = format!("--database={}", database.url);
     let server = Server::start(dir.path(), &[&url, "--checkpoint-interval-ms=100"]);
     let batch = format!("[{},{}]", event("acme", "e1"), event("acme", "e2"));
-    let sealed_ones = wait(&server, "wait=sealed&wait_timeout_ms=30000", &batch).value();
+    let sealed_ones = wait(&server, "wait=sealed&wait_timeout_ms=30000", &batch);
+    assert_eq!(sealed_ones.status, 200);
+    let sealed_ones = sealed_ones.value();
     for (nth, result) in sealed_ones["results"].as_array().unwrap().iter().enumerate() {
         assert!(
             result["status"] == "sealed" || result["status"] == "signed",
@@ -25,16 +27,29 @@ fn who_waits_is_told_where_the_event_stands_with_a_proof_that_verifies() {
         assert_eq!(result["entry"]["sequence"], nth as u64 + 1);
         assert_eq!(result["entry"]["entry_hash"].as_str().unwrap().len(), 64);
     }
-    let signed = wait(&server, "wait=signed&wait_timeout_ms=30000", &event("acme", "e3")).value();
+    let signed = wait(&server, "wait=signed&wait_timeout_ms=30000", &event("acme", "e3"));
+    assert_eq!(signed.status, 200);
+    let signed = signed.value();
     let result = &signed["results"][0];
     assert_eq!(result["status"], "signed");
     assert_eq!(result["entry"]["sequence"], 3);
+    let origin = result["entry"]["origin"].as_str().unwrap();
+    assert!(
+        result["proof"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("\n\n{origin}\n")),
+        "{result}"
+    );
+    assert!(result["entry"]["index"].is_u64(), "{result}");
 
     // The same again is what it was; other content under its id is a conflict, of which no entry tells.
     let again = wait(&server, "wait=sealed&wait_timeout_ms=30000", &event("acme", "e3")).value();
     assert_eq!(again["results"][0]["entry"], result["entry"]);
     let other = event("acme", "e3").replace("doc.read", "doc.write");
-    let conflict = wait(&server, "wait=sealed&wait_timeout_ms=500", &other).value();
+    let conflict = wait(&server, "wait=sealed&wait_timeout_ms=500", &other);
+    assert_eq!(conflict.status, 202);
+    let conflict = conflict.value();
     assert_eq!(conflict["results"][0]["code"], "conflict");
     assert_eq!(conflict["results"][0]["status"], "accepted");
 

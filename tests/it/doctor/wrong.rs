@@ -11,46 +11,32 @@ use aws_sdk_s3::types::{
 use serde_json::{Value, json};
 
 /// What needs a locked probe.
-const OF_PROBE: [(&str, &str); 8] = [
+const OF_PROBE: [(&str, &str); 9] = [
     ("put", "unknown"),
     ("lock", "unknown"),
     ("conditional-writes", "unknown"),
     ("retention", "unknown"),
     ("encryption", "unknown"),
     ("permissions", "unknown"),
+    ("holds", "unknown"),
     ("delete", "unknown"),
     ("bypass", "unknown"),
 ];
 
-/// Changes what the policy of the test stack allows.
-async fn allow(bucket: &TestBucket, change: impl Fn(&mut Vec<Value>)) {
-    let found = bucket
-        .root
-        .get_bucket_policy()
-        .bucket(&bucket.name)
-        .send()
-        .await
-        .unwrap();
-    let mut policy: Value = serde_json::from_str(&found.policy.unwrap()).unwrap();
-    for statement in policy["Statement"].as_array_mut().unwrap() {
-        change(statement["Action"].as_array_mut().unwrap());
-    }
-    let put = bucket.root.put_bucket_policy().bucket(&bucket.name);
-    put.policy(policy.to_string()).send().await.unwrap();
-}
-
 /// Adds to what is allowed on objects.
 async fn allow_too(bucket: &TestBucket, actions: &[&str]) {
-    allow(bucket, |allowed| {
+    let add = |allowed: &mut Vec<Value>| {
         if allowed.contains(&json!("s3:PutObject")) {
             allowed.extend(actions.iter().map(|action| json!(action)));
         }
-    })
-    .await;
+    };
+    bucket.change_allowed(add).await;
 }
 
 async fn allow_no_more(bucket: &TestBucket, action: &str) {
-    allow(bucket, |allowed| allowed.retain(|one| one != action)).await;
+    bucket
+        .change_allowed(|allowed| allowed.retain(|one| one != action))
+        .await;
 }
 
 /// A bucket without Object Lock, right in all else that LocalStack has.
@@ -137,6 +123,102 @@ async fn a_store_that_does_not_keep_retention_is_named() {
     // Where anybody can shorten it, a bypass can.
     let wrong = [("retention", "fault"), ("bypass", "fault")];
     found.assert_not_good(&[&OF_VERSITYGW, &WITHOUT_A_LEDGER, &wrong]);
+}
+
+/// Where a permission refuses, nothing is known of the lock: it may be a store that has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retention_that_a_permission_alone_keeps_is_not_said_to_be_good() {
+    let bucket = TestBucket::make().await;
+    let refuse = r#"{"answers": [["PUT", "?retention", 403, "<Error><Code>AccessDenied</Code></Error>"]]}"#;
+    bucket.proxy.fail(refuse).await;
+    let found = Findings::of(Ledger::make().on_versitygw(&bucket, "governance"));
+    found.assert_fault(
+        "permissions",
+        "denied: s3:PutObjectRetention",
+        "aws iam put-role-policy --role-name ROLE --policy-name ledgerline-permissions",
+    );
+    for check in ["retention", "bypass"] {
+        let finding = found.finding(check);
+        assert!(
+            finding["found"].as_str().unwrap().starts_with("not proven: "),
+            "{finding:#}"
+        );
+        assert!(
+            finding["mend"].to_string().contains("s3:PutObjectRetention"),
+            "{finding:#}"
+        );
+    }
+    let wrong = [
+        ("permissions", "fault"),
+        ("retention", "unknown"),
+        ("bypass", "unknown"),
+    ];
+    found.assert_not_good(&[&OF_VERSITYGW, &WITHOUT_A_LEDGER, &wrong]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_holds_need_and_is_missing_is_named_with_the_command_that_gives_it() {
+    let bucket = TestBucket::make().await;
+    bucket
+        .proxy
+        .fail(r#"{"denied": ["s3:GetObjectLegalHold"]}"#)
+        .await;
+    let found = |expected: &str| {
+        let found = Findings::of(Ledger::make().on_versitygw(&bucket, "compliance"));
+        let command = format!(
+            "aws iam put-role-policy --role-name ROLE --policy-name ledgerline-holds --policy-document '{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Effect\":\"Allow\",\"Action\":[{}],\"Resource\":\"arn:aws:s3:::{}/audit/archive/*\"}}]}}'",
+            expected
+                .split(", ")
+                .map(|action| format!("\"{action}\""))
+                .collect::<Vec<_>>()
+                .join(","),
+            bucket.name
+        );
+        assert_eq!(found.finding("holds")["found"], format!("denied: {expected}"));
+        assert_eq!(found.finding("holds")["mend"][0], command);
+        found.assert_not_good(&[&OF_VERSITYGW, &WITHOUT_A_LEDGER, &[("holds", "fault")]]);
+    };
+    found("s3:GetObjectLegalHold");
+    // By the server's own policy.
+    allow_no_more(&bucket, "s3:PutObjectLegalHold").await;
+    found("s3:GetObjectLegalHold, s3:PutObjectLegalHold");
+    bucket.proxy.heal().await;
+    found("s3:PutObjectLegalHold");
+}
+
+/// A policy that takes a long retention alone, as RetentionIsLong of deploy/aws: the class with the fewest days is the first that it refuses.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_whose_days_the_buckets_policy_does_not_take_is_named() {
+    let bucket = TestBucket::make().await;
+    let with_min = async |days: u32| {
+        bucket.proxy.fail(&json!({ "days_min": days }).to_string()).await;
+        let mut command = Ledger::make().on_versitygw(&bucket, "governance");
+        command.args([
+            "--archive-class-retention-days=short=300",
+            "--archive-class-retention-days=long=4000",
+        ]);
+        Findings::of(command)
+    };
+    for days in [301, 2_500] {
+        let found = with_min(days).await;
+        found.assert_fault(
+            "put",
+            "what is locked for 300 days is refused, as the class short is",
+            "lower the bucket's policy to 300 days",
+        );
+        // The probe is there all the same.
+        found.assert_not_good(&[&OF_VERSITYGW, &WITHOUT_A_LEDGER, &[("put", "fault")]]);
+    }
+    let found = with_min(300).await;
+    found.assert_not_good(&[&OF_VERSITYGW, &WITHOUT_A_LEDGER]);
+    let put = found.finding("put")["found"].as_str().unwrap();
+    assert!(
+        put.ends_with("locked for 300 days, as the class short is: nothing shorter is taken"),
+        "{put}"
+    );
+    // Not even what is kept longest.
+    let found = with_min(5_000).await;
+    found.assert_fault("put", "could not be put: 403", "allow s3:PutObject");
 }
 
 #[tokio::test(flavor = "multi_thread")]

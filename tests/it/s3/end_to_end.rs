@@ -303,6 +303,144 @@ async fn a_held_class_is_held_whole_what_was_there_and_what_comes_through_a_kill
     ledger.look_at_every_object().await;
 }
 
+/// 403 and 400: it stops, says why, and loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_is_refused_for_good_ends_the_service_and_when_it_is_taken_all_is_archived_once() {
+    // By the server's own policy: in the middle of an archive, and for a reason that is told.
+    let ledger = Ledger::make().await;
+    ledger.ingest(0..150);
+    let service = ledger.start();
+    ledger.wait_until_archived(150);
+    let bucket = &ledger.bucket;
+    bucket
+        .change_allowed(|allowed| allowed.retain(|one| one != "s3:PutObject"))
+        .await;
+    ledger.ingest(150..300);
+    let (status, logs) = service.wait();
+    assert!(!status.success(), "{logs}");
+    assert!(
+        logs.contains("failed, 403")
+            && logs.contains("permission is missing")
+            && logs.contains("s3:PutObject,"),
+        "{logs}"
+    );
+    bucket
+        .change_allowed(|allowed| {
+            if allowed.contains(&serde_json::json!("s3:GetObject")) {
+                allowed.push(serde_json::json!("s3:PutObject"));
+            }
+        })
+        .await;
+    let service = ledger.start();
+    ledger.wait_until_archived(300);
+    stop(service);
+    ledger.look_at_every_object().await;
+
+    // Within a cut, some of whose objects are stored.
+    for (answer, said) in [
+        (
+            r#"403, "<Error><Code>AccessDenied</Code></Error>""#,
+            "permission is missing",
+        ),
+        (
+            r#"400, "<Error><Code>InvalidArgument</Code></Error>""#,
+            "the store does not take what was asked for",
+        ),
+    ] {
+        let ledger = Ledger::make().await;
+        ledger.ingest(0..150);
+        let faults = format!(r#"{{"answers": [["PUT", "/checkpoints/", {answer}]]}}"#);
+        ledger.bucket.proxy.fail(&faults).await;
+        let (status, logs) = ledger.start().wait();
+        assert!(!status.success(), "{logs}");
+        assert!(logs.contains(said) && logs.contains("putting s3://"), "{logs}");
+        ledger.bucket.proxy.heal().await;
+        let service = ledger.start();
+        ledger.wait_until_archived(150);
+        stop(service);
+        ledger.look_at_every_object().await;
+    }
+}
+
+/// The right to hold is missing, and then to release.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_the_store_refuses_waits_alone_and_is_told_as_soon_as_it_may_be() {
+    let ledger = Ledger::make().await;
+    ledger.ingest(0..100);
+    let mut service = ledger.start();
+    ledger.wait_until_archived(100);
+    let refuse = r#"{"denied": ["s3:PutObjectLegalHold"]}"#;
+    ledger.bucket.proxy.fail(refuse).await;
+    ledger.hold(&["set", "default"]);
+    ledger.ingest(100..200);
+    // Although all that comes is to be held.
+    ledger.wait_until_archived(200);
+    for (path, said) in [
+        (
+            "/readyz",
+            "the archive cannot be told of the hold of class default",
+        ),
+        ("/readyz", "not authorized to perform: s3:PutObjectLegalHold"),
+        ("/metrics", "ledgerline_refused_holds{partition=\"0\"} 1"),
+    ] {
+        service.wait_for(path, |text| text.contains(said));
+    }
+    assert_eq!(ledger.held().await.0, 0);
+    service.child.kill().unwrap();
+    drop(service);
+    ledger.bucket.proxy.heal().await;
+    let service = ledger.start();
+    ledger.wait_until_told();
+    let (held, free) = ledger.held().await;
+    assert!(held > 20 && free == 0, "{held} held, {free} free");
+    service.wait_for("/metrics", |text| {
+        text.contains("ledgerline_refused_holds{partition=\"0\"} 0")
+    });
+
+    ledger.bucket.proxy.fail(refuse).await;
+    ledger.hold(&["release", "default"]);
+    ledger.ingest(200..300);
+    ledger.wait_until_archived(300);
+    service.wait_for("/readyz", |text| text.contains("hold of class default"));
+    let (still_held, new) = ledger.held().await;
+    assert!(still_held == held && new > 4, "{still_held} held, {new} free");
+    ledger.bucket.proxy.heal().await;
+    assert_eq!(ledger.wait_until_told()["holds"].as_array().unwrap().len(), 0);
+    assert_eq!(ledger.held().await.0, 0);
+    stop(service);
+    ledger.look_at_every_object().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_is_refused_keeps_no_other_class_waiting() {
+    let ledger = Ledger::make().await;
+    ledger.ingest(0..100);
+    let service = ledger.start();
+    ledger.wait_until_archived(100);
+    let refuse = r#"{"answers": [["PUT", "default/", "legal-hold", 403, "<Error><Code>AccessDenied</Code></Error>"]]}"#;
+    ledger.bucket.proxy.fail(refuse).await;
+    ledger.hold(&["set", "default"]);
+    ledger.hold(&["set", "other"]);
+    ledger.ingest(100..200);
+    ledger.wait_until_archived(200);
+    let since = Instant::now();
+    loop {
+        let list = ledger.hold(&["list"]);
+        let rows = list["holds"].as_array().unwrap();
+        let waiting = |class: &str| {
+            let of_class = rows.iter().filter(|row| row["class"] == class);
+            of_class.filter(|row| !row["pending"].is_null()).count()
+        };
+        if waiting("other") == 0 {
+            assert_eq!(waiting("default"), 4, "{list:#}");
+            break;
+        }
+        assert!(since.elapsed() < PATIENCE, "{list:#}");
+        std::thread::sleep(POLL_PAUSE);
+    }
+    stop(service);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_without_object_lock_ends_the_service_and_loses_nothing() {
     let mut ledger = Ledger::make().await;

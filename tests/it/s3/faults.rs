@@ -87,6 +87,33 @@ async fn an_answer_that_does_not_come_in_time_is_given_up_and_looked_for() {
     assert!(matches!(error, VaultError::Retry { .. }), "{error}");
 }
 
+/// A store that stalls within a body has answered already.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stops_coming_half_way_is_broken_off_and_may_be_tried_again() {
+    let bucket = TestBucket::make().await;
+    let mut config = bucket.config(&bucket.proxy.endpoint);
+    config.access.call_timeout = Duration::from_secs(3);
+    let vault = bucket.vault_with(config, Arc::new(SystemClock)).await;
+    bucket
+        .vault()
+        .await
+        .put_new("o/1", b"both halves", KEEP)
+        .await
+        .unwrap();
+    bucket.proxy.fail(r#"{"cut": 1, "stall_seconds": 3600}"#).await;
+    let error = vault.get("o/1").await.unwrap_err();
+    assert!(matches!(error, VaultError::Retry { .. }), "{error}");
+    assert!(said(&error).contains("o/1 was broken off"), "{error}");
+    let error = vault.list("").await.unwrap_err();
+    assert!(matches!(error, VaultError::Retry { .. }), "{error}");
+    assert!(bucket.proxy.count("cut GET 200").await >= 2);
+    bucket.proxy.heal().await;
+    assert_eq!(
+        vault.get("o/1").await.unwrap().as_deref(),
+        Some(&b"both halves"[..])
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_will_not_get_better_stops_and_says_what_to_do() {
     let bucket = TestBucket::without_bucket().await;

@@ -86,6 +86,65 @@ async fn what_exists_is_kept_longer_where_it_must_be_and_never_shorter() {
     );
 }
 
+/// What an earlier cut stored must last as long as the later one, whether or not it may be held.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exists_is_kept_longer_although_its_hold_is_refused() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    let later = Keep {
+        sealed_at: KEEP.sealed_at + 1_000_000,
+        hold: true,
+        ..KEEP
+    };
+    vault.put_new("o/1", b"x", KEEP).await.unwrap();
+    let first = until(&head(&bucket, "o/1").await);
+    let refuse = r#"{"denied": ["s3:PutObjectLegalHold"]}"#;
+    bucket.proxy.fail(refuse).await;
+    assert_eq!(vault.put_new("o/1", b"x", later).await.unwrap(), Put::Unheld);
+    assert_eq!(until(&head(&bucket, "o/1").await), first + 1);
+}
+
+/// After a change of --archive-lock: the server refuses another mode to who may not bypass, so that archiving would stop.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_exists_is_kept_longer_in_the_mode_that_it_has() {
+    let bucket = TestBucket::make().await;
+    let vault = async |mode| {
+        let mut config = bucket.config(&bucket.proxy.endpoint);
+        config.retention.mode = mode;
+        bucket
+            .vault_with(config, Arc::new(ledgerline::clock::SystemClock))
+            .await
+    };
+    let later = Keep {
+        sealed_at: KEEP.sealed_at + 1_000_000,
+        ..KEEP
+    };
+    for (name, stored, configured, expected) in [
+        (
+            "o/weak",
+            LockMode::Governance,
+            LockMode::Compliance,
+            ObjectLockMode::Governance,
+        ),
+        (
+            "o/strong",
+            LockMode::Compliance,
+            LockMode::Governance,
+            ObjectLockMode::Compliance,
+        ),
+    ] {
+        vault(stored).await.put_new(name, b"x", KEEP).await.unwrap();
+        let first = until(&head(&bucket, name).await);
+        let other = vault(configured).await;
+        for (again, expected_until) in [(KEEP, first), (later, first + 1)] {
+            assert_eq!(other.put_new(name, b"x", again).await.unwrap(), Put::Exists);
+            let head = head(&bucket, name).await;
+            assert_eq!(until(&head), expected_until, "{name}");
+            assert_eq!(head.object_lock_mode, Some(expected.clone()), "{name}");
+        }
+    }
+}
+
 /// Whichever of them readers are shown: the oldest is the archive's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_is_on_every_version_of_a_name_and_under_a_delete_marker_too() {
@@ -106,10 +165,13 @@ async fn a_hold_is_on_every_version_of_a_name_and_under_a_delete_marker_too() {
         .key(TestBucket::key("o/2"));
     delete.send().await.unwrap();
     assert_eq!(vault.list("o/").await.unwrap(), ["o/1", "o/22", "o/3"]);
-    assert_eq!(
-        vault.list_with_hidden("o/").await.unwrap(),
-        ["o/1", "o/2", "o/22", "o/3"]
-    );
+    for (after, expected) in [
+        (None, &["o/1", "o/2", "o/22", "o/3"][..]),
+        (Some("o/2"), &["o/22", "o/3"][..]),
+        (Some("o/3"), &[][..]),
+    ] {
+        assert_eq!(vault.names_to_tell("o/", after).await.unwrap(), expected);
+    }
     for on in [true, false] {
         for name in ["o/1", "o/2", "o/none"] {
             vault.set_hold(name, on).await.unwrap();

@@ -6,6 +6,7 @@ use ledgerline::ledger::verify::ArchiveSource as _;
 use ledgerline::vault::Vault as _;
 use ledgerline::vault::s3::S3Source;
 use std::io::Read as _;
+use std::time::Duration;
 use tokio::runtime::Runtime;
 
 fn read(source: &S3Source, name: &str) -> Option<Vec<u8>> {
@@ -51,4 +52,31 @@ fn an_object_that_was_begun_early_reads_as_one_that_was_not() {
     }
     // Begun and never asked for: nobody waits for it.
     source.soon("o/large");
+}
+
+/// What came is kept, and the rest is asked for.
+#[test]
+fn an_object_that_stops_coming_half_way_is_gone_on_with_where_it_stopped() {
+    let runtime = Runtime::new().unwrap();
+    let large: Vec<u8> = (0..3_u32 << 20)
+        .map(|n| (n ^ (n >> 9)).to_le_bytes()[0])
+        .collect();
+    let bucket = runtime.block_on(async {
+        let bucket = TestBucket::make().await;
+        let vault = bucket.vault().await;
+        vault.put_new("o/large", &large, KEEP).await.unwrap();
+        vault.put_new("o/small", b"small", KEEP).await.unwrap();
+        bucket
+    });
+    let mut at = access(&bucket.name, &bucket.proxy.endpoint);
+    at.call_timeout = Duration::from_secs(5);
+    let source = S3Source::open_as(at, Some(credentials(USER, &user_secret()))).unwrap();
+    let cut = r#"{"cut": 0.5, "stall_seconds": 3600, "seed": 3}"#;
+    runtime.block_on(bucket.proxy.fail(cut));
+    // Expected, and it does not come: it is asked for again.
+    source.coming(vec!["o/small".to_owned()]);
+    assert_eq!(read(&source, "o/small").as_deref(), Some(&b"small"[..]));
+    while runtime.block_on(bucket.proxy.count("cut GET 206")) == 0 {
+        assert!(read(&source, "o/large") == Some(large.clone()));
+    }
 }

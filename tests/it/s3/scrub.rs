@@ -237,6 +237,49 @@ async fn what_is_configured_is_demanded_of_every_object_by_its_class() {
     assert_eq!(short, due);
 }
 
+/// What the command is made of, sent as the tool would.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_a_weaker_mode_is_locked_as_the_command_says_and_is_found_no_more() {
+    let bucket = archive().await;
+    let output = scrub_as(&bucket, "compliance", 200, &[]);
+    let report = report(&output);
+    let before = found(&output);
+    let finding = &report["findings"][0];
+    let (key, command) = (
+        finding["key"].as_str().unwrap(),
+        finding["command"].as_str().unwrap(),
+    );
+    let word = |after: &str| {
+        let rest = command.split_once(after).unwrap_or_else(|| panic!("{command}")).1;
+        rest.split([' ', ',']).next().unwrap().to_owned()
+    };
+    assert!(command.ends_with(" --bypass-governance-retention"), "{command}");
+    assert!(
+        stdout(&output).contains("s3:BypassGovernanceRetention"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(word("Mode="), "COMPLIANCE");
+    let until = word("RetainUntilDate=").replace('Z', ".000000Z");
+    let until = ledgerline::ledger::time::parse_sealed_at(until.as_bytes()).unwrap();
+    let retention = ObjectLockRetention::builder()
+        .mode(ObjectLockRetentionMode::Compliance)
+        .retain_until_date(DateTime::from_secs(until / 1_000_000))
+        .build();
+    let put = bucket
+        .root
+        .put_object_retention()
+        .bucket(&bucket.name)
+        .key(word("--key "))
+        .version_id(word("--version-id "))
+        .bypass_governance_retention(true)
+        .retention(retention);
+    put.send().await.unwrap();
+    let mut expected = before;
+    expected.retain(|(_, name)| name != key);
+    assert_eq!(found(&scrub_as(&bucket, "compliance", 200, &[])), expected);
+}
+
 /// What the finding of that kind says: its member.
 fn said(output: &Output, kind: &str, member: &str) -> String {
     let report = report(output);

@@ -7,6 +7,8 @@ use ledgerline::ledger::tile::{TileName, partial_names};
 use ledgerline::vault::{Keep, Put, Vault, VaultError};
 use std::collections::BTreeMap;
 
+const NAMES_AT_ONCE: usize = 3;
+
 #[derive(Clone)]
 pub struct SimVault {
     world: World,
@@ -62,6 +64,17 @@ impl Vault for SimVault {
 
     async fn set_hold(&self, name: &str, _on: bool) -> Result<(), VaultError> {
         self.call(Call::Head, name, |_state| ()).await
+    }
+
+    /// Few at once, so that a change takes several pages.
+    async fn names_to_tell(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, VaultError> {
+        self.call(Call::List, prefix, |state| {
+            let names = state.objects.keys();
+            let behind = names.filter(|name| after.is_none_or(|after| name.as_str() > after));
+            let mut below = behind.filter(|name| name.starts_with(prefix)).cloned();
+            below.by_ref().take(NAMES_AT_ONCE).collect()
+        })
+        .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {

@@ -25,7 +25,7 @@ use owners::{Capturing, PARTITIONS, run};
 
 const POLLS_MAX: usize = 400_000;
 const FAULTS_UNTIL_STEP: u64 = 600;
-const EVERYTHING: [&str; 12] = [
+const EVERYTHING: [&str; 15] = [
     "insert",
     "insert",
     "update",
@@ -38,6 +38,9 @@ const EVERYTHING: [&str; 12] = [
     "again",
     "read",
     "heartbeat",
+    "insert",
+    "move",
+    "move",
 ];
 
 fn short() -> Capturing {
@@ -101,8 +104,22 @@ fn the_changes_that_are_put_in_are_of_every_kind_and_for_both_partitions() {
     let tally = judged(&capturing, &capturing.world(), Schedule::RoundRobin).unwrap();
     assert_eq!(
         (tally.entries, tally.rejected, tally.conflicts, tally.repeats),
-        (5, 3, 1, 2)
+        (10, 3, 1, 2)
     );
+}
+
+#[test]
+fn rows_move_within_a_partition_and_to_the_other_one() {
+    let moved = Making::new(1, 0).some(&["insert", "move"], 40);
+    let crosses = moved
+        .iter()
+        .filter_map(|change| match (&change.left, &change.told) {
+            (Some(Told::Event { tenant: left, .. }), Told::Event { tenant: came, .. }) => {
+                Some(partition_of(left, PARTITIONS) != partition_of(came, PARTITIONS))
+            }
+            _ => None,
+        });
+    assert_eq!(crosses.collect::<std::collections::BTreeSet<_>>().len(), 2);
 }
 
 #[test]
@@ -113,7 +130,7 @@ fn two_owners_of_capture_survive_every_single_fault_at_every_call() {
 #[test]
 fn an_owner_of_capture_survives_every_pair_of_faults_at_every_call() {
     let mut capturing = Capturing::of(vec![
-        Making::new(1, 0).all(&["insert", "insert", "garbage", "insert"]),
+        Making::new(1, 0).all(&["insert", "insert", "garbage", "move"]),
     ]);
     capturing.visitor_steps = None;
     assert!(explore(&capturing, 2).again > 0, "nothing was captured twice");
@@ -156,6 +173,7 @@ fn of_seed(seed: u64) -> (Capturing, World) {
         "insert",
         "update",
         "delete",
+        "move",
         "garbage",
         "no tenant",
         "tombstone",
@@ -163,7 +181,7 @@ fn of_seed(seed: u64) -> (Capturing, World) {
         "read",
         "again",
     ];
-    let kinds = if forgets { &kinds[..7] } else { &kinds[..] };
+    let kinds = if forgets { &kinds[..8] } else { &kinds[..] };
     let of = |source: u64, count| Making::new(seed * 10 + source, source * 1_000).some(kinds, count);
     let mut capturing = Capturing::of(vec![of(0, 40), of(1, 40)]);
     capturing.at_once = 5;

@@ -52,6 +52,8 @@ pub enum Told {
 pub struct Change {
     pub record: NewRecord,
     pub told: Told,
+    /// What else, before it: of a row that got another tenant, the event of the one that it left.
+    pub left: Option<Told>,
 }
 
 /// Changes of one table in the making.
@@ -102,6 +104,7 @@ impl Making {
             "insert" => self.insert(),
             "update" => self.of_known_row(Self::update),
             "delete" => self.of_known_row(Self::delete),
+            "move" => self.of_known_row(Self::moved),
             // A snapshot reads the row as it was inserted: the same event.
             "read" => self.of_known_row(|making, (row, _)| making.row_event("r", row, 0)),
             // The row was deleted and inserted again, as something else.
@@ -167,6 +170,27 @@ impl Making {
         event(row, &value, id, "deleted", &json!({ "id": row.to_string() }))
     }
 
+    /// To a tenant of the same partition of the ledger, or of the other one. Nothing else happens to the row then.
+    fn moved(&mut self, (row, before): (u64, u64)) -> Change {
+        self.rows.retain(|known| known.0 != row);
+        let (lsn, other) = (self.lsn, tenant_of(row + 1));
+        let to_other = |json: &str| json.replace(tenant_of(row), other);
+        let value = self.envelope("u", &row_of(row, before), &to_other(&row_of(row, lsn)));
+        let mut data = data_of(row, lsn);
+        data["tenant"] = other.into();
+        let id = |op| format!("{TOPIC}/{row}@{lsn}/{op}");
+        Change {
+            told: told(other, id("insert"), &format!("a-{lsn}"), &data),
+            left: Some(told(
+                tenant_of(row),
+                id("delete"),
+                "deleted",
+                &json!({ "id": row.to_string() }),
+            )),
+            ..change(&format!(r#"{{"id":{row}}}"#), &value, Told::Nothing)
+        }
+    }
+
     fn envelope(&self, op: &str, before: &str, after: &str) -> String {
         format!(
             r#"{{"before":{before},"after":{after},"op":"{op}","source":{{"db":"app","schema":"public","table":"t","lsn":{},"ts_us":1795310713122162}}}}"#,
@@ -190,16 +214,19 @@ fn data_of(row: u64, number: u64) -> Value {
 }
 
 fn event(row: u64, value: &str, id: String, action: &str, data: &Value) -> Change {
-    let tenant = tenant_of(row);
+    let told = told(tenant_of(row), id, action, data);
+    change(&format!(r#"{{"id":{row}}}"#), value, told)
+}
+
+fn told(tenant: &str, id: String, action: &str, data: &Value) -> Told {
     let event = json!({
         "event_id": id, "tenant_id": tenant, "occurred_at": AT, "action": action, "actor": { "type": "user", "id": "u-1" }, "data": data
     });
-    let told = Told::Event {
+    Told::Event {
         tenant: tenant.to_owned(),
         id,
         canonical: serde_json_canonicalizer::to_vec(&event).unwrap(),
-    };
-    change(&format!(r#"{{"id":{row}}}"#), value, told)
+    }
 }
 
 fn refused(key: &str, value: &str, code: RejectCode) -> Change {
@@ -216,5 +243,9 @@ fn change(key: &str, value: &str, told: Told) -> Change {
         value: value.as_bytes().to_vec(),
         headers: Vec::new(),
     };
-    Change { record, told }
+    Change {
+        record,
+        told,
+        left: None,
+    }
 }

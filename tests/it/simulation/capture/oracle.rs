@@ -52,14 +52,14 @@ pub fn judge(capturing: &Capturing, world: &World) -> Result<Tally, String> {
 
 /// The changes of one incarnation of a partition of the topic that one partition of the ledger has to seal, with their offsets.
 struct Due<'c> {
-    changes: Vec<(u64, &'c Change)>,
+    changes: Vec<(u64, &'c Told, &'c Change)>,
     /// How many of them were sealed for the first time.
     seen: usize,
 }
 
 struct Oracle<'c> {
     partition: u32,
-    /// By the name that positions have: `<topic>/<partition>`, with `~<incarnation>` from the second on.
+    /// By the name that positions have: `<topic>/<partition>`, with `~<incarnation>` from the second on, and `!left` for the first of two events.
     due: BTreeMap<String, Due<'c>>,
     /// What is sealed of each tenant's event id.
     sealed: HashMap<(&'c str, &'c str), &'c [u8]>,
@@ -72,13 +72,21 @@ impl<'c> Oracle<'c> {
         let incarnations = [("", Some(&capturing.changes)), ("~2", capturing.anew.as_ref())];
         for (suffix, held) in incarnations {
             for (source, changes) in (0..).zip(held.into_iter().flatten()) {
-                let is_for = |change: &Change| match &change.told {
+                let is_for = |told: &Told| match told {
                     Told::Event { tenant, .. } => partition_of(tenant, PARTITIONS) == partition,
                     Told::Refused(_) => home(TOPIC, source, PARTITIONS) == partition,
                     Told::Nothing => false,
                 };
-                let changes = (0..).zip(changes).filter(|(_, change)| is_for(change)).collect();
-                due.insert(format!("{TOPIC}/{source}{suffix}"), Due { changes, seen: 0 });
+                let all = || (0..).zip(changes);
+                let of_left = all().filter_map(|(at, change)| Some((at, change.left.as_ref()?, change)));
+                let of_all = all().map(|(at, change): (u64, &'c Change)| (at, &change.told, change));
+                for (part, changes) in [("", of_all.collect::<Vec<_>>()), ("!left", of_left.collect())] {
+                    let changes = changes.into_iter().filter(|(_, told, _)| is_for(told)).collect();
+                    due.insert(
+                        format!("{TOPIC}/{source}{suffix}{part}"),
+                        Due { changes, seen: 0 },
+                    );
+                }
             }
         }
         Self {
@@ -112,11 +120,8 @@ impl<'c> Oracle<'c> {
             return Err(format!("{end} captured records, but leaves for {next}"));
         }
         for (source, due) in &self.due {
-            if let Some((offset, change)) = due.changes.get(due.seen) {
-                return Err(format!(
-                    "{source}@{offset} was never sealed: lost: {:?}",
-                    change.told
-                ));
+            if let Some((offset, told, _)) = due.changes.get(due.seen) {
+                return Err(format!("{source}@{offset} was never sealed: lost: {told:?}"));
             }
         }
         Ok(())
@@ -133,7 +138,7 @@ impl<'c> Oracle<'c> {
             .due
             .get_mut(source)
             .ok_or_else(|| format!("{source} is no source"))?;
-        let at = due.changes.iter().position(|(known, _)| *known == offset);
+        let at = due.changes.iter().position(|(known, ..)| *known == offset);
         let at = at.ok_or_else(|| format!("{via} is not to be sealed here"))?;
         if at < due.seen {
             self.tally.again += 1;
@@ -152,13 +157,19 @@ impl<'c> Oracle<'c> {
             ));
         }
         due.seen += 1;
-        let change = due.changes[at].1;
-        self.check_first(change, kept, leaf)
+        let (_, told, change) = due.changes[at];
+        self.check_first(told, change, kept, leaf)
     }
 
     /// A change that is sealed for the first time.
-    fn check_first(&mut self, change: &'c Change, kept: &Kept, leaf: &Leaf<'_>) -> Result<(), String> {
-        let (tenant, id, canonical) = match &change.told {
+    fn check_first(
+        &mut self,
+        told: &'c Told,
+        change: &Change,
+        kept: &Kept,
+        leaf: &Leaf<'_>,
+    ) -> Result<(), String> {
+        let (tenant, id, canonical) = match told {
             Told::Nothing => return Err("it tells of no change".to_owned()),
             Told::Refused(due) => {
                 self.tally.rejected += 1;
