@@ -104,7 +104,7 @@ pub struct Verification {
         (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn head(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
-    let tenant = reading::tenant(&caller)?;
+    let tenant = reading::verified_tenant(&caller)?;
     Query::of(&uri, &[])?;
     let head = answer(&api, reads(&api)?.head(tenant)).await?;
     Ok(json(StatusCode::OK, &head_body(tenant, head)))
@@ -191,7 +191,7 @@ pub async fn proof(
     Path(sequence): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let tenant = reading::tenant(&caller)?;
+    let tenant = reading::verified_tenant(&caller)?;
     let size = Query::of(&uri, &["size"])?.number("size", 1..=INTEGER_MAX)?;
     let sequence = reading::sequence(&sequence)?;
     let proof = answer(&api, reads(&api)?.proof(tenant, sequence, size)).await?;
@@ -254,7 +254,7 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
             answer(api, reads(api)?.partition(number)).await
         }
         (None, None) => {
-            let tenant = reading::tenant(caller)?;
+            let tenant = reading::verified_tenant(caller)?;
             answer(api, reads(api)?.partition_of_tenant(tenant)).await
         }
     }
@@ -283,7 +283,7 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
         (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn verify(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
-    let tenant = reading::tenant(&caller)?;
+    let tenant = reading::verified_tenant(&caller)?;
     let query = Query::of(&uri, &["from_sequence", "max_entries"])?;
     let from = query.number("from_sequence", 1..=INTEGER_MAX)?;
     let rows = query.number("max_entries", 1..=CHECKED_MAX)?;

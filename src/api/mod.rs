@@ -10,6 +10,7 @@ mod connection;
 pub mod correlation;
 pub mod entry;
 pub mod events;
+pub mod issued;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
@@ -39,6 +40,7 @@ use crate::store::idempotency::Idempotency;
 use crate::store::read::Reads;
 use crate::store::{ReadModel, SCHEMA};
 use browser::Origins;
+use issued::IssuedKeys;
 use keys::Keys;
 use limits::{ApiLimits, Quota};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -73,6 +75,8 @@ pub struct Api {
     pub metrics: PrometheusHandle,
     pub log_name: String,
     pub keys: Arc<Keys>,
+    /// `None`: none are issued here.
+    pub issued: Option<IssuedKeys>,
     pub networks: Networks,
     /// Of pages that may call.
     pub origins: Origins,
@@ -114,6 +118,11 @@ impl Api {
             metrics,
             log_name: config.log_name.clone(),
             keys: Arc::clone(&api.keys),
+            issued: config
+                .database
+                .as_ref()
+                .zip(api.peppers.clone())
+                .map(|(options, peppers)| IssuedKeys::new(options, peppers, Arc::clone(&seams.clock))),
             networks: api.networks.clone(),
             origins: api.origins.clone(),
             rates: RateLimits::new(api.rates),
@@ -173,9 +182,16 @@ async fn keep_up(api: &Api) -> Infallible {
             (Some(_) | None, _) => pending().await,
         }
     };
+    let issue = async {
+        match &api.issued {
+            Some(issued) => issued.keep_up(api.log.as_ref()).await,
+            None => pending().await,
+        }
+    };
     tokio::select! {
         never = purge => never,
         never = wait => never,
+        never = issue => never,
     }
 }
 

@@ -23,6 +23,13 @@ const API_MIGRATIONS: [(i64, &str, &str); 1] = [(
     include_str!("../../migrations/api/0001_idempotency.sql"),
 )];
 
+/// Keys of the API that were issued, of whichever copy.
+pub const KEYS_SCHEMA: &str = "ledgerline_keys";
+const KEYS_MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "keys", include_str!("../../migrations/keys/0001_keys.sql")),
+    (2, "signed", include_str!("../../migrations/keys/0002_signed.sql")),
+];
+
 /// The newest version of this program.
 pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
@@ -46,6 +53,14 @@ pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Resul
 /// As [`migrate`].
 pub async fn migrate_api(pool: &PgPool) -> Result<(), StoreError> {
     make(pool, API_SCHEMA, migrator(&API_MIGRATIONS, i64::MAX)).await
+}
+
+/// Makes the tables of issued keys, or brings them up to this version. `pool` MUST be the owner's, of [`KEYS_SCHEMA`].
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_keys(pool: &PgPool) -> Result<(), StoreError> {
+    make(pool, KEYS_SCHEMA, migrator(&KEYS_MIGRATIONS, i64::MAX)).await
 }
 
 /// In a task that nobody's going ends: the migrator's lock is its connection's, and one that was cut short would keep it for as long as it is in the pool.
