@@ -3,6 +3,7 @@
 use super::Api;
 use super::keys::Holder;
 use super::problem::{Code, Problem};
+use super::rate::KeyLimits;
 use super::target::{self, Query};
 use crate::ledger::names;
 use axum::extract::FromRequestParts;
@@ -72,15 +73,18 @@ pub struct Caller {
     pub id: Arc<str>,
     tenant: Option<Arc<str>>,
     scopes: Scopes,
+    limits: Arc<KeyLimits>,
 }
 
 impl Caller {
     /// The caller of a request.
     ///
     /// # Errors
-    /// 401 without a key that is known; 400 where headers are there twice or name no tenant; 403 where a tenant's key names another.
+    /// 401 without a key that is known; 403 where it may not be used from there, or names another tenant than its own; 400 where headers are there twice
+    /// or name no tenant.
     pub(super) fn of(api: &Api, parts: &Parts) -> Result<Self, Problem> {
         let holder = authorize(api, &parts.headers)?;
+        api.networks.admit(holder, parts)?;
         let named = named_tenant(parts)?;
         let tenant = match (&holder.tenant, named) {
             (Some(own), Some(named)) if **own != *named => {
@@ -96,6 +100,7 @@ impl Caller {
             id: Arc::clone(&holder.id),
             tenant,
             scopes: holder.scopes,
+            limits: Arc::clone(&holder.limits),
         })
     }
 
@@ -125,6 +130,11 @@ impl Caller {
         }
         let what = format!("the key {} has not the scope {}", self.id, scope.as_str());
         Err(Problem::new(Code::Scope, what))
+    }
+
+    /// Whose buckets its requests are counted in.
+    pub(super) fn limits(&self) -> &KeyLimits {
+        &self.limits
     }
 
     /// Whose shares its requests count in: one that is no tenant's has its own.

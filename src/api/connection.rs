@@ -1,8 +1,11 @@
 //! Connections: bounded in number, in the time that a head takes, and in the time that a peer takes nothing; ended in order, within a bound.
 
 use super::limits::ApiLimits;
+use super::network::Peer;
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::io::{self, ErrorKind};
@@ -48,8 +51,8 @@ pub async fn serve(
             () = &mut stopped => break,
             Some(_) = connections.join_next() => {}
             accepted = accept(&listener, &places) => match accepted {
-                Ok((stream, place)) => {
-                    connections.spawn(connection(stream, place, routes.clone(), of_each.clone()));
+                Ok((stream, peer, place)) => {
+                    connections.spawn(connection(stream, peer, place, routes.clone(), of_each.clone()));
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no connection can be accepted now");
@@ -69,31 +72,34 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+) -> io::Result<(TcpStream, Peer, Option<OwnedSemaphorePermit>)> {
     // The semaphore is never closed; without a place the connection would only be one more.
     let place = Arc::clone(places).acquire_owned().await.ok();
-    let (stream, _) = listener.accept().await?;
+    let (stream, address) = listener.accept().await?;
     // Answers are whole when they are written.
     stream.set_nodelay(true)?;
-    Ok((stream, place))
+    Ok((stream, Peer(address.ip()), place))
 }
 
 async fn connection(
     stream: TcpStream,
+    peer: Peer,
     place: Option<OwnedSemaphorePermit>,
     routes: Router,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    let routes = TowerToHyperService::new(routes);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        routes.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
         .max_header_size(BUFFER_BYTES_MAX)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(
-            TokioIo::new(Watched::new(stream)),
-            TowerToHyperService::new(routes),
-        );
+        .serve_connection(TokioIo::new(Watched::new(stream)), service);
     let mut served = pin!(served);
     let mut ended = tokio::select! {
         ended = served.as_mut() => Some(ended),

@@ -86,9 +86,9 @@ pub struct EventsPage {
             headers(("Ledgerline-First-Stored-Sequence" = u64, description = "Of lines: as first_stored_sequence of a page"))),
         (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]

@@ -1,13 +1,15 @@
 //! The keys of callers. Only their digests are held: a key itself is nowhere but in a caller's request.
 
 use super::caller::{Scope, Scopes};
+use super::network::Allowlist;
+use super::rate::{KeyLimits, Rates, RatesForm};
 use crate::ledger::Digest;
 use crate::ledger::names;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A file of keys is no larger.
@@ -27,6 +29,9 @@ pub struct Holder {
     /// `None`: the key is no tenant's, and each request names one where it is about one.
     pub tenant: Option<Arc<str>>,
     pub scopes: Scopes,
+    /// The key's own and its tenant's: it may be used from where each of them lets it; without any, from everywhere.
+    pub networks: Vec<Arc<Allowlist>>,
+    pub limits: Arc<KeyLimits>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub struct Keys(Vec<Key>);
 struct FileForm {
     #[serde(default)]
     key: Vec<KeyForm>,
+    #[serde(default)]
+    tenant: Vec<TenantForm>,
 }
 
 #[derive(Deserialize)]
@@ -53,6 +60,17 @@ struct KeyForm {
     tenant: Option<String>,
     scopes: Vec<Scope>,
     sha256: String,
+    networks: Option<toml::Value>,
+    #[serde(default)]
+    limits: RatesForm,
+}
+
+/// What holds for every key of a tenant.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TenantForm {
+    id: String,
+    networks: Option<toml::Value>,
 }
 
 impl Keys {
@@ -77,6 +95,7 @@ impl Keys {
             }
             keys.push(key);
         }
+        bind_tenants(&mut keys, form.tenant)?;
         Ok(Self(keys))
     }
 
@@ -89,6 +108,8 @@ impl Keys {
                 id: ADMIN_ID.into(),
                 tenant: None,
                 scopes: Scopes::all(),
+                networks: Vec::new(),
+                limits: Arc::new(KeyLimits::new(ADMIN_ID, None, Rates::default())),
             },
         });
         self
@@ -112,6 +133,52 @@ impl Keys {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Says which keys are used from nowhere, or from everywhere, since an allowlist cannot be read.
+    pub fn warn_of_allowlists(&self, fails_open: bool) {
+        let what = if fails_open {
+            "an allowlist cannot be read: the key is taken from everywhere"
+        } else {
+            "an allowlist cannot be read: the key is taken from nowhere"
+        };
+        for Key { holder, .. } in &self.0 {
+            for list in &holder.networks {
+                match list.as_ref() {
+                    Allowlist::Only(_) => {}
+                    Allowlist::Unreadable(why) => tracing::error!(key = %holder.id, why, "{what}"),
+                }
+            }
+        }
+    }
+}
+
+fn read_networks(value: &toml::Value) -> Arc<Allowlist> {
+    Arc::new(Allowlist::read(value))
+}
+
+/// Binds the keys of tenants to what is said of their tenants.
+fn bind_tenants(keys: &mut [Key], tenants: Vec<TenantForm>) -> Result<(), String> {
+    let mut by_id = BTreeMap::new();
+    for TenantForm { id, networks } in tenants {
+        // A slip of the pen here would leave a tenant without his allowlist.
+        if !keys
+            .iter()
+            .any(|key| key.holder.tenant.as_deref() == Some(id.as_str()))
+        {
+            return Err(format!("tenant {id:?}: no key is this tenant's"));
+        }
+        if by_id
+            .insert(id.clone(), networks.as_ref().map(read_networks))
+            .is_some()
+        {
+            return Err(format!("tenant {id:?} is there twice"));
+        }
+    }
+    for Key { holder, .. } in keys {
+        let of_tenant = holder.tenant.as_deref().and_then(|tenant| by_id.get(tenant));
+        holder.networks.extend(of_tenant.cloned().flatten());
+    }
+    Ok(())
 }
 
 impl Key {
@@ -144,12 +211,16 @@ impl Key {
             .ok()
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or("sha256 must be the SHA-256 of the key as 64 digits 0-9 a-f")?;
+        let rates = form.limits.read()?;
+        let limits = KeyLimits::new(&form.id, form.tenant.as_deref(), rates);
         Ok(Self {
             sha256,
             holder: Holder {
                 id: form.id.into(),
                 tenant: form.tenant.map(Into::into),
                 scopes,
+                networks: form.networks.as_ref().map(read_networks).into_iter().collect(),
+                limits: Arc::new(limits),
             },
         })
     }
@@ -180,6 +251,37 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_s_networks_bind_each_of_its_keys_beside_their_own() {
+        let sha256 = |key: &str| HEXLOWER.encode(&Sha256::digest(key));
+        let key = |id: &str, tenant: &str, more: &str| {
+            format!(
+                "[[key]]\nid = \"{id}\"\ntenant = \"{tenant}\"\nscopes = [\"read\"]\nsha256 = \"{}\"\n{more}\n",
+                sha256(id)
+            )
+        };
+        let text = [
+            key("k1", "acme", "networks = [\"10.1.0.0/16\"]"),
+            key("k2", "acme", ""),
+            key("k3", "globex", "networks = 7"),
+            "[[tenant]]\nid = \"acme\"\nnetworks = [\"10.0.0.0/8\"]\n".to_owned(),
+        ]
+        .concat();
+        let keys = Keys::parse(&text).unwrap();
+        let lists = |key: &[u8]| keys.find(key).unwrap().networks.len();
+        assert_eq!((lists(b"k1"), lists(b"k2"), lists(b"k3")), (2, 1, 1));
+        let of_k3 = &keys.find(b"k3").unwrap().networks[0];
+        assert!(matches!(of_k3.as_ref(), Allowlist::Unreadable(_)), "others go on");
+        let nobody = text.replace("id = \"acme\"", "id = \"acne\"");
+        assert!(
+            Keys::parse(&nobody)
+                .unwrap_err()
+                .contains("no key is this tenant's")
+        );
+        let twice = format!("{text}[[tenant]]\nid = \"acme\"\n");
+        assert!(Keys::parse(&twice).unwrap_err().contains("twice"));
+    }
+
+    #[test]
     fn a_wrong_file_says_what_is_wrong_and_shows_no_digest() {
         let digest = HEXLOWER.encode(&Sha256::digest("a-key-of-acme"));
         let twice = file("tenant = \"acme\"", "\"read\"").repeat(2);
@@ -195,6 +297,20 @@ mod tests {
             (
                 file("tenant = \"acme\"", "\"read\"").replace("sha256 = \"", "sha256 = \"0"),
                 "64 digits",
+            ),
+            (
+                file(
+                    "tenant = \"acme\"\nlimits.writes = { burst = 0, per_second = 1 }",
+                    "\"read\"",
+                ),
+                "a burst from 1",
+            ),
+            (
+                file(
+                    "tenant = \"acme\"\nlimits.write = { burst = 1, per_second = 1 }",
+                    "\"read\"",
+                ),
+                "unknown field",
             ),
         ] {
             let told = Keys::parse(&text).unwrap_err();

@@ -4,6 +4,7 @@
 //! It decides nothing about the ledger: what it takes it appends to `audit.events` as every producer does, what it answers it reads from the read model.
 
 pub mod answer;
+pub mod browser;
 pub mod caller;
 mod connection;
 pub mod correlation;
@@ -12,9 +13,11 @@ pub mod events;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
+pub mod network;
 mod open;
 pub mod openapi;
 pub mod problem;
+pub mod rate;
 mod reading;
 mod router;
 pub mod submit;
@@ -35,9 +38,12 @@ use crate::service::{Seams, Status};
 use crate::store::idempotency::Idempotency;
 use crate::store::read::Reads;
 use crate::store::{ReadModel, SCHEMA};
+use browser::Origins;
 use keys::Keys;
 use limits::{ApiLimits, Quota};
 use metrics_exporter_prometheus::PrometheusHandle;
+use network::Networks;
+use rate::RateLimits;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
@@ -67,7 +73,11 @@ pub struct Api {
     pub metrics: PrometheusHandle,
     pub log_name: String,
     pub keys: Arc<Keys>,
+    pub networks: Networks,
+    /// Of pages that may call.
+    pub origins: Origins,
     pub limits: ApiLimits,
+    pub rates: RateLimits,
     /// Of events, as the sealer has them.
     pub event_limits: Limits,
     pub formats: Formats,
@@ -104,6 +114,9 @@ impl Api {
             metrics,
             log_name: config.log_name.clone(),
             keys: Arc::clone(&api.keys),
+            networks: api.networks.clone(),
+            origins: api.origins.clone(),
+            rates: RateLimits::new(api.rates),
             event_limits: config.seal.limits,
             formats: seams.formats.clone(),
             places: Quota::new(
@@ -138,6 +151,7 @@ impl Api {
 
 /// Serves until `shutdown` becomes true, then finishes the requests under way, within [`DRAIN_MAX`].
 pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
+    api.keys.warn_of_allowlists(api.networks.fails_open);
     let routes = router::routes(&api);
     tokio::select! {
         () = connection::serve(listener, routes, &api.limits, shutdown) => {}

@@ -47,8 +47,8 @@ pub async fn document() -> Response {
         (status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain"),
         (status = 400, description = "`invalid_header`, `invalid_target`, `unknown_parameter`, `invalid_parameter`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`busy`", body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn metrics(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     caller.may(Scope::Auditor)?;

@@ -24,6 +24,7 @@ pub enum Code {
     TenantRequired,
     InvalidBody,
     Unauthenticated,
+    Network,
     Scope,
     OtherTenant,
     NotFound,
@@ -38,6 +39,7 @@ pub enum Code {
     NotSigned,
     Detached,
     // The service.
+    RateLimited,
     TenantBusy,
     Internal,
     ReadModelDamaged,
@@ -49,7 +51,7 @@ pub enum Code {
 }
 
 impl Code {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidTarget,
         Self::InvalidHeader,
         Self::UnknownParameter,
@@ -57,6 +59,7 @@ impl Code {
         Self::TenantRequired,
         Self::InvalidBody,
         Self::Unauthenticated,
+        Self::Network,
         Self::Scope,
         Self::OtherTenant,
         Self::NotFound,
@@ -70,6 +73,7 @@ impl Code {
         Self::IdempotencyKeyReused,
         Self::NotSigned,
         Self::Detached,
+        Self::RateLimited,
         Self::TenantBusy,
         Self::Internal,
         Self::ReadModelDamaged,
@@ -109,6 +113,7 @@ impl Code {
             Self::TenantRequired => ("tenant_required", S::BAD_REQUEST, "The tenant is not named"),
             Self::InvalidBody => ("invalid_body", S::BAD_REQUEST, "The body is wrong"),
             Self::Unauthenticated => ("unauthenticated", S::UNAUTHORIZED, "A key is required"),
+            Self::Network => ("network", S::FORBIDDEN, "The key may not be used from there"),
             Self::Scope => ("scope", S::FORBIDDEN, "The key may not do this"),
             Self::OtherTenant => ("other_tenant", S::FORBIDDEN, "The key is another tenant's"),
             Self::NotFound => ("not_found", S::NOT_FOUND, "There is no such thing"),
@@ -146,6 +151,11 @@ impl Code {
             ),
             Self::NotSigned => ("not_signed", S::CONFLICT, "No checkpoint covers it yet"),
             Self::Detached => ("detached", S::GONE, "It was let go of here; the archive has it"),
+            Self::RateLimited => (
+                "rate_limited",
+                S::TOO_MANY_REQUESTS,
+                "More requests than the limit",
+            ),
             Self::TenantBusy => (
                 "tenant_busy",
                 S::TOO_MANY_REQUESTS,

@@ -5,7 +5,8 @@ use super::caller::Caller;
 use super::correlation::{self, Correlation};
 use super::limits::Full;
 use super::problem::{Code, Problem};
-use super::{events, ledger, open, submit, target, tiles};
+use super::rate::{Class, Counted};
+use super::{browser, events, ledger, open, submit, target, tiles};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -29,6 +30,7 @@ pub(super) fn routes(api: &Arc<Api>) -> Router {
         .fallback(not_found)
         .layer(from_fn_with_state(Arc::clone(api), guard));
     open.merge(guarded)
+        .layer(from_fn_with_state(Arc::clone(api), browser::protect))
         .layer(from_fn_with_state(Arc::clone(api), observe))
         .with_state(Arc::clone(api))
 }
@@ -60,21 +62,40 @@ async fn method_not_allowed() -> Problem {
     )
 }
 
-/// Lets those in whose key is known, while there is a place for them.
+/// Lets those in whose key is known and who have not asked too often, while there is a place for them.
 async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let caller = match target::check_path(&parts.uri).and_then(|()| Caller::of(&api, &parts)) {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
-    let place = match api.places.take(&caller.share(), 1) {
-        Ok(place) => place,
-        Err(full) => return no_room(full).into_response(),
+    let class = Class::of(&parts.method, parts.uri.path());
+    let counted = api.rates.take(caller.limits(), class);
+    let mut response = match counted.as_ref().and_then(Counted::retry_after) {
+        Some(seconds) => too_often(&caller, class).retry_after(seconds).into_response(),
+        None => match api.places.take(&caller.share(), 1) {
+            Ok(place) => {
+                parts.extensions.insert(caller);
+                let response = next.run(Request::from_parts(parts, body)).await;
+                drop(place);
+                response
+            }
+            Err(full) => no_room(full).into_response(),
+        },
     };
-    parts.extensions.insert(caller);
-    let response = next.run(Request::from_parts(parts, body)).await;
-    drop(place);
+    if let Some(counted) = counted {
+        counted.tell(response.headers_mut());
+    }
     response
+}
+
+fn too_often(caller: &Caller, class: Class) -> Problem {
+    let what = format!(
+        "the key {} has used up the limit of the class {}, which RateLimit-Policy tells: ask again after Retry-After",
+        caller.id,
+        class.as_str()
+    );
+    Problem::new(Code::RateLimited, what)
 }
 
 /// What is said where there is no place, or no memory.

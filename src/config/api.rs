@@ -1,8 +1,11 @@
 //! The HTTP API of `run`: where it listens, whose keys it takes, what it bounds.
 
 use super::Reader;
+use crate::api::browser::Origins;
 use crate::api::keys::{ADMIN_KEY_BYTES_MIN, FILE_BYTES_MAX, Keys};
 use crate::api::limits::{ApiLimits, MEMORY_PER_BODY_BYTE, MEMORY_PER_REQUEST};
+use crate::api::network::{Networks, Proxies};
+use crate::api::rate::{self, Rate, Rates};
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -19,7 +22,7 @@ pub struct ApiSettings {
     #[arg(long, env = "LEDGERLINE_API", value_name = "ADDR:PORT")]
     pub api: Option<String>,
 
-    /// The keys of those who call it: a TOML file of digests, ids, tenants and scopes.
+    /// The keys of those who call it: a TOML file of digests, ids, tenants, scopes and networks.
     #[arg(long, env = "LEDGERLINE_API_KEYS", value_name = "FILE")]
     pub api_keys: Option<String>,
 
@@ -67,18 +70,72 @@ pub struct ApiSettings {
         hide_short_help = true
     )]
     pub api_request_timeout_ms: Option<String>,
+
+    /// Networks of proxies that are believed what X-Forwarded-For and X-Forwarded-Proto say, separated by commas [default: none].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_TRUSTED_PROXIES",
+        value_name = "NETWORKS",
+        hide_short_help = true
+    )]
+    pub api_trusted_proxies: Option<String>,
+
+    /// Origins whose pages may call the API (CORS), separated by commas, as https://app.example.com [default: none].
+    #[arg(
+        long,
+        env = "CORS_ALLOWED_ORIGINS",
+        value_name = "ORIGINS",
+        hide_short_help = true
+    )]
+    pub cors_allowed_origins: Option<String>,
+
+    /// Take a key from everywhere where its allowlist, or the address that it comes from, cannot be read. Otherwise it is taken from nowhere then.
+    #[arg(long, env = "IP_ALLOWLIST_FAIL_OPEN", value_parser = clap::builder::BoolishValueParser::new(), hide_short_help = true)]
+    pub ip_allowlist_fail_open: bool,
+
+    /// Requests that only read, of a tenant: BURST:PER_SECOND, or `off` [default: 100:50].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_LIMIT_DEFAULT",
+        value_name = "LIMIT",
+        hide_short_help = true
+    )]
+    pub api_limit_default: Option<String>,
+
+    /// Requests that write, of a tenant: BURST:PER_SECOND, or `off` [default: 50:25].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_LIMIT_WRITES",
+        value_name = "LIMIT",
+        hide_short_help = true
+    )]
+    pub api_limit_writes: Option<String>,
+
+    /// Requests about webhooks, of a tenant: BURST:PER_SECOND, or `off` [default: 100:50].
+    #[arg(
+        long,
+        env = "LEDGERLINE_API_LIMIT_WEBHOOKS",
+        value_name = "LIMIT",
+        hide_short_help = true
+    )]
+    pub api_limit_webhooks: Option<String>,
 }
 
 #[derive(Debug, Clone)]
 pub struct ApiConfig {
     pub listen: SocketAddr,
     pub keys: Arc<Keys>,
+    pub networks: Networks,
+    pub origins: Origins,
     pub limits: ApiLimits,
+    pub rates: Rates,
 }
 
 /// `None` where it is not to be served. What is wrong is noted.
 pub(super) fn check(settings: &ApiSettings, r: &mut Reader<'_>) -> Option<ApiConfig> {
     let limits = limits(settings, r);
+    let (networks, origins) = (networks(settings, r), origins(settings, r));
+    let rates = rates(settings, r);
     let text = settings.api.as_deref()?;
     let listen = text.parse().ok();
     if listen.is_none() {
@@ -98,8 +155,68 @@ pub(super) fn check(settings: &ApiSettings, r: &mut Reader<'_>) -> Option<ApiCon
     Some(ApiConfig {
         listen: listen?,
         keys: Arc::new(keys?),
+        networks,
+        origins,
         limits,
+        rates,
     })
+}
+
+fn rates(settings: &ApiSettings, r: &mut Reader<'_>) -> Rates {
+    let mut read = |key, variable, text: Option<&str>, default: Option<Rate>| match text.map(rate::parse) {
+        None => default,
+        Some(Ok(rate)) => rate,
+        Some(Err(what)) => {
+            r.fault(key, variable, what);
+            default
+        }
+    };
+    Rates {
+        default: read(
+            "api-limit-default",
+            "LEDGERLINE_API_LIMIT_DEFAULT",
+            settings.api_limit_default.as_deref(),
+            Rate::new(100, 50),
+        ),
+        writes: read(
+            "api-limit-writes",
+            "LEDGERLINE_API_LIMIT_WRITES",
+            settings.api_limit_writes.as_deref(),
+            Rate::new(50, 25),
+        ),
+        webhooks: read(
+            "api-limit-webhooks",
+            "LEDGERLINE_API_LIMIT_WEBHOOKS",
+            settings.api_limit_webhooks.as_deref(),
+            Rate::new(100, 50),
+        ),
+    }
+}
+
+fn networks(settings: &ApiSettings, r: &mut Reader<'_>) -> Networks {
+    let text = named(settings.api_trusted_proxies.as_deref());
+    let proxies = text.map(Proxies::parse).transpose().unwrap_or_else(|what| {
+        r.fault("api-trusted-proxies", "LEDGERLINE_API_TRUSTED_PROXIES", what);
+        None
+    });
+    Networks {
+        proxies: proxies.unwrap_or_default(),
+        fails_open: settings.ip_allowlist_fail_open,
+    }
+}
+
+fn origins(settings: &ApiSettings, r: &mut Reader<'_>) -> Origins {
+    let text = named(settings.cors_allowed_origins.as_deref());
+    let origins = text.map(Origins::parse).transpose().unwrap_or_else(|what| {
+        r.fault("cors-allowed-origins", "CORS_ALLOWED_ORIGINS", what);
+        None
+    });
+    origins.unwrap_or_default()
+}
+
+/// A variable that is set to nothing counts as unset.
+fn named(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn keys(file: Option<&str>, admin: Option<&str>) -> Result<Keys, String> {

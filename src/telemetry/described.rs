@@ -4,7 +4,27 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 26] = [
+const COUNTERS: [Described; 30] = [
+    (
+        "ledgerline_api_rate_limited_total",
+        Unit::Count,
+        "Requests that were answered 429 rate_limited, by class of routes",
+    ),
+    (
+        "ledgerline_api_rate_uncounted_total",
+        Unit::Count,
+        "Requests that were let in uncounted, since there was no room for another token bucket",
+    ),
+    (
+        "ledgerline_api_network_refused_total",
+        Unit::Count,
+        "Requests whose key may not be used from where they came, by reason: outside its networks, or its allowlist, or the address behind a trusted proxy, cannot be read",
+    ),
+    (
+        "ledgerline_api_network_failed_open_total",
+        Unit::Count,
+        "Requests that IP_ALLOWLIST_FAIL_OPEN let in, by what could not be read: the allowlist, or the address behind a trusted proxy",
+    ),
     (
         "ledgerline_api_requests_total",
         Unit::Count,

@@ -39,7 +39,14 @@ pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ledgerline"));
     // Settings of whoever runs the tests must not reach the program.
     for (name, _) in std::env::vars() {
-        let ours = ["LEDGERLINE_", "SIGNING_KEY", "KMS_KEY", "AWS_"];
+        let ours = [
+            "LEDGERLINE_",
+            "SIGNING_KEY",
+            "KMS_KEY",
+            "AWS_",
+            "CORS_",
+            "IP_ALLOWLIST",
+        ];
         if ours.iter().any(|prefix| name.starts_with(prefix)) || name == "ISSUER_KID" {
             command.env_remove(name);
         }

@@ -1,8 +1,11 @@
 //! The HTTP API, asked of the real program over real connections.
 
+mod browser;
 mod client;
 mod limits;
+mod networks;
 mod once;
+mod rates;
 mod refused;
 mod waiting;
 mod writing;
@@ -30,6 +33,12 @@ pub fn key(id: &str) -> String {
     format!("the-secret-key-of-{id}")
 }
 
+/// A key as the file has it.
+pub fn key_table(id: &str, more: &str, scopes: &str) -> String {
+    let digest = HEXLOWER.encode(&Sha256::digest(key(id)));
+    format!("[[key]]\nid = \"{id}\"\nscopes = [{scopes}]\nsha256 = \"{digest}\"\n{more}\n")
+}
+
 /// `ledgerline run --api` with its log, archive and keys in a directory.
 pub struct Server {
     pub service: Service,
@@ -38,12 +47,17 @@ pub struct Server {
 
 impl Server {
     pub fn start(dir: &Path, more: &[&str]) -> Self {
+        Self::start_with_keys(dir, "", more)
+    }
+
+    /// With more in the file of keys.
+    pub fn start_with_keys(dir: &Path, more_keys: &str, more: &[&str]) -> Self {
         let table = |(id, tenant, scopes): (&str, Option<&str>, &str)| {
-            let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\"\n"));
-            let digest = HEXLOWER.encode(&Sha256::digest(key(id)));
-            format!("[[key]]\nid = \"{id}\"\n{tenant}scopes = [{scopes}]\nsha256 = \"{digest}\"\n")
+            let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\""));
+            key_table(id, &tenant, scopes)
         };
-        let toml: String = KEYS.into_iter().map(table).collect();
+        let tables: String = KEYS.into_iter().map(table).collect();
+        let toml = format!("{more_keys}{tables}");
         let file = dir.join("keys.toml");
         std::fs::write(&file, toml).unwrap();
         let mut arguments = places(dir);
@@ -52,6 +66,9 @@ impl Server {
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let mut program = program();
         program.env("ADMIN_API_KEY", ADMIN);
+        // Tests ask as often as they like; those of limits set them by flags, which go before.
+        program.env("LEDGERLINE_API_LIMIT_DEFAULT", "off");
+        program.env("LEDGERLINE_API_LIMIT_WRITES", "off");
         let service = Service::start_as(program, &arguments).unwrap_or_else(|logs| panic!("{logs}"));
         let address = service
             .logs
@@ -81,6 +98,15 @@ impl Server {
             .lines()
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         whole(line.unwrap_or_else(|| panic!("{name} is not in\n{text}")))
+    }
+
+    /// What a line of the metrics says behind its name and labels; 0 where there is none.
+    pub fn counter(&self, name_and_labels: &str) -> u64 {
+        let (_, text) = self.service.get("/metrics");
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name_and_labels)?.strip_prefix(' '));
+        line.map_or(0, whole)
     }
 
     /// Asks it to end, and waits until it has.
