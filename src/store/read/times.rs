@@ -33,10 +33,12 @@ async fn first_sealed_at(
     at: UnixMicros,
 ) -> Result<u64, ReadError> {
     let row = sqlx::query(
-        "WITH RECURSIVE halves (low, high) AS (SELECT $1::bigint, $2::bigint UNION ALL \
-         SELECT CASE WHEN middle.sealed_at < $3 THEN middle.sequence + 1 ELSE low END, CASE WHEN middle.sealed_at < $3 THEN high ELSE middle.sequence END \
-         FROM halves CROSS JOIN LATERAL (SELECT sequence, sealed_at FROM leaves WHERE kind = 'entry' \
-         AND tenant_id = current_setting('ledgerline.tenant_id') AND month = $4::date AND sequence = (low + high) / 2) AS middle WHERE low < high) \
+        // The middle is a column before it is compared: an expression there might fail, and so tell of rows that the tenant may not see, and the server would compare it with
+        // each of its rows in turn.
+        "WITH RECURSIVE halves (low, high, middle) AS (SELECT $1::bigint, $2::bigint, ($1::bigint + $2::bigint) / 2 UNION ALL \
+         SELECT low, high, (low + high) / 2 FROM (SELECT CASE WHEN leaves.sealed_at < $3 THEN middle + 1 ELSE low END AS low, \
+         CASE WHEN leaves.sealed_at < $3 THEN high ELSE middle END AS high FROM halves JOIN leaves ON sequence = middle WHERE kind = 'entry' \
+         AND tenant_id = current_setting('ledgerline.tenant_id') AND month = $4::date AND low < high) AS half) \
          SELECT low FROM halves WHERE low = high",
     )
     .bind(month.first as i64)
