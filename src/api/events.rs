@@ -119,17 +119,13 @@ pub async fn list(
         .unwrap_or(PAGE_ROWS_MAX),
         bytes: PAGE_BYTES,
     };
-    let after = match query.text("cursor") {
-        Some(text) => {
-            reading::answer(&api, async { Cursor::read(text, &tenant, &filter) })
-                .await?
-                .after
-        }
-        None => 0,
+    let cursor = match query.text("cursor") {
+        Some(text) => reading::answer(&api, async { Cursor::read(text, &tenant, &filter) }).await?,
+        None => Cursor::default(),
     };
-    let asked = reading::reads(&api)?.page(&tenant, &filter, after, limit);
+    let asked = reading::reads(&api)?.page(&tenant, &filter, cursor, limit);
     let page = reading::answer(&api, asked).await?;
-    let next = page.after.map(|after| Cursor { after }.write(&tenant, &filter));
+    let next = page.next.map(|next| next.write(&tenant, &filter));
     let body = write_page(&page, next.as_deref());
     drop(room);
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -222,7 +218,7 @@ struct Export {
     tenant: Arc<str>,
     filter: Filter,
     /// Where the next page begins; `None`: that was all.
-    after: Option<u64>,
+    next: Option<Cursor>,
     _room: Held,
 }
 
@@ -238,7 +234,7 @@ async fn export(
     room: Held,
 ) -> Result<Response, Problem> {
     // The first page before the answer begins: what cannot be answered is said as a problem.
-    let asked = reading::reads(&api)?.page(&tenant, &filter, 0, EXPORT_LIMIT);
+    let asked = reading::reads(&api)?.page(&tenant, &filter, Cursor::default(), EXPORT_LIMIT);
     let first = reading::answer(&api, asked).await?;
     // It ends where the chain ended: otherwise it might never.
     let last = first.last_sequence.unwrap_or(0);
@@ -248,14 +244,14 @@ async fn export(
         api,
         tenant,
         filter,
-        after: first.after,
+        next: first.next,
         _room: room,
     };
     let begun = (Some(first), rest);
     let lines = try_unfold(begun, |(page, mut rest)| async move {
-        let page = match (page, rest.after) {
+        let page = match (page, rest.next) {
             (Some(page), _) => page,
-            (None, Some(after)) => rest.next(after).await?,
+            (None, Some(next)) => rest.page(next).await?,
             (None, None) => return Ok(None),
         };
         Ok::<_, ReadError>(Some((write_lines(&page), (None, rest))))
@@ -269,13 +265,13 @@ async fn export(
 
 impl Export {
     /// An error ends the connection before the body is whole: whoever reads it knows that lines are missing.
-    async fn next(&mut self, after: u64) -> Result<Page, ReadError> {
+    async fn page(&mut self, from: Cursor) -> Result<Page, ReadError> {
         let Some(reads) = &self.api.reads else {
             return Err(ReadError::NotFound { what: "read model" });
         };
-        let page = reads.page(&self.tenant, &self.filter, after, EXPORT_LIMIT).await;
+        let page = reads.page(&self.tenant, &self.filter, from, EXPORT_LIMIT).await;
         let page = page.inspect_err(|error| tracing::warn!(%error, "an export was cut short"))?;
-        self.after = page.after;
+        self.next = page.next;
         Ok(page)
     }
 }

@@ -9,7 +9,7 @@ use super::reading::{self, answer, reads};
 use super::target::{Query, invalid};
 use crate::ledger::names::INTEGER_MAX;
 use crate::ledger::time::write_sealed_at;
-use crate::store::read::{Bounds, Outcome, Partition, TenantHead, Verdict};
+use crate::store::read::{Bounds, CheckFrom, KnownKeys, Outcome, Partition, TenantHead, Verdict};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -69,7 +69,7 @@ pub struct ConsistencyProof {
 pub struct Verification {
     /// Nothing is wrong, as far as it was checked.
     pub valid: bool,
-    /// `leaf`, `event`, `column`, `origin`, `missing`, `chain`, `tree`, `root`, `head`, `signature` or `keys_unknown`; null where nothing is wrong.
+    /// `leaf`, `event`, `column`, `origin`, `missing`, `chain`, `tree`, `root`, `targets`, `months`, `head`, `tail`, `signature` or `keys_unknown`; null where nothing is wrong.
     #[schema(value_type = Option<String>)]
     pub error: Option<&'static str>,
     /// The same for a person.
@@ -83,6 +83,8 @@ pub struct Verification {
     pub tree_size: u64,
     /// The `from_sequence` of the next request; null where the chain was checked to its end.
     pub next_sequence: Option<u64>,
+    /// The `from_index` of the next request: behind the chain's end, leaves of its partition are still to be looked for. Null where they were, and where something is wrong.
+    pub next_index: Option<u64>,
     /// The sequence from which on all entries are stored: what is before can be checked in the archive.
     pub first_stored_sequence: u64,
 }
@@ -262,11 +264,12 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
 
 /// Whether the stored rows hold the tenant's chain.
 ///
-/// Every row is held against its leaf and its event, each entry against the one before, each leaf against the tree that the ledger's keys signed. A long chain takes several requests:
-/// each answers where the next one goes on.
+/// Every row is held against its leaf and its event, each entry against the one before, each leaf against the tree that the ledger's keys signed; behind the chain's end, no leaf of its
+/// partition may lack its row. A long chain takes several requests: each answers where the next one goes on.
 #[utoipa::path(post, path = "/v1/ledger/verify", tag = "ledger",
     params(
         ("from_sequence" = Option<u64>, Query, description = "The first entry to check; the first stored one where it is left out"),
+        ("from_index" = Option<u64>, Query, description = "The next_index of the answer before, in place of from_sequence"),
         ("max_entries" = Option<u64>, Query, description = "Entries of one request, 1 to 100000; 20000 where it is left out"),
         ("tenant_id" = Option<String>, Query, description = "The tenant, for a key that is no tenant's"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "As tenant_id"),
@@ -284,20 +287,53 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
         (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
 pub async fn verify(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let tenant = reading::tenant(&caller)?;
-    let query = Query::of(&uri, &["from_sequence", "max_entries"])?;
-    let from = query.number("from_sequence", 1..=INTEGER_MAX)?;
+    let query = Query::of(&uri, &["from_sequence", "from_index", "max_entries"])?;
+    let from = check_from(&query)?;
     let rows = query.number("max_entries", 1..=CHECKED_MAX)?;
     let bounds = Bounds {
         rows: rows.unwrap_or(CHECKED_DEFAULT),
         time: CHECK_TIME_MAX.min(api.limits.request_timeout / 2),
     };
-    let known = api.status.declared_keys();
-    let asked = reads(&api)?.verify_chain(tenant, from, &known, bounds);
+    let declared = api.status.declared_keys();
+    let known = KnownKeys {
+        declared: &declared,
+        own: &api.own_keys,
+    };
+    let asked = reads(&api)?.verify_chain(tenant, from, known, bounds);
     let outcome = answer(&api, asked).await?;
-    if let (Some(error), sequence) = (&outcome.error, outcome.first_bad_sequence) {
-        tracing::error!(tenant = &**tenant, sequence, %error, "the read model does not hold a tenant's chain");
-    }
+    tell(tenant, &outcome);
     Ok(json(StatusCode::OK, &verification(&outcome)))
+}
+
+fn check_from(query: &Query) -> Result<CheckFrom, Problem> {
+    let sequence = query.number("from_sequence", 1..=INTEGER_MAX)?;
+    match (sequence, query.number("from_index", 0..=INTEGER_MAX)?) {
+        (Some(_), Some(_)) => Err(invalid(
+            "from_index",
+            "is of what lies behind the chain, and from_sequence of the chain: give one",
+        )),
+        (Some(sequence), None) => Ok(CheckFrom::Entry(sequence)),
+        (None, Some(index)) => Ok(CheckFrom::Leaf(index)),
+        (None, None) => Ok(CheckFrom::First),
+    }
+}
+
+/// For the operator, whom a row that was changed concerns more than whoever asked.
+fn tell(tenant: &str, outcome: &Outcome) {
+    match &outcome.error {
+        None => {}
+        // Nothing is known to be wrong.
+        Some(Verdict::KeysUnknown) => {
+            tracing::info!(
+                tenant,
+                "a check of a chain ended without the ledger's keys, which are not known here"
+            );
+        }
+        Some(error) => {
+            let sequence = outcome.first_bad_sequence;
+            tracing::error!(tenant, sequence, %error, "the read model does not hold a tenant's chain");
+        }
+    }
 }
 
 fn verification(outcome: &Outcome) -> Verification {
@@ -310,6 +346,7 @@ fn verification(outcome: &Outcome) -> Verification {
         unsigned: outcome.unsigned,
         tree_size: outcome.tree_size,
         next_sequence: outcome.next_sequence,
+        next_index: outcome.next_index,
         first_stored_sequence: outcome.first_stored_sequence,
     }
 }

@@ -9,8 +9,10 @@
 
 pub mod audit;
 pub mod check;
+pub mod checks;
 pub mod copy;
 pub mod idempotency;
+pub mod key_leaves;
 pub mod months;
 pub mod place;
 pub mod read;

@@ -1,7 +1,7 @@
 //! What the API asks of the read model: events, entries, proofs, tiles, and whether a tenant's chain holds over the rows that are stored.
 //!
-//! It reads and decides nothing of what is true. A proof of an entry is checked against the root that was signed before it goes out, one of consistency is not; whose signature
-//! that is, whoever is given it checks. A tenant's rows are read by the role that sees one tenant's rows alone, whoever asks.
+//! It reads and decides nothing of what is true. A proof is checked against the root that was signed before it goes out; whose signature that is, whoever is given it
+//! checks. A tenant's rows are read by the role that sees one tenant's rows alone, whoever asks.
 
 mod cursor;
 mod entry;
@@ -10,15 +10,16 @@ mod page;
 mod proof;
 mod sealed;
 pub(crate) mod tiles;
+mod times;
 mod tree;
 mod verify;
 
-pub use cursor::{Cursor, Filter};
+pub use cursor::{Cursor, Filter, Found};
 pub use entry::{Entry, TenantHead};
 pub use page::{PAGE_ROWS_MAX, Page, PageLimit};
 pub use proof::{Consistency, Partition};
 pub use sealed::Sealed;
-pub use verify::{Bounds, Outcome, Verdict};
+pub use verify::{Bounds, CheckFrom, KnownKeys, Outcome, Verdict};
 
 use super::{ReadModel, Role, SCHEMA, StoreError, pool};
 use sqlx::postgres::{PgConnectOptions, PgPool};

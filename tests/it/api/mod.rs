@@ -1,5 +1,6 @@
 //! The HTTP API, asked of the real program over real connections.
 
+mod apart;
 mod browser;
 mod client;
 mod limits;

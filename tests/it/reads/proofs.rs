@@ -201,15 +201,68 @@ fn trees_of_all_signed_sizes_are_shown_to_begin_with_one_another() {
 fn a_proof_from_tiles_that_were_changed_is_not_given() {
     let ledger = Ledger::of(60);
     let served = ledger.serve();
-    ledger
-        .database
-        .execute("UPDATE ledgerline.tiles SET hashes = set_byte(hashes, 40, 255 - get_byte(hashes, 40)) WHERE level = 0")
-        .unwrap();
-    let refused = served.get("acme", "/v1/ledger/entries/7/proof");
-    assert_eq!(
-        (refused.status, refused.code().as_str()),
-        (500, "read_model_damaged")
+    let size = served.get("acme", "/v1/ledger/head").json()["checkpoint"]["size"].clone();
+    let size = size.as_u64().unwrap();
+    let proofs = [
+        "/v1/ledger/entries/7/proof".to_owned(),
+        "/v1/ledger/consistency?from=1".to_owned(),
+        "/v1/ledger/consistency?from=3".to_owned(),
+        // Of which the tiles give the roots alone.
+        format!("/v1/ledger/consistency?from={size}"),
+        format!("/v1/ledger/consistency?from={0}&to={0}", size - 1),
+    ];
+    let all = |due: (u16, &str)| {
+        for path in &proofs {
+            let answer = served.get("acme", path);
+            let code = if answer.status == 200 {
+                String::new()
+            } else {
+                answer.code()
+            };
+            assert_eq!((answer.status, code.as_str()), due, "{path}");
+        }
+    };
+    all((200, ""));
+    let flip = "UPDATE ledgerline.tiles SET hashes = set_byte(hashes, 40, 255 - get_byte(hashes, 40)) WHERE level = 0";
+    ledger.database.execute(flip).unwrap();
+    all((500, "read_model_damaged"));
+    ledger.database.execute(flip).unwrap();
+    // The root in the note.
+    let note = "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING '\\x4242'::bytea FROM position('\\x0a0ae2'::bytea IN note) - 20)";
+    ledger.database.execute(note).unwrap();
+    all((500, "read_model_damaged"));
+}
+
+#[test]
+fn the_roots_of_all_stored_notes_are_those_that_a_consistency_proof_is_held_against() {
+    let ledger = Ledger::empty();
+    for from in [0, 20] {
+        crate::index::ingest(&ledger.settings, from..from + 20);
+        crate::sealed::drain(&ledger.settings);
+    }
+    let served = ledger.serve();
+    let older = ledger.database.number(
+        "SELECT min(size) FROM ledgerline.checkpoints JOIN ledgerline.tenant_months USING (partition) WHERE tenant_id = 'acme'",
     );
+    let paths = [
+        format!("/v1/ledger/consistency?from={older}"),
+        format!("/v1/ledger/consistency?from=1&to={older}"),
+    ];
+    for path in &paths {
+        assert_eq!(served.get("acme", path).status, 200, "{path}");
+    }
+    let note = format!(
+        "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING '\\x4242'::bytea FROM position('\\x0a0ae2'::bytea IN note) - 20) WHERE size = {older}"
+    );
+    ledger.database.execute(&note).unwrap();
+    for path in &paths {
+        let refused = served.get("acme", path);
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (500, "read_model_damaged"),
+            "{path}"
+        );
+    }
 }
 
 #[test]
