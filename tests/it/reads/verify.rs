@@ -313,6 +313,7 @@ fn the_keys_that_the_process_has_seen_declared_decide_whose_signature_counts() {
             &parse_url(&ledger.database.url).unwrap(),
             ledger.database.model(),
             2,
+            Duration::from_secs(30),
         )
     };
     let bounds = Bounds {
