@@ -4,8 +4,9 @@ use super::Api;
 use super::answer::json;
 use super::caller::Caller;
 use super::entry::{self, EntryBody};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reading::{self, answer, reads};
+use super::responses::{Absent, Gone, Reading, Unsigned};
 use super::target::{Query, invalid};
 use crate::ledger::names::INTEGER_MAX;
 use crate::ledger::time::write_sealed_at;
@@ -97,18 +98,11 @@ pub struct Verification {
     ),
     responses(
         (status = 200, description = "The last entry, and the checkpoint that covers it", body = Head),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent))]
 pub async fn head(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let tenant = reading::tenant(&caller)?;
     Query::of(&uri, &[])?;
-    let head = answer(&api, reads(&api)?.head(tenant)).await?;
+    let head = answer(&api, &caller, reads(&api)?.head(tenant)).await?;
     Ok(json(StatusCode::OK, &head_body(tenant, head)))
 }
 
@@ -137,21 +131,13 @@ fn head_body(tenant: &str, head: TenantHead) -> Head {
 /// One entry.
 #[utoipa::path(get, path = "/v1/ledger/entries/{sequence}", tag = "ledger",
     params(
-        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1),
+        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1, example = 1),
         ("tenant_id" = Option<String>, Query, description = "The tenant, for a key that is no tenant's"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "As tenant_id"),
     ),
     responses(
         (status = 200, description = "The entry", body = EntryBody),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Gone))]
 pub async fn entry(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -161,7 +147,7 @@ pub async fn entry(
     let tenant = reading::tenant(&caller)?;
     Query::of(&uri, &[])?;
     let sequence = reading::sequence(&sequence)?;
-    let found = answer(&api, reads(&api)?.entry(tenant, sequence)).await?;
+    let found = answer(&api, &caller, reads(&api)?.entry(tenant, sequence)).await?;
     let mut body = Vec::with_capacity(found.event.len() + found.leaf.len() + 512);
     entry::write(&found, &mut body);
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -170,23 +156,14 @@ pub async fn entry(
 /// The proof that a signed checkpoint covers an entry, as c2sp.org/tlog-proof@v1.
 #[utoipa::path(get, path = "/v1/ledger/entries/{sequence}/proof", tag = "ledger",
     params(
-        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1),
+        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1, example = 1),
         ("size" = Option<u64>, Query, description = "Of the checkpoint, among the newest 256; the newest one where it is left out"),
         ("tenant_id" = Option<String>, Query, description = "The tenant, for a key that is no tenant's"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "As tenant_id"),
     ),
     responses(
         (status = 200, description = "A proof file, for `ledgerline verify-proof` and every other checker of that format", body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`not_signed`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Unsigned, Gone))]
 pub async fn proof(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -196,7 +173,7 @@ pub async fn proof(
     let tenant = reading::tenant(&caller)?;
     let size = Query::of(&uri, &["size"])?.number("size", 1..=INTEGER_MAX)?;
     let sequence = reading::sequence(&sequence)?;
-    let proof = answer(&api, reads(&api)?.proof(tenant, sequence, size)).await?;
+    let proof = answer(&api, &caller, reads(&api)?.proof(tenant, sequence, size)).await?;
     let content_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((content_type, proof.format()).into_response())
 }
@@ -213,15 +190,7 @@ pub async fn proof(
     ),
     responses(
         (status = 200, description = "The proof", body = ConsistencyProof),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`not_signed`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Unsigned))]
 pub async fn consistency(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri, &["origin", "partition", "from", "to"])?;
     let from = query.number("from", 0..=INTEGER_MAX)?;
@@ -231,7 +200,7 @@ pub async fn consistency(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) 
         return Err(invalid("to", "must not be smaller than from"));
     }
     let Partition { number, origin } = partition(&api, &caller, &query).await?;
-    let found = answer(&api, reads(&api)?.consistency(number, from, to)).await?;
+    let found = answer(&api, &caller, reads(&api)?.consistency(number, from, to)).await?;
     let proof = ConsistencyProof {
         origin,
         from: found.from,
@@ -250,14 +219,14 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
             "and origin are two names of one thing: give one",
         )),
         (Some(origin), None) if origin.contains('\0') => Err(invalid("origin", "holds U+0000")),
-        (Some(origin), None) => answer(api, reads(api)?.partition_of_origin(origin)).await,
+        (Some(origin), None) => answer(api, caller, reads(api)?.partition_of_origin(origin)).await,
         (None, Some(number)) => {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            answer(api, reads(api)?.partition(number)).await
+            answer(api, caller, reads(api)?.partition(number)).await
         }
         (None, None) => {
             let tenant = reading::tenant(caller)?;
-            answer(api, reads(api)?.partition_of_tenant(tenant)).await
+            answer(api, caller, reads(api)?.partition_of_tenant(tenant)).await
         }
     }
 }
@@ -276,15 +245,7 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
     ),
     responses(
         (status = 200, description = "What was found", body = Verification),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Gone))]
 pub async fn verify(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let tenant = reading::tenant(&caller)?;
     let query = Query::of(&uri, &["from_sequence", "from_index", "max_entries"])?;
@@ -300,7 +261,7 @@ pub async fn verify(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Re
         own: &api.own_keys,
     };
     let asked = reads(&api)?.verify_chain(tenant, from, known, bounds);
-    let outcome = answer(&api, asked).await?;
+    let outcome = answer(&api, &caller, asked).await?;
     tell(tenant, &outcome);
     Ok(json(StatusCode::OK, &verification(&outcome)))
 }

@@ -18,13 +18,14 @@ pub use cursor::{Cursor, Filter, Found};
 pub use entry::{Entry, TenantHead};
 pub use page::{PAGE_ROWS_MAX, Page, PageLimit};
 pub use proof::{Consistency, Partition};
-pub use sealed::Sealed;
+pub use sealed::{Proven, Sealed};
 pub use verify::{Bounds, CheckFrom, KnownKeys, Outcome, Verdict};
 
-use super::{ReadModel, Role, SCHEMA, StoreError, pool};
+use super::{ReadModel, Role, SCHEMA, StoreError, pool_within};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Postgres, Transaction};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Connections that see every tenant's rows: few ask for those.
 const AUDITOR_CONNECTIONS_MAX: u32 = 2;
@@ -73,13 +74,19 @@ impl From<sqlx::Error> for ReadError {
 }
 
 impl Reads {
-    /// Connects when it is first asked. `model` is the copy that is read.
+    /// Connects when it is first asked. `model` is the copy that is read; no statement takes longer than `statement_max`.
     #[must_use]
-    pub fn new(options: &PgConnectOptions, model: Arc<ReadModel>, connections_max: u32) -> Self {
+    pub fn new(
+        options: &PgConnectOptions,
+        model: Arc<ReadModel>,
+        connections_max: u32,
+        statement_max: Duration,
+    ) -> Self {
+        let of = |role, connections_max| pool_within(options, SCHEMA, role, connections_max, statement_max);
         Self {
             model,
-            reader: pool(options, SCHEMA, Role::Reader, connections_max),
-            auditor: pool(options, SCHEMA, Role::Auditor, AUDITOR_CONNECTIONS_MAX),
+            reader: of(Role::Reader, connections_max),
+            auditor: of(Role::Auditor, connections_max.min(AUDITOR_CONNECTIONS_MAX)),
         }
     }
 

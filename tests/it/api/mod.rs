@@ -6,6 +6,7 @@ mod client;
 mod limits;
 mod networks;
 mod once;
+mod open;
 mod rates;
 mod refused;
 mod waiting;

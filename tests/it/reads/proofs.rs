@@ -9,10 +9,11 @@ use ledgerline::ledger::jwks;
 use ledgerline::ledger::key::PublicKey;
 use ledgerline::ledger::merkle::verify_consistency;
 use ledgerline::ledger::proof::{TlogProof, check_proof};
-use ledgerline::store::read::Reads;
+use ledgerline::store::read::{Proven, Reads};
 use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn jwks_path(ledger: &Ledger) -> PathBuf {
     let dir = ledger.dir.path().join("archive/keys");
@@ -281,7 +282,7 @@ fn those_who_wait_are_told_of_what_is_sealed_with_its_proof_and_of_nothing_else(
     let reads = {
         let _inside = ledger.database.runtime.enter();
         let options = ledgerline::store::parse_url(&ledger.database.url).unwrap();
-        Reads::new(&options, ledger.database.model(), 2)
+        Reads::new(&options, ledger.database.model(), 2, Duration::from_secs(30))
     };
     let (found, proofs) = ledger.database.runtime.block_on(async {
         let found = reads.sealed(&wanted).await.unwrap();
@@ -295,8 +296,49 @@ fn those_who_wait_are_told_of_what_is_sealed_with_its_proof_and_of_nothing_else(
     assert_eq!(named, [("acme-3", 4), ("globex-29", 30), ("initech-0", 1)]);
     for (leaf, proof) in found.iter().zip(proofs) {
         let event = &sealed.events[&leaf.tenant][leaf.sequence as usize - 1];
-        let proven = check_proof(&proof.unwrap(), &Sha256::digest(event).into(), &keys).unwrap();
+        let Proven::Proof(proof) = proof else {
+            panic!("{proof:?}");
+        };
+        let proven = check_proof(&proof, &Sha256::digest(event).into(), &keys).unwrap();
         assert_eq!((proven.tenant, proven.index), (leaf.tenant.clone(), leaf.index));
         assert_eq!(leaf.entry_hash, entry_hash(&leaf.leaf));
     }
+}
+
+#[test]
+fn a_leaf_or_a_checkpoint_that_is_damaged_takes_nobody_else_his_proof() {
+    let ledger = Ledger::of(10);
+    let wanted = ["acme", "globex"].map(|tenant| (tenant.to_owned(), format!("{tenant}-3")));
+    let reads = {
+        let _inside = ledger.database.runtime.enter();
+        let options = ledgerline::store::parse_url(&ledger.database.url).unwrap();
+        Reads::new(&options, ledger.database.model(), 2, Duration::from_secs(30))
+    };
+    let proofs = || {
+        ledger.database.runtime.block_on(async {
+            let found = reads.sealed(&wanted).await.unwrap();
+            reads.proofs(&found).await.unwrap()
+        })
+    };
+    let damage = format!(
+        "UPDATE {} SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), '\"sealed_at\":\"2', '\"sealed_at\":\"3'), 'UTF8') WHERE event_id = 'acme-3' AND kind = 'entry'",
+        ledger.part()
+    );
+    assert_eq!(ledger.database.execute(&damage).unwrap(), 1);
+    let found = proofs();
+    assert!(
+        matches!(found[..], [Proven::Damaged(_), Proven::Proof(_)]),
+        "{found:?}"
+    );
+    let globex = ledger.database.number(&format!(
+        "SELECT partition::bigint FROM {} WHERE event_id = 'globex-3'",
+        ledger.part()
+    ));
+    let of_globex = format!("UPDATE ledgerline.checkpoints SET note = 'none' WHERE partition = {globex}");
+    assert!(ledger.database.execute(&of_globex).unwrap() > 0);
+    let found = proofs();
+    assert!(
+        matches!(found[..], [Proven::Damaged(_), Proven::Damaged(_)]),
+        "{found:?}"
+    );
 }

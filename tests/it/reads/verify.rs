@@ -80,7 +80,7 @@ pub fn keys(ledger: &Ledger) -> Vec<PublicKey> {
 pub fn reads(ledger: &Ledger) -> Reads {
     let _inside = ledger.database.runtime.enter();
     let options = parse_url(&ledger.database.url).unwrap();
-    Reads::new(&options, ledger.database.model(), 2)
+    Reads::new(&options, ledger.database.model(), 2, Duration::from_secs(30))
 }
 
 fn verify_by(ledger: &Ledger, from: CheckFrom, known: KnownKeys<'_>, bounds: Bounds) -> Outcome {
