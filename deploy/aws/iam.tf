@@ -18,14 +18,14 @@ data "aws_iam_policy_document" "service" {
       # To give an object its retention when it is written. It cannot shorten one: the bucket's policy, and COMPLIANCE, see to that.
       "s3:PutObjectRetention",
     ]
-    resources = ["${aws_s3_bucket.archive.arn}/*"]
+    resources = ["${module.archive.arn}/*"]
   }
   # To put objects of a class that is on hold, held, and to tell those that are there: of a hold, and of its release. `ledgerline hold` writes both into the
   # log, and nobody but the service tells the archive. A hold protects from the end of retention; what protects from the service is the retention.
   statement {
     sid       = "HoldAndRelease"
     actions   = ["s3:PutObjectLegalHold"]
-    resources = ["${aws_s3_bucket.archive.arn}/*"]
+    resources = ["${module.archive.arn}/*"]
   }
   statement {
     sid = "LookAtTheBucket"
@@ -38,7 +38,7 @@ data "aws_iam_policy_document" "service" {
       "s3:ListBucket",
       "s3:ListBucketVersions",
     ]
-    resources = [aws_s3_bucket.archive.arn]
+    resources = [module.archive.arn]
   }
   statement {
     sid       = "Sign"
@@ -67,12 +67,12 @@ data "aws_iam_policy_document" "auditor" {
       "s3:GetObjectRetention",
       "s3:GetObjectVersion",
     ]
-    resources = ["${aws_s3_bucket.archive.arn}/*"]
+    resources = ["${module.archive.arn}/*"]
   }
   statement {
     sid       = "ListObjects"
     actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
-    resources = [aws_s3_bucket.archive.arn]
+    resources = [module.archive.arn]
   }
   statement {
     sid       = "ReadThePublicKey"
@@ -96,12 +96,12 @@ data "aws_iam_policy_document" "counsel" {
   statement {
     sid       = "Hold"
     actions   = ["s3:GetObjectLegalHold", "s3:PutObjectLegalHold"]
-    resources = ["${aws_s3_bucket.archive.arn}/*"]
+    resources = ["${module.archive.arn}/*"]
   }
   statement {
     sid       = "ListObjects"
     actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
-    resources = [aws_s3_bucket.archive.arn]
+    resources = [module.archive.arn]
   }
 }
 
@@ -116,8 +116,8 @@ data "aws_iam_policy_document" "recovery" {
     sid     = "ReadCopies"
     actions = local.read_copies
     resources = [
-      aws_s3_bucket.replica.arn,
-      "${aws_s3_bucket.replica.arn}/*",
+      module.replica.arn,
+      "${module.replica.arn}/*",
     ]
   }
   statement {

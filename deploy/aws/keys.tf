@@ -79,7 +79,7 @@ data "aws_iam_policy_document" "archive_key" {
     condition {
       test     = "StringEquals"
       variable = "kms:ViaService"
-      values   = ["s3.${aws_s3_bucket.archive.region}.amazonaws.com"]
+      values   = ["s3.${module.archive.region}.amazonaws.com"]
     }
   }
   statement {

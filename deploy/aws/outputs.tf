@@ -1,6 +1,6 @@
 output "archive" {
   description = "For --archive; put a prefix behind it."
-  value       = "s3://${aws_s3_bucket.archive.id}"
+  value       = "s3://${module.archive.id}"
 }
 
 output "kms_key_arn" {
@@ -15,7 +15,7 @@ output "archive_kms_key_arn" {
 
 output "replica" {
   description = "For `ledgerline restore --from`, `verify` and `scrub` of the copy; put the prefix behind it."
-  value       = "s3://${aws_s3_bucket.replica.id}"
+  value       = "s3://${module.replica.id}"
 }
 
 output "replica_kms_key_arn" {

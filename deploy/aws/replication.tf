@@ -1,129 +1,23 @@
 # A copy in another region, locked alike: an account can be closed, and a region can be lost. Best in another account, whose owner is another person.
 
-resource "aws_s3_bucket" "replica" {
-  provider            = aws.replica
-  bucket              = var.replica_bucket
-  object_lock_enabled = true
-  lifecycle {
-    prevent_destroy = true
+# What is put there, by whoever archives there when the first bucket is lost (var.replica_writers), must be as in the first one: of its policy is what locked_bucket has, too.
+module "replica" {
+  source                 = "./locked_bucket"
+  bucket                 = var.replica_bucket
+  mode                   = var.mode
+  retention_days_min     = var.retention_days_min
+  retention_days_default = var.retention_days_default
+  transition_days        = var.transition_days
+  kms_key_arn            = aws_kms_key.replica.arn
+  copiers                = [aws_iam_role.replication.arn]
+  policies               = [data.aws_iam_policy_document.copies.json]
+  providers = {
+    aws = aws.replica
   }
 }
 
-resource "aws_s3_bucket_versioning" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  versioning_configuration {
-    status = "Enabled"
-  }
-}
-
-resource "aws_s3_bucket_object_lock_configuration" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  rule {
-    default_retention {
-      mode = var.mode
-      days = var.retention_days_default
-    }
-  }
-}
-
-resource "aws_s3_bucket_public_access_block" "replica" {
-  provider                = aws.replica
-  bucket                  = aws_s3_bucket.replica.id
-  block_public_acls       = true
-  block_public_policy     = true
-  ignore_public_acls      = true
-  restrict_public_buckets = true
-}
-
-# Copies are the replica's owner's, also where that is another account: whoever owns an object decides who reads it.
-resource "aws_s3_bucket_ownership_controls" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  rule {
-    object_ownership = "BucketOwnerEnforced"
-  }
-}
-
-resource "aws_s3_bucket_lifecycle_configuration" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  rule {
-    id     = "cheaper-classes"
-    status = "Enabled"
-    filter {
-      object_size_greater_than = 131072
-    }
-    transition {
-      days          = var.transition_days
-      storage_class = "GLACIER_IR"
-    }
-  }
-  rule {
-    id     = "abort-multipart-uploads"
-    status = "Enabled"
-    filter {}
-    abort_incomplete_multipart_upload {
-      days_after_initiation = 1
-    }
-  }
-}
-
-resource "aws_s3_bucket_server_side_encryption_configuration" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  rule {
-    bucket_key_enabled = true
-    apply_server_side_encryption_by_default {
-      sse_algorithm     = "aws:kms"
-      kms_master_key_id = aws_kms_key.replica.arn
-    }
-  }
-}
-
-resource "aws_s3_bucket_policy" "replica" {
-  provider = aws.replica
-  bucket   = aws_s3_bucket.replica.id
-  policy   = data.aws_iam_policy_document.replica.json
-}
-
-data "aws_iam_policy_document" "replica" {
-  statement {
-    sid     = "TlsOnly"
-    effect  = "Deny"
-    actions = ["s3:*"]
-    resources = [
-      aws_s3_bucket.replica.arn,
-      "${aws_s3_bucket.replica.arn}/*",
-    ]
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-    condition {
-      test     = "Bool"
-      variable = "aws:SecureTransport"
-      values   = ["false"]
-    }
-  }
-  statement {
-    sid    = "NothingIsDeletedOrUnlocked"
-    effect = "Deny"
-    actions = [
-      "s3:BypassGovernanceRetention",
-      "s3:DeleteObject",
-      "s3:DeleteObjectVersion",
-      # A delete that is copied is a delete.
-      "s3:ReplicateDelete",
-    ]
-    resources = ["${aws_s3_bucket.replica.arn}/*"]
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-  }
-
+# Of the copy alone.
+data "aws_iam_policy_document" "copies" {
   # A copy that somebody else put is none. Of a role that is assumed, aws:PrincipalArn is the role's.
   statement {
     sid    = "OnlyCopiesAreWritten"
@@ -135,7 +29,7 @@ data "aws_iam_policy_document" "replica" {
       "s3:ReplicateObject",
       "s3:ReplicateTags",
     ]
-    resources = ["${aws_s3_bucket.replica.arn}/*"]
+    resources = ["${module.replica.arn}/*"]
     principals {
       type        = "*"
       identifiers = ["*"]
@@ -147,61 +41,11 @@ data "aws_iam_policy_document" "replica" {
     }
   }
 
-  # What follows is for whoever archives here when the first bucket is lost (var.replica_writers), as that bucket's policy has it. Replication puts nothing: it has an
-  # action of its own, and brings each object's lock along.
-  statement {
-    sid       = "NamesAreWrittenOnce"
-    effect    = "Deny"
-    actions   = ["s3:PutObject"]
-    resources = ["${aws_s3_bucket.replica.arn}/*"]
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-    condition {
-      test     = "Null"
-      variable = "s3:if-none-match"
-      values   = ["true"]
-    }
-    condition {
-      test     = "Bool"
-      variable = "s3:ObjectCreationOperation"
-      values   = ["true"]
-    }
-    condition {
-      test     = "ArnNotEquals"
-      variable = "aws:PrincipalArn"
-      values   = [aws_iam_role.replication.arn]
-    }
-  }
-
-  statement {
-    sid       = "RetentionIsLong"
-    effect    = "Deny"
-    actions   = ["s3:PutObject", "s3:PutObjectRetention"]
-    resources = ["${aws_s3_bucket.replica.arn}/*"]
-    principals {
-      type        = "*"
-      identifiers = ["*"]
-    }
-    condition {
-      test     = "NumericLessThan"
-      variable = "s3:object-lock-remaining-retention-days"
-      values   = [tostring(var.retention_days_min)]
-    }
-    # A copy has the date of what it is a copy of, however late it comes.
-    condition {
-      test     = "ArnNotEquals"
-      variable = "aws:PrincipalArn"
-      values   = [aws_iam_role.replication.arn]
-    }
-  }
-
   # Both are needed where the replica is another account's, and say who may where it is not.
   statement {
     sid       = "CopiesOfTheArchive"
     actions   = ["s3:ReplicateObject", "s3:ReplicateTags"]
-    resources = ["${aws_s3_bucket.replica.arn}/*"]
+    resources = ["${module.replica.arn}/*"]
     principals {
       type        = "AWS"
       identifiers = [aws_iam_role.replication.arn]
@@ -210,7 +54,7 @@ data "aws_iam_policy_document" "replica" {
   statement {
     sid       = "WhereCopiesGo"
     actions   = ["s3:GetBucketVersioning"]
-    resources = [aws_s3_bucket.replica.arn]
+    resources = [module.replica.arn]
     principals {
       type        = "AWS"
       identifiers = [aws_iam_role.replication.arn]
@@ -220,8 +64,8 @@ data "aws_iam_policy_document" "replica" {
     sid     = "ReadCopies"
     actions = local.read_copies
     resources = [
-      aws_s3_bucket.replica.arn,
-      "${aws_s3_bucket.replica.arn}/*",
+      module.replica.arn,
+      "${module.replica.arn}/*",
     ]
     principals {
       type        = "AWS"
@@ -235,8 +79,8 @@ data "aws_iam_policy_document" "replica" {
       sid     = "GoOnHere"
       actions = concat(local.read_copies, local.write_copies)
       resources = [
-        aws_s3_bucket.replica.arn,
-        "${aws_s3_bucket.replica.arn}/*",
+        module.replica.arn,
+        "${module.replica.arn}/*",
       ]
       principals {
         type        = "AWS"
@@ -324,8 +168,8 @@ data "aws_iam_policy_document" "replica_key" {
 }
 
 resource "aws_s3_bucket_replication_configuration" "archive" {
-  depends_on = [aws_s3_bucket_versioning.archive, aws_s3_bucket_versioning.replica]
-  bucket     = aws_s3_bucket.archive.id
+  depends_on = [module.archive, module.replica]
+  bucket     = module.archive.id
   role       = aws_iam_role.replication.arn
   rule {
     id     = "everything"
@@ -341,7 +185,7 @@ resource "aws_s3_bucket_replication_configuration" "archive" {
       }
     }
     destination {
-      bucket = aws_s3_bucket.replica.arn
+      bucket = module.replica.arn
       encryption_configuration {
         replica_kms_key_id = aws_kms_key.replica.arn
       }
@@ -378,7 +222,7 @@ resource "aws_iam_role_policy" "replication" {
 data "aws_iam_policy_document" "replication" {
   statement {
     actions   = ["s3:GetReplicationConfiguration", "s3:ListBucket"]
-    resources = [aws_s3_bucket.archive.arn]
+    resources = [module.archive.arn]
   }
   statement {
     actions = [
@@ -388,11 +232,11 @@ data "aws_iam_policy_document" "replication" {
       "s3:GetObjectVersionForReplication",
       "s3:GetObjectVersionTagging",
     ]
-    resources = ["${aws_s3_bucket.archive.arn}/*"]
+    resources = ["${module.archive.arn}/*"]
   }
   statement {
     actions   = ["s3:ReplicateObject", "s3:ReplicateTags"]
-    resources = ["${aws_s3_bucket.replica.arn}/*"]
+    resources = ["${module.replica.arn}/*"]
   }
   statement {
     actions   = ["kms:Decrypt"]

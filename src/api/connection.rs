@@ -1,5 +1,6 @@
-//! Connections: bounded in number, in the time that a head takes, and in the time that a peer takes nothing; ended in order, within a bound.
+//! Connections: bounded in number, of an address too, in the time that a head takes, and in how slowly a peer takes its answer; ended in order, within a bound.
 
+use super::connections::{Connections, Entered};
 use super::limits::ApiLimits;
 use super::network::Peer;
 use axum::Router;
@@ -17,15 +18,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// A head that is not whole by then ends its connection; so does silence between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS_MAX: usize = 64;
 /// Of a head, and of what is read ahead of a body.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
-/// A peer that takes nothing of its answer for so long is given up.
+/// Who lets what he asked for wait so long before he has taken [`TAKEN_BYTES_MIN`] of it is given up: an answer that is read a byte at a time has an end.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+const TAKEN_BYTES_MIN: usize = 512 << 10;
 /// An answer may come before the whole body. What then still comes is read for so long, or the answer would be lost with the connection.
 const LINGER: Duration = Duration::from_secs(2);
 /// Where no connection can be accepted: descriptors are used up, say.
@@ -38,6 +40,7 @@ pub async fn serve(
     listener: TcpListener,
     routes: Router,
     limits: &ApiLimits,
+    by_holder: &Connections,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max()));
@@ -52,7 +55,11 @@ pub async fn serve(
             Some(_) = connections.join_next() => {}
             accepted = accept(&listener, &places) => match accepted {
                 Ok((stream, peer, place)) => {
-                    connections.spawn(connection(stream, peer, place, routes.clone(), of_each.clone()));
+                    // Who has his share is told nothing: an answer would cost what is to be saved.
+                    if let Some(entered) = by_holder.enter(peer) {
+                        let of_peer = OfPeer { peer, entered, _place: place };
+                        connections.spawn(connection(stream, of_peer, routes.clone(), of_each.clone()));
+                    }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "no connection can be accepted now");
@@ -81,16 +88,19 @@ async fn accept(
     Ok((stream, Peer(address.ip()), place))
 }
 
-async fn connection(
-    stream: TcpStream,
+/// Whose connection it is, as its requests are told, and its place among all.
+struct OfPeer {
     peer: Peer,
-    place: Option<OwnedSemaphorePermit>,
-    routes: Router,
-    mut shutdown: watch::Receiver<bool>,
-) {
+    entered: Entered,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+async fn connection(stream: TcpStream, of_peer: OfPeer, routes: Router, mut shutdown: watch::Receiver<bool>) {
     let routes = TowerToHyperService::new(routes);
+    let (peer, entered) = (of_peer.peer, of_peer.entered.clone());
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(entered.clone());
         routes.call(request)
     });
     let served = http1::Builder::new()
@@ -116,14 +126,17 @@ async fn connection(
         // A peer that went, was silent, or does not speak HTTP.
         tracing::debug!(%error, "a connection ended");
     }
-    drop(place);
+    drop(of_peer);
 }
 
-/// A stream that fails with `TimedOut` where its peer takes nothing for [`WRITE_TIMEOUT`], and that ends with a [`LINGER`].
+/// A stream that fails with `TimedOut` where its peer takes too little for [`WRITE_TIMEOUT`], and that ends with a [`LINGER`].
 struct Watched {
     stream: TcpStream,
-    /// Runs while a write waits.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Since when something waits to be taken, and the end of the time for that.
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// How long it has before, since this much was taken.
+    waited: Duration,
+    taken: usize,
     lingering: Option<Pin<Box<Sleep>>>,
 }
 
@@ -131,21 +144,29 @@ impl Watched {
     const fn new(stream: TcpStream) -> Self {
         Self {
             stream,
-            stalled: None,
+            waiting: None,
+            waited: Duration::ZERO,
+            taken: 0,
             lingering: None,
         }
     }
 
-    fn watch<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        let Poll::Ready(written) = written else {
+            let left = WRITE_TIMEOUT.saturating_sub(self.waited);
+            let begin = || (Instant::now(), Box::pin(tokio::time::sleep(left)));
+            let (_, over) = self.waiting.get_or_insert_with(begin);
+            ready!(over.as_mut().poll(cx));
+            return Poll::Ready(Err(ErrorKind::TimedOut.into()));
+        };
+        if let Some((since, _)) = self.waiting.take() {
+            self.waited += since.elapsed();
         }
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(ErrorKind::TimedOut.into()))
+        self.taken += written.as_ref().map_or(0, |bytes| *bytes);
+        if self.taken >= TAKEN_BYTES_MIN {
+            (self.waited, self.taken) = (Duration::ZERO, 0);
+        }
+        Poll::Ready(written)
     }
 }
 

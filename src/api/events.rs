@@ -4,14 +4,15 @@ use super::Api;
 use super::caller::Caller;
 use super::entry::{self, EntryBody};
 use super::limits::Held;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reading;
+use super::responses::{Gone, Reading};
 use super::router::no_room;
 use super::target::{Query, invalid};
 use crate::clock::UnixMicros;
 use crate::ledger::names::INTEGER_MAX;
 use crate::ledger::time::parse_occurred_at;
-use crate::store::read::{Cursor, Filter, PAGE_ROWS_MAX, Page, PageLimit, ReadError};
+use crate::store::read::{Cursor, Filter, PAGE_ROWS_MAX, Page, PageLimit};
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
@@ -84,14 +85,7 @@ pub struct EventsPage {
     responses(
         (status = 200, description = "A page, or every entry as a line", content((EventsPage = "application/json"), (String = "application/x-ndjson")),
             headers(("Ledgerline-First-Stored-Sequence" = u64, description = "Of lines: as first_stored_sequence of a page"))),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Gone))]
 pub async fn list(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -101,15 +95,15 @@ pub async fn list(
     let tenant = Arc::clone(reading::tenant(&caller)?);
     let query = Query::of(&uri, &PARAMETERS)?;
     let filter = filter(&query)?;
-    let memory = PAGE_MEMORY.min(api.limits.memory_bytes_max / 2);
-    let room = api.room.take(&tenant, memory).map_err(no_room)?;
     if wants_lines(&headers) {
         if query.text("limit").or(query.text("cursor")).is_some() {
             return Err(invalid("limit or cursor", "is of pages: lines have none"));
         }
-        // It holds its memory as long as it goes on: so many at once, and no more.
-        return export(api, tenant, filter, room).await;
+        return export(api, caller.share(), tenant, filter).await;
     }
+    let memory = PAGE_MEMORY.min(api.limits.memory_bytes_max / 2);
+    let share = caller.share();
+    let room = api.room.take(&share, memory).map_err(no_room)?;
     let limit = PageLimit {
         rows: u32::try_from(
             query
@@ -119,17 +113,13 @@ pub async fn list(
         .unwrap_or(PAGE_ROWS_MAX),
         bytes: PAGE_BYTES,
     };
-    let after = match query.text("cursor") {
-        Some(text) => {
-            reading::answer(&api, async { Cursor::read(text, &tenant, &filter) })
-                .await?
-                .after
-        }
-        None => 0,
+    let cursor = match query.text("cursor") {
+        Some(text) => Cursor::read(text, &tenant, &filter).map_err(reading::problem)?,
+        None => Cursor::default(),
     };
-    let asked = reading::reads(&api)?.page(&tenant, &filter, after, limit);
-    let page = reading::answer(&api, asked).await?;
-    let next = page.after.map(|after| Cursor { after }.write(&tenant, &filter));
+    let asked = reading::reads(&api)?.page(&tenant, &filter, cursor, limit);
+    let page = reading::answer_to(&api, &share, asked).await?;
+    let next = page.next.map(|next| next.write(&tenant, &filter));
     let body = write_page(&page, next.as_deref());
     drop(room);
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -219,10 +209,12 @@ fn write_page(page: &Page, next_cursor: Option<&str>) -> Vec<u8> {
 /// A tenant's events as they are being sent: one page is in memory, and no connection is held between two.
 struct Export {
     api: Arc<Api>,
+    share: Arc<str>,
     tenant: Arc<str>,
     filter: Filter,
     /// Where the next page begins; `None`: that was all.
-    after: Option<u64>,
+    next: Option<Cursor>,
+    /// As long as it goes on: so many at once, and no more.
     _room: Held,
 }
 
@@ -233,32 +225,35 @@ const EXPORT_LIMIT: PageLimit = PageLimit {
 
 async fn export(
     api: Arc<Api>,
+    share: Arc<str>,
     tenant: Arc<str>,
     mut filter: Filter,
-    room: Held,
 ) -> Result<Response, Problem> {
+    let memory = PAGE_MEMORY.min(api.limits.exports_bytes_max() / 2);
+    let room = api.exports.take(&share, memory).map_err(no_room)?;
     // The first page before the answer begins: what cannot be answered is said as a problem.
-    let asked = reading::reads(&api)?.page(&tenant, &filter, 0, EXPORT_LIMIT);
-    let first = reading::answer(&api, asked).await?;
+    let asked = reading::reads(&api)?.page(&tenant, &filter, Cursor::default(), EXPORT_LIMIT);
+    let first = reading::answer_to(&api, &share, asked).await?;
     // It ends where the chain ended: otherwise it might never.
     let last = first.last_sequence.unwrap_or(0);
     filter.to_sequence = Some(filter.to_sequence.map_or(last, |to| to.min(last)));
     let first_stored = HeaderValue::from(first.first_stored_sequence.unwrap_or(1));
     let rest = Export {
         api,
+        share,
         tenant,
         filter,
-        after: first.after,
+        next: first.next,
         _room: room,
     };
     let begun = (Some(first), rest);
     let lines = try_unfold(begun, |(page, mut rest)| async move {
-        let page = match (page, rest.after) {
+        let page = match (page, rest.next) {
             (Some(page), _) => page,
-            (None, Some(after)) => rest.next(after).await?,
+            (None, Some(next)) => rest.page(next).await.map_err(Cut)?,
             (None, None) => return Ok(None),
         };
-        Ok::<_, ReadError>(Some((write_lines(&page), (None, rest))))
+        Ok::<_, Cut>(Some((write_lines(&page), (None, rest))))
     });
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(NDJSON)),
@@ -267,15 +262,20 @@ async fn export(
     Ok((headers, Body::from_stream(lines)).into_response())
 }
 
+/// Ends the connection before the body is whole: whoever reads it knows that lines are missing.
+#[derive(Debug, thiserror::Error)]
+#[error("an export was cut short: {}", .0.code.as_str())]
+struct Cut(Problem);
+
 impl Export {
-    /// An error ends the connection before the body is whole: whoever reads it knows that lines are missing.
-    async fn next(&mut self, after: u64) -> Result<Page, ReadError> {
-        let Some(reads) = &self.api.reads else {
-            return Err(ReadError::NotFound { what: "read model" });
-        };
-        let page = reads.page(&self.tenant, &self.filter, after, EXPORT_LIMIT).await;
-        let page = page.inspect_err(|error| tracing::warn!(%error, "an export was cut short"))?;
-        self.after = page.after;
+    async fn page(&mut self, from: Cursor) -> Result<Page, Problem> {
+        let asked = reading::reads(&self.api)?.page(&self.tenant, &self.filter, from, EXPORT_LIMIT);
+        let page = reading::answer_to(&self.api, &self.share, asked).await;
+        let page = page.inspect_err(|problem| {
+            let code = problem.code.as_str();
+            tracing::warn!(code, "an export was cut short");
+        })?;
+        self.next = page.next;
         Ok(page)
     }
 }

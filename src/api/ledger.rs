@@ -4,12 +4,13 @@ use super::Api;
 use super::answer::json;
 use super::caller::Caller;
 use super::entry::{self, EntryBody};
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
 use super::reading::{self, answer, reads};
+use super::responses::{Absent, Gone, Reading, Unsigned};
 use super::target::{Query, invalid};
 use crate::ledger::names::INTEGER_MAX;
 use crate::ledger::time::write_sealed_at;
-use crate::store::read::{Bounds, Outcome, Partition, TenantHead, Verdict};
+use crate::store::read::{Bounds, CheckFrom, KnownKeys, Outcome, Partition, TenantHead, Verdict};
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -69,7 +70,7 @@ pub struct ConsistencyProof {
 pub struct Verification {
     /// Nothing is wrong, as far as it was checked.
     pub valid: bool,
-    /// `leaf`, `event`, `column`, `origin`, `missing`, `chain`, `tree`, `root`, `head`, `signature` or `keys_unknown`; null where nothing is wrong.
+    /// `leaf`, `event`, `column`, `origin`, `missing`, `chain`, `tree`, `root`, `targets`, `months`, `head`, `tail`, `signature` or `keys_unknown`; null where nothing is wrong.
     #[schema(value_type = Option<String>)]
     pub error: Option<&'static str>,
     /// The same for a person.
@@ -83,6 +84,8 @@ pub struct Verification {
     pub tree_size: u64,
     /// The `from_sequence` of the next request; null where the chain was checked to its end.
     pub next_sequence: Option<u64>,
+    /// The `from_index` of the next request: behind the chain's end, leaves of its partition are still to be looked for. Null where they were, and where something is wrong.
+    pub next_index: Option<u64>,
     /// The sequence from which on all entries are stored: what is before can be checked in the archive.
     pub first_stored_sequence: u64,
 }
@@ -95,18 +98,11 @@ pub struct Verification {
     ),
     responses(
         (status = 200, description = "The last entry, and the checkpoint that covers it", body = Head),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent))]
 pub async fn head(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let tenant = reading::verified_tenant(&caller)?;
     Query::of(&uri, &[])?;
-    let head = answer(&api, reads(&api)?.head(tenant)).await?;
+    let head = answer(&api, &caller, reads(&api)?.head(tenant)).await?;
     Ok(json(StatusCode::OK, &head_body(tenant, head)))
 }
 
@@ -135,21 +131,13 @@ fn head_body(tenant: &str, head: TenantHead) -> Head {
 /// One entry.
 #[utoipa::path(get, path = "/v1/ledger/entries/{sequence}", tag = "ledger",
     params(
-        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1),
+        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1, example = 1),
         ("tenant_id" = Option<String>, Query, description = "The tenant, for a key that is no tenant's"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "As tenant_id"),
     ),
     responses(
         (status = 200, description = "The entry", body = EntryBody),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Gone))]
 pub async fn entry(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -159,7 +147,7 @@ pub async fn entry(
     let tenant = reading::tenant(&caller)?;
     Query::of(&uri, &[])?;
     let sequence = reading::sequence(&sequence)?;
-    let found = answer(&api, reads(&api)?.entry(tenant, sequence)).await?;
+    let found = answer(&api, &caller, reads(&api)?.entry(tenant, sequence)).await?;
     let mut body = Vec::with_capacity(found.event.len() + found.leaf.len() + 512);
     entry::write(&found, &mut body);
     Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
@@ -168,23 +156,14 @@ pub async fn entry(
 /// The proof that a signed checkpoint covers an entry, as c2sp.org/tlog-proof@v1.
 #[utoipa::path(get, path = "/v1/ledger/entries/{sequence}/proof", tag = "ledger",
     params(
-        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1),
+        ("sequence" = u64, Path, description = "Its place in the tenant's chain, from 1", minimum = 1, example = 1),
         ("size" = Option<u64>, Query, description = "Of the checkpoint, among the newest 256; the newest one where it is left out"),
         ("tenant_id" = Option<String>, Query, description = "The tenant, for a key that is no tenant's"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "As tenant_id"),
     ),
     responses(
         (status = 200, description = "A proof file, for `ledgerline verify-proof` and every other checker of that format", body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`not_signed`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Unsigned, Gone))]
 pub async fn proof(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -194,7 +173,7 @@ pub async fn proof(
     let tenant = reading::verified_tenant(&caller)?;
     let size = Query::of(&uri, &["size"])?.number("size", 1..=INTEGER_MAX)?;
     let sequence = reading::sequence(&sequence)?;
-    let proof = answer(&api, reads(&api)?.proof(tenant, sequence, size)).await?;
+    let proof = answer(&api, &caller, reads(&api)?.proof(tenant, sequence, size)).await?;
     let content_type = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((content_type, proof.format()).into_response())
 }
@@ -211,15 +190,7 @@ pub async fn proof(
     ),
     responses(
         (status = 200, description = "The proof", body = ConsistencyProof),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`not_signed`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Unsigned))]
 pub async fn consistency(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let query = Query::of(&uri, &["origin", "partition", "from", "to"])?;
     let from = query.number("from", 0..=INTEGER_MAX)?;
@@ -229,7 +200,7 @@ pub async fn consistency(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) 
         return Err(invalid("to", "must not be smaller than from"));
     }
     let Partition { number, origin } = partition(&api, &caller, &query).await?;
-    let found = answer(&api, reads(&api)?.consistency(number, from, to)).await?;
+    let found = answer(&api, &caller, reads(&api)?.consistency(number, from, to)).await?;
     let proof = ConsistencyProof {
         origin,
         from: found.from,
@@ -248,56 +219,82 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
             "and origin are two names of one thing: give one",
         )),
         (Some(origin), None) if origin.contains('\0') => Err(invalid("origin", "holds U+0000")),
-        (Some(origin), None) => answer(api, reads(api)?.partition_of_origin(origin)).await,
+        (Some(origin), None) => answer(api, caller, reads(api)?.partition_of_origin(origin)).await,
         (None, Some(number)) => {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
-            answer(api, reads(api)?.partition(number)).await
+            answer(api, caller, reads(api)?.partition(number)).await
         }
         (None, None) => {
             let tenant = reading::verified_tenant(caller)?;
-            answer(api, reads(api)?.partition_of_tenant(tenant)).await
+            answer(api, caller, reads(api)?.partition_of_tenant(tenant)).await
         }
     }
 }
 
 /// Whether the stored rows hold the tenant's chain.
 ///
-/// Every row is held against its leaf and its event, each entry against the one before, each leaf against the tree that the ledger's keys signed. A long chain takes several requests:
-/// each answers where the next one goes on.
+/// Every row is held against its leaf and its event, each entry against the one before, each leaf against the tree that the ledger's keys signed; behind the chain's end, no leaf of its
+/// partition may lack its row. A long chain takes several requests: each answers where the next one goes on.
 #[utoipa::path(post, path = "/v1/ledger/verify", tag = "ledger",
     params(
         ("from_sequence" = Option<u64>, Query, description = "The first entry to check; the first stored one where it is left out"),
+        ("from_index" = Option<u64>, Query, description = "The next_index of the answer before, in place of from_sequence"),
         ("max_entries" = Option<u64>, Query, description = "Entries of one request, 1 to 100000; 20000 where it is left out"),
         ("tenant_id" = Option<String>, Query, description = "The tenant, for a key that is no tenant's"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "As tenant_id"),
     ),
     responses(
         (status = 200, description = "What was found", body = Verification),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Gone))]
 pub async fn verify(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let tenant = reading::verified_tenant(&caller)?;
-    let query = Query::of(&uri, &["from_sequence", "max_entries"])?;
-    let from = query.number("from_sequence", 1..=INTEGER_MAX)?;
+    let query = Query::of(&uri, &["from_sequence", "from_index", "max_entries"])?;
+    let from = check_from(&query)?;
     let rows = query.number("max_entries", 1..=CHECKED_MAX)?;
     let bounds = Bounds {
         rows: rows.unwrap_or(CHECKED_DEFAULT),
         time: CHECK_TIME_MAX.min(api.limits.request_timeout / 2),
     };
-    let known = api.status.declared_keys();
-    let asked = reads(&api)?.verify_chain(tenant, from, &known, bounds);
-    let outcome = answer(&api, asked).await?;
-    if let (Some(error), sequence) = (&outcome.error, outcome.first_bad_sequence) {
-        tracing::error!(tenant = &**tenant, sequence, %error, "the read model does not hold a tenant's chain");
-    }
+    let declared = api.status.declared_keys();
+    let known = KnownKeys {
+        declared: &declared,
+        own: &api.own_keys,
+    };
+    let asked = reads(&api)?.verify_chain(tenant, from, known, bounds);
+    let outcome = answer(&api, &caller, asked).await?;
+    tell(tenant, &outcome);
     Ok(json(StatusCode::OK, &verification(&outcome)))
+}
+
+fn check_from(query: &Query) -> Result<CheckFrom, Problem> {
+    let sequence = query.number("from_sequence", 1..=INTEGER_MAX)?;
+    match (sequence, query.number("from_index", 0..=INTEGER_MAX)?) {
+        (Some(_), Some(_)) => Err(invalid(
+            "from_index",
+            "is of what lies behind the chain, and from_sequence of the chain: give one",
+        )),
+        (Some(sequence), None) => Ok(CheckFrom::Entry(sequence)),
+        (None, Some(index)) => Ok(CheckFrom::Leaf(index)),
+        (None, None) => Ok(CheckFrom::First),
+    }
+}
+
+/// For the operator, whom a row that was changed concerns more than whoever asked.
+fn tell(tenant: &str, outcome: &Outcome) {
+    match &outcome.error {
+        None => {}
+        // Nothing is known to be wrong.
+        Some(Verdict::KeysUnknown) => {
+            tracing::info!(
+                tenant,
+                "a check of a chain ended without the ledger's keys, which are not known here"
+            );
+        }
+        Some(error) => {
+            let sequence = outcome.first_bad_sequence;
+            tracing::error!(tenant, sequence, %error, "the read model does not hold a tenant's chain");
+        }
+    }
 }
 
 fn verification(outcome: &Outcome) -> Verification {
@@ -310,6 +307,7 @@ fn verification(outcome: &Outcome) -> Verification {
         unsigned: outcome.unsigned,
         tree_size: outcome.tree_size,
         next_sequence: outcome.next_sequence,
+        next_index: outcome.next_index,
         first_stored_sequence: outcome.first_stored_sequence,
     }
 }

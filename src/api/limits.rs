@@ -1,5 +1,6 @@
 //! What may be under way at once: a whole, and of it a share that one tenant has at most.
 
+use crate::store::STATEMENT_MAX;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,18 @@ impl ApiLimits {
     #[must_use]
     pub fn connections_max(&self) -> usize {
         usize::try_from(self.requests_max.saturating_mul(4)).unwrap_or(usize::MAX)
+    }
+
+    /// No statement of a reader takes longer, and nobody waits longer for his turn at the database: both together are less than a request's time.
+    #[must_use]
+    pub fn statement_max(&self) -> Duration {
+        (self.request_timeout / 3).min(STATEMENT_MAX)
+    }
+
+    /// Memory of exports, beside that of all else.
+    #[must_use]
+    pub const fn exports_bytes_max(&self) -> u64 {
+        self.memory_bytes_max / 4
     }
 
     /// The body comes within this, so that time is left for what is done with it.
@@ -87,6 +100,18 @@ impl Quota {
         Ok(held)
     }
 
+    /// Counts what is there already, also where there is no room for it: whoever comes then finds less.
+    #[must_use]
+    pub fn count(&self, holder: &Arc<str>, amount: u64) -> Held {
+        let mut held = Held {
+            quota: Arc::clone(&self.0),
+            holder: Arc::clone(holder),
+            amount: 0,
+        };
+        held.add(amount, &mut self.0.taken());
+        held
+    }
+
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.0.taken().sum
@@ -122,7 +147,8 @@ impl Held {
     /// # Errors
     /// Where there is no room for it; what was held stays held.
     pub fn grow(&mut self, more: u64) -> Result<(), Full> {
-        let mut taken = self.quota.taken();
+        let quota = Arc::clone(&self.quota);
+        let mut taken = quota.taken();
         let own = taken.by_holder.get(&self.holder).copied().unwrap_or(0);
         if taken.sum.saturating_add(more) > self.quota.whole {
             return Err(Full::Whole);
@@ -130,11 +156,15 @@ impl Held {
         if own.saturating_add(more) > self.quota.share {
             return Err(Full::Share);
         }
+        self.add(more, &mut taken);
+        Ok(())
+    }
+
+    fn add(&mut self, more: u64, taken: &mut Taken) {
         taken.sum += more;
-        taken.by_holder.insert(Arc::clone(&self.holder), own + more);
+        *taken.by_holder.entry(Arc::clone(&self.holder)).or_default() += more;
         self.amount += more;
         self.quota.gauge.set(taken.sum as f64);
-        Ok(())
     }
 }
 
@@ -167,6 +197,12 @@ mod tests {
         assert_eq!(quota.take(&globex, 5).unwrap_err(), Full::Whole);
         let second = quota.take(&globex, 4).unwrap();
         assert_eq!(quota.taken(), 10);
+        let beyond = quota.count(&acme, 7);
+        assert_eq!(
+            (quota.taken(), quota.take(&globex, 1).unwrap_err()),
+            (17, Full::Whole)
+        );
+        drop(beyond);
         drop(first);
         drop(second);
         assert_eq!(quota.taken(), 0);

@@ -7,7 +7,9 @@ pub mod answer;
 pub mod browser;
 pub mod caller;
 mod connection;
+mod connections;
 pub mod correlation;
+mod database;
 pub mod entry;
 pub mod events;
 pub mod issued;
@@ -20,8 +22,10 @@ pub mod openapi;
 pub mod problem;
 pub mod rate;
 mod reading;
+mod responses;
 mod router;
 pub mod submit;
+mod taking;
 pub mod target;
 pub mod tiles;
 mod waits;
@@ -40,6 +44,8 @@ use crate::store::idempotency::Idempotency;
 use crate::store::read::Reads;
 use crate::store::{ReadModel, SCHEMA};
 use browser::Origins;
+use connections::Connections;
+use database::Turns;
 use issued::IssuedKeys;
 use keys::Keys;
 use limits::{ApiLimits, Quota};
@@ -62,8 +68,10 @@ const PURGE_INTERVAL: Duration = Duration::from_mins(10);
 /// Where there is more to purge, or the database did not answer.
 const PURGE_PAUSE: Duration = Duration::from_secs(30);
 
-/// Connections that read in tenants' names. Who finds them all taken waits, and is then told to come again.
+/// Connections that read in tenants' names: as many turns there are.
 const READ_CONNECTIONS_MAX: u32 = 8;
+/// And for those who wait, of whom one question at a time is asked: what others read holds them up by nothing.
+const WAIT_CONNECTIONS_MAX: u32 = 1;
 
 /// What every handler has at hand.
 pub struct Api {
@@ -87,8 +95,12 @@ pub struct Api {
     pub formats: Formats,
     /// Requests under way.
     pub places: Quota,
-    /// Memory of bodies, and of what is made of them.
+    /// Memory of bodies, of what is made of them, and of answers.
     pub room: Quota,
+    /// Memory of exports, which last: apart, so that they keep nobody from writing.
+    pub exports: Quota,
+    connections: Connections,
+    database: Turns,
     /// Events that are waited for.
     pub waited: Quota,
     /// Of the log's topics, once it was asked.
@@ -98,6 +110,8 @@ pub struct Api {
     /// `None`: there is no database.
     pub reads: Option<Reads>,
     waits: Option<Waits>,
+    /// Of those who wait.
+    reads_of_waits: Option<Reads>,
 }
 
 impl Api {
@@ -110,6 +124,13 @@ impl Api {
         metrics: PrometheusHandle,
     ) -> Self {
         let limits = api.limits.clone();
+        let statement_max = limits.statement_max();
+        let reads = |connections_max| {
+            config.database.as_ref().map(|options| {
+                let model = Arc::new(ReadModel::new(options, SCHEMA, 1));
+                Reads::new(options, model, connections_max, statement_max)
+            })
+        };
         Self {
             log: Arc::clone(&seams.log),
             clock: Arc::clone(&seams.clock),
@@ -138,6 +159,13 @@ impl Api {
                 limits.memory_bytes_max.div_ceil(2),
                 metrics::gauge!("ledgerline_api_reserved_bytes"),
             ),
+            exports: Quota::new(
+                limits.exports_bytes_max(),
+                limits.exports_bytes_max().div_ceil(2),
+                metrics::gauge!("ledgerline_api_export_bytes"),
+            ),
+            connections: Connections::new(limits.connections_max() as u64, api.networks.proxies.clone()),
+            database: Turns::new(READ_CONNECTIONS_MAX, statement_max, statement_max),
             waited: Quota::new(
                 WAITED_EVENTS_MAX,
                 WAITED_EVENTS_MAX / 2,
@@ -148,11 +176,9 @@ impl Api {
                 let held_for = limits.request_timeout + HELD_BEYOND;
                 Arc::new(Idempotency::new(options, held_for))
             }),
-            reads: config.database.as_ref().map(|options| {
-                let model = Arc::new(ReadModel::new(options, SCHEMA, 1));
-                Reads::new(options, model, READ_CONNECTIONS_MAX)
-            }),
+            reads: reads(READ_CONNECTIONS_MAX),
             waits: config.database.is_some().then(Waits::default),
+            reads_of_waits: reads(WAIT_CONNECTIONS_MAX),
             limits,
         }
     }
@@ -162,14 +188,23 @@ impl Api {
 pub async fn serve(listener: TcpListener, api: Arc<Api>, shutdown: watch::Receiver<bool>) {
     api.keys.warn_of_allowlists(api.networks.fails_open);
     let routes = router::routes(&api);
+    let ending = shutdown.clone();
     tokio::select! {
-        () = connection::serve(listener, routes, &api.limits, shutdown) => {}
-        never = keep_up(&api) => match never {},
+        () = connection::serve(listener, routes, &api.limits, &api.connections, shutdown) => {}
+        never = keep_up(&api, ending) => match never {},
     }
 }
 
 /// What goes on beside the requests.
-async fn keep_up(api: &Api) -> Infallible {
+async fn keep_up(api: &Api, mut ending: watch::Receiver<bool>) -> Infallible {
+    let tell = async {
+        // An error means that the sender is gone: the process is ending.
+        drop(ending.wait_for(|stop| *stop).await);
+        if let Some(waits) = &api.waits {
+            waits.end();
+        }
+        pending::<Infallible>().await
+    };
     let purge = async {
         match &api.idempotency {
             Some(store) => purge(store).await,
@@ -177,7 +212,7 @@ async fn keep_up(api: &Api) -> Infallible {
         }
     };
     let wait = async {
-        match (&api.waits, &api.reads) {
+        match (&api.waits, &api.reads_of_waits) {
             (Some(waits), Some(reads)) => waits.serve(reads).await,
             (Some(_) | None, _) => pending().await,
         }
@@ -192,6 +227,7 @@ async fn keep_up(api: &Api) -> Infallible {
         never = purge => never,
         never = wait => never,
         never = issue => never,
+        never = tell => never,
     }
 }
 

@@ -3,10 +3,11 @@
 use super::Api;
 use super::caller::{Caller, Scope};
 use super::openapi;
-use super::problem::{Problem, ProblemBody};
+use super::problem::Problem;
+use super::responses::Guarded;
 use super::target::Query;
 use crate::http;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{Uri, header};
 use axum::response::{IntoResponse, Response};
 use std::sync::Arc;
@@ -18,13 +19,17 @@ pub async fn healthz() -> &'static str {
     http::HEALTHY
 }
 
-/// Whether every stage of this process works; the reasons where not.
+/// Whether every stage of this process works; the reasons where not, for a key of the scope auditor.
+///
+/// They name brokers, databases and buckets: whoever has no such key is told `ready` alone.
 #[utoipa::path(get, path = "/readyz", tag = "service", security(()),
     responses(
         (status = 200, description = "Ready", body = serde_json::Value),
         (status = 503, description = "Not ready, and why", body = serde_json::Value)))]
-pub async fn readyz(State(api): State<Arc<Api>>) -> Response {
-    http::readiness(&api.status)
+pub async fn readyz(State(api): State<Arc<Api>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let tells = Caller::of(&api, &parts).is_ok_and(|caller| caller.has(Scope::Auditor));
+    http::readiness(&api.status, tells)
 }
 
 /// Every public key that the ledger declares.
@@ -45,11 +50,7 @@ pub async fn document() -> Response {
 #[utoipa::path(get, path = "/metrics", tag = "service",
     responses(
         (status = 200, description = "The text format of Prometheus", body = String, content_type = "text/plain"),
-        (status = 400, description = "`invalid_header`, `invalid_target`, `unknown_parameter`, `invalid_parameter`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Guarded))]
 pub async fn metrics(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     caller.may(Scope::Auditor)?;
     Query::of(&uri, &[])?;

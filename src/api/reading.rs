@@ -2,7 +2,9 @@
 
 use super::Api;
 use super::caller::{Caller, Scope};
+use super::limits::{Full, MEMORY_PER_REQUEST};
 use super::problem::{Code, Problem};
+use super::router::no_room;
 use super::target::invalid;
 use crate::ledger::names::{INTEGER_MAX, parse_decimal};
 use crate::store::StoreError;
@@ -44,26 +46,77 @@ pub(super) fn reads(api: &Api) -> Result<&Reads, Problem> {
     })
 }
 
-/// Waits for an answer of the read model, within the time of a request.
-pub(super) async fn answer<T>(
+/// Waits for a turn at the database and for its answer, within the time of a request.
+pub(super) fn answer<T>(
     api: &Api,
+    caller: &Caller,
     asked: impl Future<Output = Result<T, ReadError>>,
-) -> Result<T, Problem> {
-    match tokio::time::timeout(api.limits.request_timeout, asked).await {
-        Ok(answered) => answered.map_err(problem),
-        Err(_) => Err(Problem::new(
-            Code::DatabaseUnavailable,
-            "the database did not answer in time: ask again, or ask for less",
-        )),
+) -> impl Future<Output = Result<T, Problem>> {
+    // On the heap: what asks a database is large.
+    let asked = Box::pin(asked);
+    async move {
+        let share = caller.share();
+        // What is there in the end is counted then. Whoever has no room for the least is not asked for.
+        let _room = api.room.take(&share, MEMORY_PER_REQUEST).map_err(no_room)?;
+        answer_to(api, &share, asked).await
     }
 }
 
-fn problem(error: ReadError) -> Problem {
+/// As [`answer`], to whoever has that share, and has taken room.
+pub(super) async fn answer_to<T>(
+    api: &Api,
+    share: &Arc<str>,
+    asked: impl Future<Output = Result<T, ReadError>>,
+) -> Result<T, Problem> {
+    let answered = async {
+        let turn = api
+            .database
+            .take(share)
+            .await
+            .map_err(|full| no_turn(api, full))?;
+        let answered = asked.await;
+        turn.done();
+        let is_away = matches!(&answered, Err(ReadError::Store(error)) if error.is_away());
+        api.database.note(is_away);
+        answered.map_err(problem)
+    };
+    let answered = tokio::time::timeout(api.limits.request_timeout, answered).await;
+    answered.unwrap_or_else(|_| {
+        Err(if api.database.is_away() {
+            away()
+        } else {
+            too_slow()
+        })
+    })
+}
+
+/// Whoever waits for those who wait for a database that is away is told that.
+fn no_turn(api: &Api, full: Full) -> Problem {
+    if api.database.is_away() {
+        away()
+    } else {
+        no_room(full)
+    }
+}
+
+fn away() -> Problem {
+    Problem::new(
+        Code::DatabaseUnavailable,
+        "the database cannot be asked right now: ask again",
+    )
+}
+
+fn too_slow() -> Problem {
+    Problem::new(
+        Code::QueryTimeout,
+        "the database did not find the answer in time: ask for less, by from_sequence and to_sequence, sealed_from and sealed_to, event_id, or a smaller limit or max_entries",
+    )
+}
+
+pub(super) fn problem(error: ReadError) -> Problem {
     match error {
-        ReadError::Store(StoreError::Away { .. }) => Problem::new(
-            Code::DatabaseUnavailable,
-            "the database cannot be asked right now, or did not answer in time: ask again",
-        ),
+        ReadError::Store(error) if error.is_statement_timeout() => too_slow(),
+        ReadError::Store(StoreError::Away { .. }) => away(),
         ReadError::Store(error @ (StoreError::Moved { .. } | StoreError::Wrong { .. })) => {
             tracing::error!(%error, "the read model cannot be read");
             Problem::new(

@@ -2,11 +2,12 @@
 
 use super::Api;
 use super::caller::Caller;
+use super::connections::Entered;
 use super::correlation::{self, Correlation};
 use super::limits::Full;
 use super::problem::{Code, Problem};
 use super::rate::{Class, Counted};
-use super::{browser, events, ledger, open, submit, target, tiles};
+use super::{browser, events, ledger, open, submit, taking, target, tiles};
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
@@ -73,17 +74,22 @@ async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
+    let share = caller.share();
+    if let Some(entered) = parts.extensions.get::<Entered>() {
+        entered.know(&share);
+    }
     let class = Class::of(&parts.method, parts.uri.path());
     let counted = api.rates.take(caller.limits(), class);
     let mut response = match counted.as_ref().and_then(Counted::retry_after) {
         Some(seconds) => too_often(&caller, class).retry_after(seconds).into_response(),
-        None => match api.places.take(&caller.share(), 1) {
+        None => match api.places.take(&share, 1) {
             Ok(place) => {
                 let body = caller.body(body);
                 parts.extensions.insert(caller);
                 let response = next.run(Request::from_parts(parts, body)).await;
-                drop(place);
-                response
+                // It is there: whatever there is room for, its bytes count until they are taken.
+                let room = api.room.count(&share, taking::bytes_of(&response));
+                taking::until_taken(response, vec![place, room])
             }
             Err(full) => no_room(full).into_response(),
         },

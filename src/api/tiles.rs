@@ -2,8 +2,9 @@
 
 use super::Api;
 use super::caller::{Caller, Scope};
-use super::problem::{Code, Problem, ProblemBody};
+use super::problem::{Code, Problem};
 use super::reading::{answer, reads};
+use super::responses::{Absent, Gone, Reading};
 use super::target::Query;
 use crate::ledger::names::parse_decimal;
 use crate::ledger::tile::TileName;
@@ -42,21 +43,14 @@ impl Resource {
 /// A log's name may have several parts between slashes; it is the one that `run` has as --log-name.
 #[utoipa::path(get, path = "/{log_name}/{partition}/checkpoint", tag = "tiles",
     params(
-        ("log_name" = String, Path, description = "The name of the log"),
-        ("partition" = u64, Path, description = "The partition's number"),
+        ("log_name" = String, Path, description = "The name of the log", example = "ledger.example.com"),
+        ("partition" = u64, Path, description = "The partition's number", example = 0),
         ("tenant_id" = Option<String>, Query, description = "Says nothing here"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "Says nothing here"),
     ),
     responses(
         (status = 200, description = "A signed note", body = String, content_type = "text/plain; charset=utf-8"),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent))]
 pub fn checkpoint() {}
 
 /// A hash tile, for every key; with `entries` as the level, an entry bundle, for the scope auditor.
@@ -65,24 +59,16 @@ pub fn checkpoint() {}
 /// far as the newest checkpoint needs it.
 #[utoipa::path(get, path = "/{log_name}/{partition}/tile/{level}/{index}", tag = "tiles",
     params(
-        ("log_name" = String, Path, description = "The name of the log"),
-        ("partition" = u64, Path, description = "The partition's number"),
-        ("level" = String, Path, description = "0 to 63, or `entries`"),
-        ("index" = String, Path, description = "As tlog-tiles writes it: 000, x001/234, 000.p/7"),
+        ("log_name" = String, Path, description = "The name of the log", example = "ledger.example.com"),
+        ("partition" = u64, Path, description = "The partition's number", example = 0),
+        ("level" = String, Path, description = "0 to 63, or `entries`", example = "0"),
+        ("index" = String, Path, description = "As tlog-tiles writes it: 000, x001/234, 000.p/7", example = "000"),
         ("tenant_id" = Option<String>, Query, description = "Says nothing here"),
         ("Ledgerline-Tenant" = Option<String>, Header, description = "Says nothing here"),
     ),
     responses(
         (status = 200, description = "Hashes of 32 bytes each; of a bundle, leaves, each behind its length in two bytes", body = String, content_type = "application/octet-stream"),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 404, description = "`not_found`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 410, description = "`detached`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`, `read_model_damaged`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Reading, Absent, Gone))]
 pub fn tile() {}
 
 /// What lies below the log's name. A path is read as it is spelled: an escape in it names nothing.
@@ -97,16 +83,16 @@ pub async fn serve(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Res
     let reads = reads(&api)?;
     Ok(match resource {
         Resource::Checkpoint => {
-            let note = answer(&api, reads.checkpoint(origin)).await?;
+            let note = answer(&api, &caller, reads.checkpoint(origin)).await?;
             (headers("text/plain; charset=utf-8", FOR_A_MOMENT), note).into_response()
         }
         Resource::Hashes(name) => {
-            let hashes = answer(&api, reads.tile(origin, &name)).await?;
+            let hashes = answer(&api, &caller, reads.tile(origin, &name)).await?;
             (headers("application/octet-stream", FOR_EVER), hashes).into_response()
         }
         Resource::Entries(name) => {
             caller.may(Scope::Auditor)?;
-            let bundle = answer(&api, reads.entry_bundle(origin, &name)).await?;
+            let bundle = answer(&api, &caller, reads.entry_bundle(origin, &name)).await?;
             (headers("application/octet-stream", FOR_EVER), bundle).into_response()
         }
     })

@@ -5,7 +5,7 @@ use crate::ledger::Digest;
 use crate::ledger::leaf::{Body, Leaf};
 use crate::ledger::proof::TlogProof;
 use crate::pause::jittered;
-use crate::store::read::{ReadError, Reads, Sealed};
+use crate::store::read::{Proven, ReadError, Reads, Sealed};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,9 +35,32 @@ pub struct Known {
     pub proof: Option<TlogProof>,
     /// An entry of this event id has other content.
     pub is_conflict: bool,
+    /// No proof can be given: it is asked for no more.
+    is_damaged: bool,
 }
 
 impl Known {
+    fn note_proof(&mut self, proven: Proven) {
+        match proven {
+            Proven::Proof(proof) => self.proof = Some(proof),
+            Proven::NotYet => {}
+            Proven::Damaged(error) => {
+                let (partition, index) = self
+                    .sealed
+                    .as_ref()
+                    .map(|leaf| (leaf.partition, leaf.index))
+                    .unzip();
+                // Once for each who waits: it is asked for no more.
+                tracing::error!(partition, index, %error, "no proof of a leaf can be given: `ledgerline index rebuild` makes the read model anew");
+                self.is_damaged = true;
+            }
+        }
+    }
+
+    const fn lacks_proof(&self) -> bool {
+        self.proof.is_none() && !self.is_damaged
+    }
+
     /// Whether it is as was wished.
     pub fn is(&self, level: Level) -> bool {
         match level {
@@ -57,6 +80,8 @@ pub struct Waits {
 
 #[derive(Default)]
 struct State {
+    /// Nobody waits any more: the process is ending.
+    is_over: bool,
     next: u64,
     waiting: BTreeMap<u64, Waiter>,
 }
@@ -79,7 +104,7 @@ struct Registered<'w> {
 }
 
 impl Waits {
-    /// What is known of each event once all are as wanted, or at `deadline`.
+    /// What is known of each event once all are as wanted, at `deadline`, or when the process ends.
     pub async fn wait(
         &self,
         tenant: Arc<str>,
@@ -114,10 +139,22 @@ impl Waits {
         let mut state = self.state();
         let number = state.next;
         state.next += 1;
+        if state.is_over {
+            waiter.done.notify_one();
+        }
         state.waiting.insert(number, waiter);
         drop(state);
         self.bell.notify_one();
         Registered { waits: self, number }
+    }
+
+    /// Answers all who wait, and whoever comes: nothing is sealed here any more.
+    pub fn end(&self) {
+        let mut state = self.state();
+        state.is_over = true;
+        for waiter in state.waiting.values() {
+            waiter.done.notify_one();
+        }
     }
 
     /// Asks for all who wait, for ever.
@@ -143,8 +180,8 @@ impl Waits {
             let found = reads.sealed(&self.names(places)).await?;
             self.note_sealed(places, &found);
         }
-        let unsigned = self
-            .open(|known, level| level == Level::Signed && known.sealed.is_some() && known.proof.is_none());
+        let unsigned =
+            self.open(|known, level| level == Level::Signed && known.sealed.is_some() && known.lacks_proof());
         for places in unsigned.chunks(ASKED_MAX) {
             let (places, leaves) = self.leaves(places);
             let proofs = reads.proofs(&leaves).await?;
@@ -211,14 +248,14 @@ impl Waits {
         places.iter().filter_map(leaf).unzip()
     }
 
-    fn note_proofs(&self, places: &[Place], proofs: Vec<Option<TlogProof>>) {
+    fn note_proofs(&self, places: &[Place], proofs: Vec<Proven>) {
         let mut state = self.state();
-        for ((number, at), proof) in places.iter().zip(proofs) {
+        for ((number, at), proven) in places.iter().zip(proofs) {
             let Some(waiter) = state.waiting.get_mut(number) else {
                 continue;
             };
             if let Some(known) = waiter.known.get_mut(*at) {
-                known.proof = proof;
+                known.note_proof(proven);
             }
             waiter.tell();
         }
@@ -227,8 +264,13 @@ impl Waits {
 
 impl Waiter {
     fn tell(&self) {
-        // Empty once its answer was taken.
-        if !self.known.is_empty() && self.known.iter().all(|known| known.is(self.level)) {
+        // Empty once its answer was taken. What is damaged does not get better while he waits.
+        if !self.known.is_empty()
+            && self
+                .known
+                .iter()
+                .all(|known| known.is(self.level) || known.is_damaged)
+        {
             self.done.notify_one();
         }
     }
@@ -241,7 +283,7 @@ impl Drop for Registered<'_> {
 }
 
 /// The digest of the event that an entry seals.
-fn event_of(sealed: &Sealed) -> Option<Digest> {
+pub fn event_of(sealed: &Sealed) -> Option<Digest> {
     match Leaf::parse(&sealed.leaf).ok()?.body {
         Body::Entry { event, .. } => Some(event),
         Body::Genesis { .. }

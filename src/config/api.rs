@@ -10,6 +10,7 @@ use crate::api::rate::{self, Rate, Rates};
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub struct ApiSettings {
     )]
     pub api_batch_events_max: Option<String>,
 
-    /// Memory for bodies and what is made of them, four times a body's size, of all requests; one tenant has half of it at most [default: 268435456].
+    /// Memory for bodies and what is made of them, four times a body's size, and for answers, of all requests; one tenant has half of it at most. Exports have a quarter as much beside it [default: 268435456].
     #[arg(
         long,
         env = "LEDGERLINE_API_MEMORY_BYTES_MAX",
@@ -273,42 +274,53 @@ fn read_keys(path: &Path) -> Result<Keys, String> {
     Keys::parse(&text).map_err(|what| format!("{}: {what}", path.display()))
 }
 
-fn limits(settings: &ApiSettings, r: &mut Reader<'_>) -> ApiLimits {
-    let body_bytes_max = r.number(
+/// Key, variable, default and range of each number.
+const NUMBERS: [(&str, &str, u64, RangeInclusive<u64>); 5] = [
+    (
         "api-body-bytes-max",
         "LEDGERLINE_API_BODY_BYTES_MAX",
-        settings.api_body_bytes_max.as_deref(),
         8 << 20,
         1_024..=64 << 20,
-    );
-    let batch_events_max = r.number(
+    ),
+    (
         "api-batch-events-max",
         "LEDGERLINE_API_BATCH_EVENTS_MAX",
-        settings.api_batch_events_max.as_deref(),
         5_000,
         1..=50_000,
-    );
-    let memory_bytes_max = r.number(
+    ),
+    (
         "api-memory-bytes-max",
         "LEDGERLINE_API_MEMORY_BYTES_MAX",
-        settings.api_memory_bytes_max.as_deref(),
         256 << 20,
         1 << 20..=1 << 40,
-    );
-    let requests_max = r.number(
-        "api-requests-max",
-        "LEDGERLINE_API_REQUESTS_MAX",
-        settings.api_requests_max.as_deref(),
-        256,
-        1..=65_536,
-    );
-    let timeout_ms = r.number(
+    ),
+    ("api-requests-max", "LEDGERLINE_API_REQUESTS_MAX", 256, 1..=65_536),
+    (
         "api-request-timeout-ms",
         "LEDGERLINE_API_REQUEST_TIMEOUT_MS",
-        settings.api_request_timeout_ms.as_deref(),
         30_000,
         100..=600_000,
-    );
+    ),
+];
+
+fn limits(settings: &ApiSettings, r: &mut Reader<'_>) -> ApiLimits {
+    let texts = [
+        &settings.api_body_bytes_max,
+        &settings.api_batch_events_max,
+        &settings.api_memory_bytes_max,
+        &settings.api_requests_max,
+        &settings.api_request_timeout_ms,
+    ];
+    let [
+        body_bytes_max,
+        batch_events_max,
+        memory_bytes_max,
+        requests_max,
+        timeout_ms,
+    ] = std::array::from_fn(|nth| {
+        let (key, variable, default, range) = NUMBERS[nth].clone();
+        r.number(key, variable, texts[nth].as_deref(), default, range)
+    });
     if body_bytes_max * MEMORY_PER_BODY_BYTE + MEMORY_PER_REQUEST > memory_bytes_max / 2 {
         r.fault(
             "api-memory-bytes-max",

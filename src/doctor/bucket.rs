@@ -303,7 +303,7 @@ impl Exam<'_> {
             &self.config.access.bucket,
         );
         let rules = vec![
-            "write lifecycle.json with the rules of deploy/aws/archive.tf, and with those that are there"
+            "write lifecycle.json with the rules of deploy/aws/locked_bucket, and with those that are there"
                 .to_owned(),
             self.s3api(
                 "put-bucket-lifecycle-configuration",

@@ -145,9 +145,15 @@ pub static LOG_NAME: Check = Check {
     why: "a name is for ever: the same log under another name would be another ledger",
     tried: "reads the first leaf of the log",
 };
+pub static EVENTS: Check = Check {
+    id: "events",
+    wants: "with --api, events can be written to audit.events",
+    why: "without that right every POST /v1/events is answered 503",
+    tried: "offers the topic a record that is larger than it takes, which the brokers refuse unwritten: for its size where the right is there",
+};
 
 /// In the order in which they are shown.
-pub static ALL: [&Check; 22] = [
+pub static ALL: [&Check; 23] = [
     &BUCKET,
     &VERSIONING,
     &OBJECT_LOCK,
@@ -170,6 +176,7 @@ pub static ALL: [&Check; 22] = [
     &DECLARED_KEY,
     &TOPICS,
     &LOG_NAME,
+    &EVENTS,
 ];
 
 /// What a set of actions is on.

@@ -1,4 +1,4 @@
-//! The log: its topics, and whose ledger is in it.
+//! The log: its topics, whose ledger is in it, and whether the API may write there.
 
 use super::{Findings, catalog};
 use crate::config::{Config, LogConfig};
@@ -19,6 +19,7 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
             let what = "the first start makes the embedded log, and its topics with it";
             findings.not_applicable(&catalog::TOPICS, what);
             findings.not_applicable(&catalog::LOG_NAME, "there is no log yet");
+            findings.not_applicable(&catalog::EVENTS, "there is no log yet");
             return;
         }
         LogConfig::Embedded(_) => {
@@ -31,6 +32,38 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) {
         Box::pin(name(config, findings)).await;
     } else {
         findings.unknown(&catalog::LOG_NAME, "not tried: see `topics`", Vec::new());
+    }
+    let check = &catalog::EVENTS;
+    match (&config.log, &config.api) {
+        (LogConfig::Embedded(_), _) => {
+            findings.not_applicable(check, "the embedded log asks nobody who he is");
+        }
+        (LogConfig::Kafka(_), None) => findings.not_applicable(check, "there is no --api"),
+        (LogConfig::Kafka(_), Some(_)) if !reached => {
+            findings.unknown(check, "not tried: see `topics`", Vec::new());
+        }
+        (LogConfig::Kafka(kafka), Some(_)) => Box::pin(events(kafka, findings)).await,
+    }
+}
+
+async fn events(kafka: &KafkaConfig, findings: &mut Findings) {
+    let check = &catalog::EVENTS;
+    let name = kafka.topic(topic::AUDIT_EVENTS);
+    let may = async { Cluster::new(kafka.clone())?.may_write(topic::AUDIT_EVENTS).await }.await;
+    match may {
+        Ok(true) => findings.good(check, format!("{name} would take what is written")),
+        Ok(false) => {
+            let grant = format!(
+                "kafka-acls.sh --bootstrap-server {} --add --allow-principal User:NAME --operation Write --topic {name}",
+                kafka.brokers
+            );
+            findings.fault(
+                check,
+                format!("writing to {name} is refused to this user"),
+                vec![grant],
+            );
+        }
+        Err(error) => findings.unknown(check, error.to_string(), Vec::new()),
     }
 }
 

@@ -220,9 +220,22 @@ impl Exam<'_> {
                 self.judge_encryption(&head);
             }
             Err(refused) => {
+                let refused = self.why_refused(probe, refused).await;
                 self.undecided(&catalog::LOCK, &refused, "s3:GetObject");
                 self.undecided(&catalog::ENCRYPTION, &refused, "s3:GetObject");
             }
+        }
+    }
+
+    /// An answer to HEAD has no body, and so does not say why: a GET of one byte, which needs the same permission, is told.
+    async fn why_refused(&self, probe: &Probe, refused: Refused) -> Refused {
+        if !refused.code.is_empty() || refused.silence.is_some() {
+            return refused;
+        }
+        let get = self.client.get_object().bucket(self.bucket()).key(&probe.key);
+        match ask(get.range("bytes=0-0").send()).await {
+            Ok(_read) => refused,
+            Err(told) => told,
         }
     }
 

@@ -140,7 +140,7 @@ impl Exam<'_> {
                 "aws iam simulate-principal-policy --policy-source-arn ROLE_ARN --action-names {actions}"
             ),
             format!(
-                "take {actions} out of what that shows, and deny it to everybody in the policy of {}, as deploy/aws/archive.tf does (NothingIsDeletedOrUnlocked)",
+                "take {actions} out of what that shows, and deny it to everybody in the policy of {}, as deploy/aws/locked_bucket does (NothingIsDeletedOrUnlocked)",
                 self.bucket()
             ),
         ]

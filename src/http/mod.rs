@@ -74,18 +74,22 @@ async fn healthz() -> &'static str {
 pub(crate) const HEALTHY: &str = "ok\n";
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    readiness(&shared.status)
+    readiness(&shared.status, true)
 }
 
-/// 200 once every stage of every partition has made a step and none is stopped; else 503 and the reasons.
-pub(crate) fn readiness(status: &Status) -> Response {
+/// 200 once every stage of every partition has made a step and none is stopped; else 503 and, for who is to know, the reasons.
+pub(crate) fn readiness(status: &Status, tells_why: bool) -> Response {
     let reasons = status.not_ready();
     let code = if reasons.is_empty() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });
+    let body = if tells_why {
+        serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons })
+    } else {
+        serde_json::json!({ "ready": reasons.is_empty() })
+    };
     (
         code,
         [(header::CONTENT_TYPE, "application/json")],

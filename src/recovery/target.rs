@@ -175,16 +175,20 @@ async fn refuse_what_is_signed_ahead(
 ) -> Result<(), Refused> {
     let signed = crate::stages::restore::last_signed(log, config).await?;
     let (size, root) = (recovered.size(), recovered.root());
-    match signed {
-        Some(signed) if signed.size > size || (signed.size == size && signed.root != root) => {
-            Err(Refused::SignedAhead {
-                origin: config.origin.clone(),
-                signed: signed.size,
-                archive: size,
-            })
-        }
-        Some(_) | None => Ok(()),
+    let Some(signed) =
+        signed.filter(|signed| signed.size > size || (signed.size == size && signed.root != root))
+    else {
+        return Ok(());
+    };
+    // Of a log that has all that was signed nothing is lost: that it is not empty is what is wrong.
+    if signed.size > size && leaves(log, config).await >= signed.size {
+        return Ok(());
     }
+    Err(Refused::SignedAhead {
+        origin: config.origin.clone(),
+        signed: signed.size,
+        archive: size,
+    })
 }
 
 /// Writes what is missing of what [`find`] answered. `accept_clock_jump`: as [`Adoption`] has it, for topics that are others now.

@@ -2,11 +2,14 @@
 //!
 //! It is no part of the read model: a schema of its own, which `index rebuild` leaves as it is. What makes events be sealed once is the sealer, which knows
 //! a repeated event id; this makes the ids be the same.
+//!
+//! Row-level security is forced: a connection says for which tenant it asks before it asks, and sees no other's rows.
 
 use super::{Role, StoreError, pool, schema};
 use crate::ledger::Digest;
-use sqlx::Row as _;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgRow};
+use sqlx::{Postgres, Row as _};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 
@@ -83,6 +86,23 @@ impl Idempotency {
         Ok(&self.pool)
     }
 
+    /// A connection that sees the rows of `tenant`, and of no other. Each one that is taken from the pool names whom it is for: what the one before said does not count.
+    async fn of_tenant(&self, tenant: &str) -> Result<PoolConnection<Postgres>, StoreError> {
+        self.connection(tenant, "no").await
+    }
+
+    async fn connection(&self, tenant: &str, purges: &str) -> Result<PoolConnection<Postgres>, StoreError> {
+        let mut connection = self.pool().await?.acquire().await?;
+        sqlx::query(
+            "SELECT set_config('ledgerline.tenant_id', $1, false), set_config('ledgerline.purges', $2, false)",
+        )
+        .bind(tenant)
+        .bind(purges)
+        .execute(&mut *connection)
+        .await?;
+        Ok(connection)
+    }
+
     /// Makes the row of a request, or takes over one that nobody works on. `seed` is of a new row alone; `attempt` names who asks.
     ///
     /// A crash after it leaves a row that is held for a while, and then taken over with the same ids.
@@ -92,7 +112,7 @@ impl Idempotency {
         seed: [u8; 16],
         attempt: [u8; 16],
     ) -> Result<Begun, StoreError> {
-        let pool = self.pool().await?;
+        let mut connection = self.of_tenant(request.tenant).await?;
         // A row that was there may be gone when it is looked at: once more then.
         for _ in 0..3 {
             let made = sqlx::query(BEGIN)
@@ -103,7 +123,7 @@ impl Idempotency {
                 .bind(&attempt[..])
                 .bind(millis(self.held_for))
                 .bind(millis(KEPT))
-                .fetch_optional(pool)
+                .fetch_optional(&mut *connection)
                 .await?;
             if let Some(row) = made {
                 return Ok(Begun::Ours(origin(&row)?));
@@ -111,7 +131,7 @@ impl Idempotency {
             let there = sqlx::query(LOOK)
                 .bind(request.tenant)
                 .bind(request.key)
-                .fetch_optional(pool)
+                .fetch_optional(&mut *connection)
                 .await?;
             if let Some(row) = there {
                 return look(&row, request.body_sha256);
@@ -156,17 +176,20 @@ impl Idempotency {
         request: Request<'_>,
         attempt: [u8; 16],
     ) -> Result<(), StoreError> {
+        let mut connection = self.of_tenant(request.tenant).await?;
         sqlx::query(sql)
             .bind(request.tenant)
             .bind(request.key)
             .bind(&attempt[..])
-            .execute(self.pool().await?)
+            .execute(&mut *connection)
             .await?;
         Ok(())
     }
 
     /// Takes away rows that are too old to count; answers whether there may be more. The age is asked again of the row that is taken away: it may have been taken over since.
     pub async fn purge(&self) -> Result<bool, StoreError> {
+        // Of no tenant, and of all of them that are too old.
+        let mut connection = self.connection("", "yes").await?;
         let done = sqlx::query(
             "DELETE FROM idempotency WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM idempotency \
              WHERE created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1 LIMIT $2) \
@@ -174,7 +197,7 @@ impl Idempotency {
         )
         .bind(millis(KEPT))
         .bind(PURGE_ROWS)
-        .execute(self.pool().await?)
+        .execute(&mut *connection)
         .await?;
         Ok(done.rows_affected() >= PURGE_ROWS.unsigned_abs())
     }

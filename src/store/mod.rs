@@ -10,8 +10,10 @@
 pub mod api_keys;
 pub mod audit;
 pub mod check;
+pub mod checks;
 pub mod copy;
 pub mod idempotency;
+pub mod key_leaves;
 pub mod months;
 pub mod place;
 pub mod read;
@@ -38,7 +40,9 @@ const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 /// How long somebody waits for a connection.
 const ACQUIRE_PATIENCE: Duration = Duration::from_secs(5);
 /// The server ends a statement that takes longer.
-const STATEMENT_MAX: Duration = Duration::from_secs(30);
+pub const STATEMENT_MAX: Duration = Duration::from_secs(30);
+/// What it then says: `query_canceled`.
+const CANCELED: &str = "57014";
 /// A lock that is held longer than this is not waited for: who waits for it makes others wait behind him.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 
@@ -101,6 +105,24 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a statement took longer than it may: the same would again.
+    #[must_use]
+    pub fn is_statement_timeout(&self) -> bool {
+        let Self::Away { source, .. } = self else {
+            return false;
+        };
+        let code = source
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code);
+        code.is_some_and(|code| code == CANCELED)
+    }
+
+    /// Whether nothing can be asked now, by anybody.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. }) && !self.is_statement_timeout()
+    }
+
     pub(crate) fn wrong(what: impl Into<String>) -> Self {
         Self::Wrong {
             what: what.into(),
@@ -168,23 +190,40 @@ pub fn parse_url(url: &str) -> Result<PgConnectOptions, String> {
 /// A pool of at most `connections_max`, whose connections mean the copy `schema` and ask as `role`. Connects when it is first asked.
 #[must_use]
 pub fn pool(options: &PgConnectOptions, schema: &'static str, role: Role, connections_max: u32) -> PgPool {
+    pool_within(options, schema, role, connections_max, STATEMENT_MAX)
+}
+
+/// As [`pool`]; no statement takes longer than `statement_max`.
+#[must_use]
+pub fn pool_within(
+    options: &PgConnectOptions,
+    schema: &'static str,
+    role: Role,
+    connections_max: u32,
+    statement_max: Duration,
+) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_PATIENCE)
+        .acquire_timeout(ACQUIRE_PATIENCE.min(statement_max / 2))
         // The stage says itself what it waits for.
         .acquire_slow_threshold(ACQUIRE_PATIENCE)
-        .after_connect(move |connection, _| Box::pin(prepare(connection, schema, role)))
+        .after_connect(move |connection, _| Box::pin(prepare(connection, schema, role, statement_max)))
         .connect_lazy_with(options.clone())
 }
 
 /// Settings of a session, not of its start: poolers refuse some there.
-async fn prepare(connection: &mut PgConnection, schema: &'static str, role: Role) -> Result<(), sqlx::Error> {
+async fn prepare(
+    connection: &mut PgConnection,
+    schema: &'static str,
+    role: Role,
+    statement_max: Duration,
+) -> Result<(), sqlx::Error> {
     sqlx::query(
         "SELECT set_config('search_path', $1, false), set_config('statement_timeout', $2, false), \
          set_config('lock_timeout', $3, false), set_config('timezone', 'UTC', false)",
     )
     .bind(schema)
-    .bind(format!("{}ms", STATEMENT_MAX.as_millis()))
+    .bind(format!("{}ms", statement_max.as_millis().max(1)))
     .bind(format!("{}ms", LOCK_WAIT_MAX.as_millis()))
     .execute(&mut *connection)
     .await?;

@@ -4,6 +4,7 @@ use super::StoreError;
 use crate::clock::UnixMicros;
 use crate::ledger::time::utc_day;
 use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row as _};
+use std::ops::{Range, RangeInclusive};
 
 /// A month, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,11 +17,16 @@ pub struct Month {
 }
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
+/// 0000-01-01 to 9999-12-31, in days since 1970.
+const WRITABLE_DAYS: Range<i64> = -719_528..2_932_897;
 
 impl Month {
-    /// The month that `at` lies in.
+    /// The month that `at` lies in; `None` where that is not one of the years 0000 to 9999, which are those that can be written.
     #[must_use]
     pub fn of(at: UnixMicros) -> Option<Self> {
+        if !WRITABLE_DAYS.contains(&at.div_euclid(MICROS_PER_DAY)) {
+            return None;
+        }
         let day = utc_day(at);
         let mut parts = day.split('-');
         let year = parts.next()?.parse().ok()?;
@@ -116,6 +122,43 @@ async fn attach_new(connection: &mut PgConnection, parent: &str, month: Month) -
     Ok(())
 }
 
+/// A month in which a partition has leaves, as the tables say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionMonth {
+    /// Its first day, as SQL has it.
+    pub date: String,
+    pub leaves: RangeInclusive<u64>,
+    /// Its table is attached.
+    pub is_here: bool,
+}
+
+/// All months of a partition, oldest first.
+///
+/// `leaves` is named, and so locked, before its parts are looked up: in a transaction, a month that is here now stays for its time.
+pub async fn of_partition(
+    connection: &mut PgConnection,
+    partition: u32,
+) -> Result<Vec<PartitionMonth>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT month::text AS date, first_index, last_index, EXISTS (SELECT FROM pg_inherits \
+         WHERE inhparent = 'leaves'::regclass AND inhrelid = to_regclass('leaves_' || to_char(month, 'YYYY_MM')) AND NOT inhdetachpending) AS is_here \
+         FROM partition_months WHERE partition = $1 AND NOT EXISTS (SELECT FROM leaves WHERE false) ORDER BY month",
+    )
+    .bind(partition as i32)
+    .fetch_all(connection)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let (first, last): (i64, i64) = (row.try_get("first_index")?, row.try_get("last_index")?);
+            Ok(PartitionMonth {
+                date: row.try_get("date")?,
+                leaves: first as u64..=last as u64,
+                is_here: row.try_get("is_here")?,
+            })
+        })
+        .collect()
+}
+
 /// The newest month that a partition has leaves in: it may still be written. `None` where there are no leaves.
 pub async fn newest(pool: &PgPool) -> Result<Option<Month>, StoreError> {
     let row = sqlx::query("SELECT to_char(max(month), 'YYYY-MM') FROM partition_months")
@@ -207,5 +250,15 @@ mod tests {
         assert_eq!(Month::parse("2026-1"), None);
         assert_eq!(of("1970-01-09T00:00:00Z").first_day(), 0);
         assert_eq!(of("1970-02-09T00:00:00Z").first_day(), 31);
+    }
+
+    #[test]
+    fn a_time_of_a_year_that_cannot_be_written_is_in_no_month() {
+        let of = |text: &str| Month::of(parse_occurred_at(text).unwrap());
+        assert_eq!(of("9999-12-31T23:59:59.999999Z").unwrap().to_string(), "9999-12");
+        assert_eq!(of("9999-12-31T23:59:59-00:01"), None);
+        assert_eq!(of("0000-01-01T00:00:00Z").unwrap().to_string(), "0000-01");
+        assert_eq!(of("0000-01-01T00:00:00+00:01"), None);
+        assert_eq!((Month::of(i64::MAX), Month::of(i64::MIN)), (None, None));
     }
 }

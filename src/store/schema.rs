@@ -6,22 +6,30 @@ use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, SqlSafeStr as _, SqlStr, Transaction};
 
 /// Every version, oldest first. One that was released MUST NOT be changed: a later one alters what it made.
-const MIGRATIONS: [(i64, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str); 3] = [
     (
         1,
         "read model",
         include_str!("../../migrations/0001_read_model.sql"),
     ),
     (2, "reads", include_str!("../../migrations/0002_reads.sql")),
+    (3, "checks", include_str!("../../migrations/0003_checks.sql")),
 ];
 
 /// What the API keeps for itself, of whichever copy.
 pub const API_SCHEMA: &str = "ledgerline_api";
-const API_MIGRATIONS: [(i64, &str, &str); 1] = [(
-    1,
-    "idempotency",
-    include_str!("../../migrations/api/0001_idempotency.sql"),
-)];
+const API_MIGRATIONS: [(i64, &str, &str); 2] = [
+    (
+        1,
+        "idempotency",
+        include_str!("../../migrations/api/0001_idempotency.sql"),
+    ),
+    (
+        2,
+        "tenants apart",
+        include_str!("../../migrations/api/0002_tenants_apart.sql"),
+    ),
+];
 
 /// Keys of the API that were issued, of whichever copy.
 pub const KEYS_SCHEMA: &str = "ledgerline_keys";

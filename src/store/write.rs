@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use super::copy::CopyRows;
+use super::key_leaves;
 use super::months::{self, Month};
 use super::place::{self, Place};
 use crate::ledger::Digest;
@@ -84,6 +85,7 @@ impl Writer {
         for (month, rows) in by_month {
             copy_rows(&mut transaction, self.partition, month, &rows).await?;
         }
+        key_leaves::write(&mut transaction, self.partition, &batch.rows).await?;
         write_tiles(&mut transaction, self.partition, &batch.tiles).await?;
         write_checkpoints(&mut transaction, self.partition, &batch.checkpoints).await?;
         place::store(&mut transaction, self.partition, to).await?;

@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 32] = [
+const COUNTERS: [Described; 33] = [
     (
         "ledgerline_api_key_lookups_total",
         Unit::Count,
@@ -34,6 +34,11 @@ const COUNTERS: [Described; 32] = [
         "ledgerline_api_network_failed_open_total",
         Unit::Count,
         "Requests that IP_ALLOWLIST_FAIL_OPEN let in, by what could not be read: the allowlist, or the address behind a trusted proxy",
+    ),
+    (
+        "ledgerline_api_refused_connections_total",
+        Unit::Count,
+        "Connections that were closed at once, since their address had its share of those without a known key",
     ),
     (
         "ledgerline_api_requests_total",
@@ -167,7 +172,7 @@ const COUNTERS: [Described; 32] = [
     ),
 ];
 
-const GAUGES: [Described; 16] = [
+const GAUGES: [Described; 18] = [
     (
         "ledgerline_api_waited_records",
         Unit::Count,
@@ -179,9 +184,19 @@ const GAUGES: [Described; 16] = [
         "Requests of the API with a known key that are under way",
     ),
     (
+        "ledgerline_api_unknown_connections",
+        Unit::Count,
+        "Connections of the API none of whose requests had a known key yet",
+    ),
+    (
+        "ledgerline_api_export_bytes",
+        Unit::Bytes,
+        "Memory that is reserved for exports, as long as they go on",
+    ),
+    (
         "ledgerline_api_reserved_bytes",
         Unit::Bytes,
-        "Memory that is reserved for bodies and their events, four times their size, until their append has ended",
+        "Memory that is reserved for bodies and their events, four times their size, until their append has ended, and for answers until they are taken",
     ),
     (
         "ledgerline_stage_index",

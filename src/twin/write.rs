@@ -15,8 +15,10 @@ use ::parquet::schema::parser::parse_message_type;
 use data_encoding::HEXLOWER;
 use std::sync::Arc;
 
-/// Of one row group. Bounds what is copied at once: a column of so many rows.
+/// Of one row group.
 const ROWS_MAX: usize = 50_000;
+/// Of a column, handed to its writer at once: it wants values of its own, and those of more rows would be a second copy of the segment.
+const VALUES_MAX: usize = 1_000;
 /// zstd's default; the segment's own frame has level 1. Another level makes other bytes of the same rows, which the identity in the footer allows for.
 const COMPRESSION_LEVEL: i32 = 3;
 /// Where the file says which segment it is the twin of: the SHA-256 of its lines, in hex.
@@ -38,7 +40,9 @@ pub fn write(lines: &[u8]) -> Result<Vec<u8>, TwinError> {
             let mut writer = group
                 .next_column()?
                 .ok_or_else(|| ParquetError::General(format!("the schema has no column {}", column.name)))?;
-            write_column(&mut writer, column, rows)?;
+            for rows in rows.chunks(VALUES_MAX) {
+                write_values(&mut writer, column, rows)?;
+            }
             writer.close()?;
         }
         group.close()?;
@@ -64,7 +68,7 @@ fn properties(lines: &[u8]) -> Result<WriterProperties, ParquetError> {
         .build())
 }
 
-fn write_column(
+fn write_values(
     writer: &mut SerializedColumnWriter<'_>,
     column: &Column,
     rows: &[Row<'_>],

@@ -74,8 +74,8 @@ class Server:
     def said(self):
         return self.log.read_text()[-4000:]
 
-    def ask(self, method, path, body=None, key="acme", kind=None, headers=None, patience_s=PATIENCE_S):
-        """`key`: whose. `body`: bytes, or what JSON is made of."""
+    def ask(self, method, path, body=None, key="acme", kind=None, headers=None, patience_s=PATIENCE_S, source=None):
+        """`key`: whose. `body`: bytes, or what JSON is made of. `source`: from where."""
         sent = dict(headers or {})
         if key is not None:
             sent["Authorization"] = f"Bearer {self.keys.of.get(key, key)}"
@@ -83,13 +83,13 @@ class Server:
             body, kind = json.dumps(body).encode(), kind or JSON
         if kind is not None:
             sent["Content-Type"] = kind
-        return http_client.ask(self.address, method, path, body, sent, patience_s)
+        return http_client.ask(self.address, method, path, body, sent, patience_s, source)
 
     def get(self, path, key="acme", **more):
         return self.ask("GET", path, key=key, **more)
 
-    def raw(self):
-        return http_client.Raw(self.address)
+    def raw(self, is_narrow=False):
+        return http_client.Raw(self.address, is_narrow=is_narrow)
 
     def operators_address(self):
         """Of the listener for operators, as its log says."""

@@ -23,9 +23,9 @@ class Answer:
         return f"{self.status} {dict(self.headers)} {self.body[:600]!r}"
 
 
-def ask(address, method, path, body=None, headers=None, patience_s=PATIENCE_S):
-    """One request on a connection of its own."""
-    connection = http.client.HTTPConnection(*address, timeout=patience_s)
+def ask(address, method, path, body=None, headers=None, patience_s=PATIENCE_S, source=None):
+    """One request on a connection of its own. `source`: the address that it comes from."""
+    connection = http.client.HTTPConnection(*address, timeout=patience_s, source_address=source and (source, 0))
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -37,8 +37,14 @@ def ask(address, method, path, body=None, headers=None, patience_s=PATIENCE_S):
 class Raw:
     """A connection on which anything may be sent."""
 
-    def __init__(self, address, patience_s=PATIENCE_S):
-        self.socket = socket.create_connection(address, timeout=patience_s)
+    def __init__(self, address, patience_s=PATIENCE_S, is_narrow=False):
+        """`is_narrow`: the kernels hold little of what is not read yet."""
+        self.socket = socket.socket()
+        self.socket.settimeout(patience_s)
+        if is_narrow:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
+        self.socket.connect(address)
 
     def __enter__(self):
         return self
@@ -53,6 +59,16 @@ class Raw:
         except OSError:
             return False
         return True
+
+    def head(self):
+        """The status and the headers of an answer, of whose body nothing is read but what came with them."""
+        data = b""
+        while b"\r\n\r\n" not in data:
+            piece = self.socket.recv(256)
+            if not piece:
+                return None
+            data += piece
+        return data.split(b"\r\n\r\n")[0].decode()
 
     def is_quiet(self):
         """Nothing came, and the connection is open."""

@@ -9,7 +9,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import terraform
 from test_terraform import ADMINISTRATORS, DOCUMENTS, LIST, RESOURCES, USERS
 
-BUCKET, OBJECTS = "${aws_s3_bucket.replica.arn}", "${aws_s3_bucket.replica.arn}/*"
+BUCKET, OBJECTS = "${module.replica.arn}", "${module.replica.arn}/*"
 ROLE = "${aws_iam_role.replication.arn}"
 READERS = "${concat(var.service_principals, var.auditor_principals)}"
 # What is set of a bucket, beside its policy and its key.
@@ -21,13 +21,14 @@ LIKE = (
     "aws_s3_bucket_ownership_controls",
     "aws_s3_bucket_lifecycle_configuration",
 )
-NAMES = {"bucket", "provider"}
+# What each of the two gives the one module of a locked bucket, and nothing else differs.
+OWN = {"archive": {"bucket", "kms_key_arn"}, "replica": {"bucket", "kms_key_arn", "copiers", "policies", "providers"}}
 # Of the replication's role, on what is copied, and on what is written: no more, and no less. Without the first two a copy would come without its lock.
 READ = {"s3:GetObjectLegalHold", "s3:GetObjectRetention", "s3:GetObjectVersionAcl", "s3:GetObjectVersionForReplication", "s3:GetObjectVersionTagging"}
 WRITE = {"s3:ReplicateObject", "s3:ReplicateTags"}
 GRANTS = {
-    "${aws_s3_bucket.archive.arn}": {"s3:GetReplicationConfiguration", "s3:ListBucket"},
-    "${aws_s3_bucket.archive.arn}/*": READ,
+    "${module.archive.arn}": {"s3:GetReplicationConfiguration", "s3:ListBucket"},
+    "${module.archive.arn}/*": READ,
     OBJECTS: WRITE,
     "${aws_kms_key.archive.arn}": {"kms:Decrypt"},
     "${aws_kms_key.replica.arn}": {"kms:Encrypt", "kms:GenerateDataKey"},
@@ -53,8 +54,17 @@ class TheCopy(unittest.TestCase):
         for kind in LIKE:
             with self.subTest(kind):
                 archive, copy = RESOURCES[kind, "archive"], RESOURCES[kind, "replica"]
-                self.assertEqual({name: copy[name] for name in copy.keys() - NAMES}, {name: archive[name] for name in archive.keys() - NAMES})
-                self.assertEqual(copy["provider"], "${aws.replica}")
+                self.assertEqual({name: copy[name] for name in copy.keys() - {"bucket"}}, {name: archive[name] for name in archive.keys() - {"bucket"}})
+        given = {name: call.arguments for name, call in terraform.CALLS.items()}
+        alike = [{key: of for key, of in arguments.items() if key not in OWN[name]} for name, arguments in given.items()]
+        self.assertEqual((given.keys(), alike[0]), (OWN.keys(), alike[1]))
+        self.assertEqual((alike[0]["source"], given["replica"]["providers"]), ("./locked_bucket", {"aws": "${aws.replica}"}))
+        self.assertNotEqual(given["archive"]["bucket"], given["replica"]["bucket"])
+
+    def test_and_the_archive_are_moved_in_the_state_and_not_made_anew(self):
+        moved = {(block["from"], block["to"]) for text in terraform.files("") for block in text.get("moved", [])}
+        made = terraform.blocks("resource", "locked_bucket")
+        self.assertEqual(moved, {(f"${{{kind}.{name}}}", f"${{module.{name}.{kind}.locked}}") for kind, _ in made for name in OWN})
 
     def test_is_of_everything_with_its_lock_and_encrypted_by_a_key_of_its_own(self):
         replication = RESOURCES["aws_s3_bucket_replication_configuration", "archive"]
@@ -64,7 +74,7 @@ class TheCopy(unittest.TestCase):
         (destination,) = rule["destination"]
         self.assertEqual(destination, {"bucket": BUCKET, "encryption_configuration": [{"replica_kms_key_id": "${aws_kms_key.replica.arn}"}]})
         # Both have versions before anything is copied.
-        self.assertEqual(replication["depends_on"], [f"${{aws_s3_bucket_versioning.{name}}}" for name in ("archive", "replica")])
+        self.assertEqual(replication["depends_on"], [f"${{module.{name}}}" for name in ("archive", "replica")])
 
     def test_is_given_no_delete(self):
         (rule,) = RESOURCES["aws_s3_bucket_replication_configuration", "archive"]["rule"]
@@ -84,10 +94,13 @@ class TheCopy(unittest.TestCase):
         self.assertEqual(terraform.variable("replica_writers")["default"], [])
 
     def test_asks_of_whoever_goes_on_there_what_the_archive_asks(self):
-        for sid in ("NamesAreWrittenOnce", "RetentionIsLong"):
+        for sid in ("NamesAreWrittenOnce", "RetentionIsLong", "ModeIsOne", "EncryptedWithItsKey"):
             archive, copy = statement("archive", sid), statement("replica", sid)
+            self.assertTrue(terraform.is_deny(archive) and terraform.is_deny(copy))
             self.assertEqual((terraform.actions(copy), principals(copy), copy["resources"]), (terraform.actions(archive), [["*"]], [OBJECTS]))
-            self.assertEqual(conditions(copy), conditions(archive) | {("ArnNotEquals", "aws:PrincipalArn"): [ROLE]})
+            its_key = {key: [value.replace("archive", "replica") for value in values] for key, values in conditions(archive).items()}
+            self.assertEqual(conditions(copy), its_key | {("ArnNotEquals", "aws:PrincipalArn"): [ROLE]})
+            self.assertNotIn(("ArnNotEquals", "aws:PrincipalArn"), conditions(archive))
 
     def test_is_read_by_those_who_restore_and_verify_from_it(self):
         of_policy, of_bucket = statement("recovery", "ReadCopies"), statement("replica", "ReadCopies")

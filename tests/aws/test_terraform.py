@@ -16,13 +16,13 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import terraform
 
 LIST = json.loads(subprocess.run([os.environ["LEDGERLINE_PROGRAM"], "doctor", "--list", "--json"], check=True, capture_output=True, timeout=60).stdout)
-RESOURCES = terraform.blocks("resource")
-DOCUMENTS = {name: body for (kind, name), body in terraform.blocks("data").items() if kind == "aws_iam_policy_document"}
-BUCKETS = {"archive": "${aws_s3_bucket.archive.arn}", "replica": "${aws_s3_bucket.replica.arn}"}
+RESOURCES = terraform.resources()
+DOCUMENTS = terraform.documents()
+BUCKETS = {"archive": "${module.archive.arn}", "replica": "${module.replica.arn}"}
 # Where the list's actions are granted: by the service's own policy, and on which resource.
 ON = {
-    "objects": "${aws_s3_bucket.archive.arn}/*",
-    "bucket": "${aws_s3_bucket.archive.arn}",
+    "objects": "${module.archive.arn}/*",
+    "bucket": "${module.archive.arn}",
     "signing_key": "${aws_kms_key.signing.arn}",
     "archive_key": "${aws_kms_key.archive.arn}",
 }
@@ -108,14 +108,15 @@ class TheBuckets(unittest.TestCase):
                         self.assertIn(bucket, found["resources"])
 
     def test_the_mode_is_one_of_what_is_new_and_what_is_there_is_kept_longer_in_its_own(self):
-        (found,) = [statement for statement in DOCUMENTS["archive"]["statement"] if statement.get("sid") == "ModeIsOne"]
-        self.assertTrue(terraform.covers(terraform.actions(found), "s3:PutObject"))
-        self.assertFalse(terraform.covers(terraform.actions(found), "s3:PutObjectRetention"))
+        for name in BUCKETS:
+            (found,) = [statement for statement in DOCUMENTS[name]["statement"] if statement.get("sid") == "ModeIsOne"]
+            self.assertTrue(terraform.covers(terraform.actions(found), "s3:PutObject"))
+            self.assertFalse(terraform.covers(terraform.actions(found), "s3:PutObjectRetention"))
 
     def test_the_policies_are_those_of_the_buckets(self):
         for name in BUCKETS:
             self.assertEqual(RESOURCES["aws_s3_bucket_policy", name]["policy"], f"${{data.aws_iam_policy_document.{name}.json}}")
-            self.assertEqual(RESOURCES["aws_s3_bucket_policy", name]["bucket"], f"${{aws_s3_bucket.{name}.id}}")
+            self.assertEqual(RESOURCES["aws_s3_bucket_policy", name]["bucket"], f"${{module.{name}.id}}")
 
     def test_have_versions_object_lock_and_encryption_by_their_keys(self):
         for name in BUCKETS:

@@ -18,6 +18,7 @@
 //! | transition, abort-multipart, expiry | LocalStack | LocalStack; versitygw has no lifecycle: unknown |
 //! | signing-key, declared-key | LocalStack's KMS | LocalStack's KMS |
 //! | topics, log-name | Kafka | Kafka |
+//! | events | Kafka | a broker with an authorizer: tests/api/test_rights.py |
 //!
 //! So no server alone is one that doctor finds no fault with; each check is found good on a real server, and wrong.
 
@@ -56,11 +57,12 @@ const OF_LOCALSTACK: [(&str, &str); 4] = [
     ("changes", "fault"),
 ];
 /// Without keys in KMS, a ledger or Kafka.
-const WITHOUT_A_LEDGER: [(&str, &str); 4] = [
+const WITHOUT_A_LEDGER: [(&str, &str); 5] = [
     ("signing-key", "n/a"),
     ("declared-key", "n/a"),
     ("topics", "n/a"),
     ("log-name", "n/a"),
+    ("events", "n/a"),
 ];
 
 /// What doctor says.

@@ -50,9 +50,19 @@ impl Database {
         database
     }
 
+    /// The options of a connection whose user owns nothing of the server and is bound by its policies, as one of an application is. The role has the database's name.
+    pub fn as_application(&self) -> PgConnectOptions {
+        self.on_server("CREATE ROLE");
+        self.execute(&format!("GRANT CREATE ON DATABASE {0} TO {0}", self.name))
+            .unwrap();
+        store::parse_url(&self.url)
+            .unwrap()
+            .options([("role", &self.name)])
+    }
+
     fn on_server(&self, what: &str) {
         let sql = format!("{what} {}", self.name);
-        let force = if what.starts_with("DROP") {
+        let force = if what == "DROP DATABASE" {
             " WITH (FORCE)"
         } else {
             ""
@@ -116,6 +126,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         self.on_server("DROP DATABASE");
+        self.on_server("DROP ROLE IF EXISTS");
     }
 }
 
@@ -361,7 +372,7 @@ fn forget_what_snapshots_cover(database: &Database, settings: &Settings) {
 }
 
 /// What a pass over every partition finds.
-fn audit(database: &Database) -> Vec<String> {
+pub fn audit(database: &Database) -> Vec<String> {
     let pool = database.pool(Role::Auditor);
     database.runtime.block_on(async {
         let mut told = Vec::new();

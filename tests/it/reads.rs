@@ -1,9 +1,12 @@
 //! Reading over HTTP: a ledger of three tenants in a real PostgreSQL, asked as clients ask, and judged by what was sent, by the archive and by the product's verifier.
 
+mod background;
+mod checks;
 mod detached;
 mod filters;
 mod matrix;
 mod migration;
+mod plans;
 mod proofs;
 mod routes;
 mod tiles;

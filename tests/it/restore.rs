@@ -169,6 +169,46 @@ fn a_log_that_holds_a_ledger_is_not_restored_into() {
     assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
 }
 
+/// Copies the archive, or the log, of one ledger's directory to another.
+fn copy(what: &str, from: &Path, to: &Path) {
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .args([from.join(what), to.join(what)])
+        .status();
+    assert!(copied.unwrap().success());
+}
+
+#[test]
+fn a_log_that_is_ahead_of_the_archive_or_behind_it_or_the_same_is_left_with_what_to_do() {
+    let newer = tempfile::tempdir().unwrap();
+    ingest(newer.path(), 0..20);
+    drain(&settings(newer.path()));
+    let (ahead, behind) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    copy("archive", newer.path(), ahead.path());
+    copy("ledger.db", newer.path(), behind.path());
+    ingest(newer.path(), 20..40);
+    drain(&settings(newer.path()));
+    copy("ledger.db", newer.path(), ahead.path());
+    copy("archive", newer.path(), behind.path());
+    for (dir, wanted) in [
+        (&newer, "Both are the same: `ledgerline run` goes on"),
+        (
+            &ahead,
+            "The log is ahead of the archive: nothing is lost, `ledgerline run` goes on",
+        ),
+        (&behind, "The log is behind the archive"),
+    ] {
+        let log = fs::read(dir.path().join("ledger.db")).unwrap();
+        let refused = restore(dir.path(), &[]);
+        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains(wanted), "{}", stderr(&refused));
+        assert!(
+            log == fs::read(dir.path().join("ledger.db")).unwrap(),
+            "{wanted}: the log was written to"
+        );
+    }
+}
+
 #[test]
 fn an_archive_that_is_not_good_leaves_the_log_as_it_was() {
     let (dir, _) = lost();

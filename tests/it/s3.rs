@@ -155,6 +155,12 @@ impl TestBucket {
             .await
     }
 
+    /// The same with no proxy between.
+    pub async fn vault_without_proxy(&self) -> S3Vault {
+        self.vault_with(self.config(&stack("LEDGERLINE_TEST_S3")), Arc::new(SystemClock))
+            .await
+    }
+
     pub async fn vault_with(&self, config: S3Config, clock: Arc<dyn Clock>) -> S3Vault {
         let client = connect(
             &config.access,

@@ -18,7 +18,8 @@ On demand, by PUT /-/faults with a JSON object; each is a share of the requests 
   lax          names of what is not kept, by a store that is no S3: "conditions" (a put over an object is answered as if it were done), "retention"
                (shortening one is), "locks" (no answer to HEAD shows them)
   answers      what is answered whatever the server says, as [METHOD, PART OF THE PATH AND QUERY, .., STATUS, BODY]: all parts must be there
-  denied       actions that these credentials are not allowed, as ["s3:PutObjectLegalHold"]: 403, as AWS says it of each request that needs one of them
+  denied       actions that these credentials are not allowed, as ["s3:PutObjectLegalHold"]: 403, as AWS says it of each request that needs one of them;
+               without s3:ListBucket also of an object that is not there
   days_min     the fewest days that a bucket's policy lets an object be locked for: 403 where a put, or a new retention, is of fewer
   seed         of the choice
 
@@ -56,6 +57,10 @@ class Request:
     def puts_an_object(self):
         return self.method == "PUT" and "?" not in self.path.replace("?x-id=PutObject", "") and self.path.count("/") > 1
 
+    @property
+    def is_of_an_object(self):
+        return len(self.path.split("?", 1)[0].strip("/").split("/", 1)) > 1
+
     def asks(self, of):
         """Whether it is of a part of an object, as its retention."""
         return self.path.count("/") > 1 and of in re.split("[?&=]", self.path)[1:]
@@ -66,6 +71,8 @@ class Request:
         for part, action in (("legal-hold", "ObjectLegalHold"), ("retention", "ObjectRetention")):
             if self.asks(part):
                 return [f"s3:{self.method.capitalize()}{action}"]
+        if self.method == "GET" and not self.is_of_an_object and "list-type=2" in self.path:
+            return ["s3:ListBucket"]
         if not self.puts_an_object:
             return []
         wanted = {"x-amz-object-lock-mode": "s3:PutObjectRetention", "x-amz-object-lock-legal-hold": "s3:PutObjectLegalHold"}
@@ -138,6 +145,11 @@ def check_as_policies(told, request):
         raise Refused(403, "AccessDenied", f"User: {USER} is not authorized to perform: {request.actions[0]} with an explicit deny in a resource-based policy")
 
 
+def hides_what_is_missing(told, request):
+    """Who may not list is not told what is not there."""
+    return request.method in ("GET", "HEAD") and request.is_of_an_object and "s3:ListBucket" in told.get("denied", ())
+
+
 class Faults:
     SHARES = ("slow_down", "conflict", "reset", "lost", "stall", "cut")
 
@@ -206,6 +218,9 @@ class Proxy:
             self.count(request, refused.status)
             return await send(writer, refused.status, xml(refused), request.method)
         status, answer = await self.forward(request)
+        if status == 404 and hides_what_is_missing(self.faults.told, request):
+            self.count(request, 403)
+            return await send(writer, 403, xml(Refused(403, "AccessDenied", "Access Denied")), request.method)
         status, answer = be_lax(self.faults.told.get("lax", ()), request, status, answer)
         self.count(request, status)
         if fault:

@@ -25,7 +25,14 @@ def checksum(of):
 class Taking(http.server.BaseHTTPRequestHandler):
     """A server that takes everything, as one does that is less strict than AWS."""
 
+    def do_HEAD(self):
+        self.send_response(404 if "missing" in self.path else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def do_GET(self):
+        if "missing" in self.path:
+            return self.do_HEAD()
         self.send_response(200)
         self.send_header("Content-Length", "4")
         self.end_headers()
@@ -120,6 +127,17 @@ class APolicy(Behind):
         self.fail(denied=["s3:GetObjectLegalHold", "s3:PutObjectRetention"])
         self.assertEqual(self.ask("GET", "/bucket/key?legal-hold")[0], 403)
         self.assertEqual(self.put(x_amz_checksum_sha256=checksum(BODY))[0], 403)
+
+    def test_that_does_not_allow_to_list_hides_what_is_missing(self):
+        missing = [("HEAD", "/bucket/missing"), ("GET", "/bucket/missing?x-id=GetObject")]
+        self.assertEqual([self.ask(*one)[0] for one in missing], [404, 404])
+        self.fail(denied=["s3:ListBucket"])
+        self.assertEqual(self.ask(*missing[0]), (403, ""))
+        status, text = self.ask(*missing[1])
+        self.assertEqual(status, 403)
+        self.assertIn("<Code>AccessDenied</Code>", text)
+        self.assertEqual(self.ask("GET", "/bucket?list-type=2&prefix=a%2Fb")[0], 403)
+        self.assertEqual(self.ask("GET", "/bucket/key")[0], 200)
 
     def test_that_wants_a_long_retention_refuses_a_shorter_one_of_what_is_new_and_of_what_is_there(self):
         body = b"<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>%s</RetainUntilDate></Retention>"

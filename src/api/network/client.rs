@@ -39,6 +39,11 @@ impl Proxies {
         self.0.iter().any(|network| network.contains(address))
     }
 
+    /// Whether the peer is one of them.
+    pub fn has(&self, peer: Peer) -> bool {
+        self.trusts(peer.0.to_canonical())
+    }
+
     /// The peer; where that is a trusted proxy, the nearest hop behind it that is none. What stands left of that hop whoever it is wrote himself.
     ///
     /// Where every hop is a trusted proxy, the farthest is the client: it asked by itself.

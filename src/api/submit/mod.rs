@@ -9,13 +9,15 @@ mod head;
 mod ids;
 mod judge;
 mod once;
+mod schema;
 mod work;
 
 use super::Api;
 use super::answer::json;
 use super::caller::{Caller, Scope};
 use super::limits::MEMORY_PER_REQUEST;
-use super::problem::{Code, Problem, ProblemBody};
+use super::problem::{Code, Problem};
+use super::responses::Sending;
 use super::router::no_room;
 use super::waits::{Known, Wanted};
 pub use answer::Submitted;
@@ -25,6 +27,7 @@ use axum::response::Response;
 pub use head::Level;
 use head::{Form, Wish};
 use judge::Judged;
+use schema::SentEvents;
 use std::sync::Arc;
 use tokio::time::Instant;
 use work::Work;
@@ -44,26 +47,15 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters: the same request with the same key is taken once in 24 hours"),
     ),
     request_body(content(
-        (serde_json::Value = "application/json"),
-        (String = "application/x-ndjson"),
+        (SentEvents = "application/json", example = json!({"occurred_at": "2026-11-28T10:00:00Z", "action": "order.ship", "actor": {"type": "user", "id": "u-7"}})),
+        (String = "application/x-ndjson", example = json!("{\"occurred_at\":\"2026-11-28T10:00:00Z\",\"action\":\"order.ship\",\"actor\":{\"type\":\"user\",\"id\":\"u-7\"}}\n")),
         (serde_json::Value = "application/cloudevents+json"),
         (serde_json::Value = "application/cloudevents-batch+json"),
     )),
     responses(
         (status = 200, description = "With `wait`: all of them are as was asked for", body = Submitted),
         (status = 202, description = "The log has them; with `wait`, what was known of them at the end of the time", body = Submitted),
-        (status = 400, description = "`invalid_target`, `invalid_header`, `unknown_parameter`, `invalid_parameter`, `tenant_required`, `invalid_body`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthenticated`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`network`, `scope`, `other_tenant`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 408, description = "`too_slow`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 409, description = "`in_flight`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 413, description = "`too_large`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 415, description = "`unsupported_media_type`, `unsupported_encoding`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`refused_events`, `idempotency_key_reused`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 429, description = "`rate_limited`, `tenant_busy`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 500, description = "`internal`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 501, description = "`no_read_model`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 503, description = "`busy`, `log_unavailable`, `outcome_unknown`, `database_unavailable`", body = ProblemBody, content_type = "application/problem+json")))]
+        Sending))]
 pub async fn submit(
     State(api): State<Arc<Api>>,
     caller: Caller,

@@ -85,6 +85,11 @@ impl Once {
         }
     }
 
+    /// Whether nobody had this row before.
+    pub const fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     fn request(&self) -> Request<'_> {
         Request {
             tenant: &self.tenant,

@@ -8,10 +8,14 @@ use super::once::{Once, Turn};
 use crate::api::Api;
 use crate::api::limits::Held;
 use crate::api::problem::{Code, Problem};
+use crate::api::reading;
 use crate::api::router::no_room;
 use crate::api::target::invalid;
+use crate::api::waits::event_of;
+use crate::ledger::Digest;
 use crate::ledger::partition::partition_of;
 use crate::log::{LogError, NewRecord, topic};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::time::{Instant, timeout_at};
 
@@ -19,6 +23,8 @@ use tokio::time::{Instant, timeout_at};
 const BODY_BYTES_INLINE: usize = 64 << 10;
 /// More events of one request are not waited for.
 const WAITED_EVENTS_MAX: usize = 100;
+/// Events of one question to the read model.
+const ASKED_EVENTS_MAX: usize = 500;
 
 pub struct Work {
     pub api: Arc<Api>,
@@ -122,7 +128,10 @@ impl Work {
         };
         if !is_replay {
             let ids = events.iter().map(|event| event.event_id.clone()).collect();
-            let outcome = append(&api, &tenant, records, ids, &progress).await;
+            let outcome = match missing(&api, &tenant, once.as_ref(), &events, records).await {
+                Ok(records) => append(&api, &tenant, records, ids, &progress).await,
+                Err(problem) => Err(problem),
+            };
             // Whatever is left of the records is the log's own.
             drop(room);
             match outcome {
@@ -198,6 +207,38 @@ async fn judge_apart(
     })
 }
 
+/// The records of the events that have no entry yet. Of a request that may have been appended before, a sealer knows the repeats among its last entries alone, and the read
+/// model all that it was told of.
+async fn missing(
+    api: &Api,
+    tenant: &Arc<str>,
+    once: Option<&Once>,
+    events: &[Judged],
+    records: Vec<NewRecord>,
+) -> Result<Vec<NewRecord>, Problem> {
+    let (Some(reads), true) = (&api.reads, once.is_some_and(|once| !once.is_new())) else {
+        return Ok(records);
+    };
+    let mut sealed: HashMap<String, Option<Digest>> = HashMap::new();
+    for events in events.chunks(ASKED_EVENTS_MAX) {
+        let names: Vec<(String, String)> = events
+            .iter()
+            .map(|event| (tenant.to_string(), event.event_id.clone()))
+            .collect();
+        let found = reading::answer_to(api, tenant, reads.sealed(&names)).await?;
+        sealed.extend(found.into_iter().map(|entry| {
+            let event = event_of(&entry);
+            (entry.event_id, event)
+        }));
+    }
+    let has_entry = |event: &Judged| sealed.get(&event.event_id) == Some(&Some(event.sha256));
+    let both = records.into_iter().zip(events);
+    Ok(both
+        .filter(|(_, event)| !has_entry(event))
+        .map(|(record, _)| record)
+        .collect())
+}
+
 async fn append(
     api: &Api,
     tenant: &str,
@@ -205,6 +246,10 @@ async fn append(
     ids: Vec<String>,
     progress: &Progress,
 ) -> Result<(), Problem> {
+    if records.is_empty() {
+        // All have their entries.
+        return Ok(());
+    }
     let count = records.len() as u64;
     let partition = api.partition(tenant).await.map_err(|error| later(&error))?;
     if !progress.begin(ids.clone()) {

@@ -33,7 +33,9 @@ pub(super) fn describe(done: &Done) -> String {
             "{name} has a key that no archived leaf declares. Start `run` with the signer that holds it, which declares it; until then the archive is one with an object too many.\n"
         )]);
     }
-    text.push_str("What was sealed after the last cuts is sealed again from the source topics, if they still hold it.\n");
+    text.push_str(
+        "The last cut of each partition is its recovery point. What was sealed after it, at most what --cut-interval-ms lets wait (RPO), is sealed again from the source topics, if they still hold it.\n",
+    );
     text
 }
 

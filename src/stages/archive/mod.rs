@@ -2,6 +2,7 @@
 //! checkpoint, which says that all of it is there. The same objects on every run: a crash anywhere writes the missing ones.
 
 mod holds;
+mod key_sets;
 mod machine;
 mod runner;
 mod storing;

@@ -3,8 +3,7 @@
 
 use super::machine::{Finished, Segment};
 use crate::ledger::checkpoint::SignedCheckpoint;
-use crate::ledger::key::PublicKey;
-use crate::ledger::{jwks, names, segment};
+use crate::ledger::{names, segment};
 use crate::stages::StageError;
 use crate::stages::restore::PartitionConfig;
 use crate::twin;
@@ -236,76 +235,36 @@ impl Storage<'_> {
         metrics::counter!("ledgerline_twin_failures_total", "reason" => reason).increment(1);
     }
 
-    /// Done once the object is there. Where it could not be held, that is noted, and it is told of its hold later.
-    async fn put(
+    /// Done once the object is there. Where it could not be held, it is told of its hold later.
+    pub(super) async fn put(
         &self,
         name: &str,
         bytes: &[u8],
         keep: Keep<'_>,
         same: impl Fn(&[u8]) -> bool,
     ) -> Result<(), StageError> {
-        match self.vault.put_new(name, bytes, keep).await? {
-            Put::Created => {
-                count_stored(bytes.len());
-                return Ok(());
-            }
-            Put::Exists => {}
-            Put::Unheld => self.unheld.note(keep.class, name),
-        }
-        if same(&self.get(name).await?) {
+        if self.put_first(name, bytes, keep).await? || same(&self.get(name).await?) {
             return Ok(());
         }
         Err(self.fork(name))
     }
 
-    /// Every key is in the JWKS of its place in the order of declaration, which all partitions share; whichever comes first stores it.
-    /// Answers all keys that are declared so far.
-    async fn store_keys(&self, finished: &Finished) -> Result<Vec<PublicKey>, StageError> {
-        let mut known = self.archived_keys().await?;
-        if known.is_empty() {
-            known.clone_from(&finished.genesis_keys);
-            self.put_keys(finished, &known).await?;
-        }
-        let begins_alike = known.len() >= finished.genesis_keys.len()
-            && known
-                .iter()
-                .zip(&finished.genesis_keys)
-                .all(|(stored, declared)| stored.is_same_key(declared));
-        if !begins_alike {
-            return Err(self.stopped(
-                "the archive's keys do not begin with those of this ledger's genesis: it is the archive of another ledger; give another --archive"
-                    .to_owned(),
-            ));
-        }
-        for key in &finished.added_keys {
-            if !known.iter().any(|other| other.is_same_key(key)) {
-                known.push(key.clone());
-                self.put_keys(finished, &known).await?;
+    /// Whether it is known that it was put by this. Where it could not be held, that is noted.
+    pub(super) async fn put_first(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        keep: Keep<'_>,
+    ) -> Result<bool, StageError> {
+        match self.vault.put_new(name, bytes, keep).await? {
+            Put::Created => {
+                count_stored(bytes.len());
+                return Ok(true);
             }
+            Put::Exists => {}
+            Put::Unheld => self.unheld.note(keep.class, name),
         }
-        Ok(known)
-    }
-
-    async fn put_keys(&self, finished: &Finished, keys: &[PublicKey]) -> Result<(), StageError> {
-        let bytes = jwks::write(keys);
-        let name = names::jwks(keys.len());
-        self.put(&name, &bytes, keep(finished, None), |stored| stored == bytes)
-            .await
-    }
-
-    async fn archived_keys(&self) -> Result<Vec<PublicKey>, StageError> {
-        let count = |name: &String| {
-            name.strip_prefix("keys/jwks-")?
-                .strip_suffix(".json")?
-                .parse::<usize>()
-                .ok()
-        };
-        let Some(most) = self.vault.list("keys/").await?.iter().filter_map(count).max() else {
-            return Ok(Vec::new());
-        };
-        let name = names::jwks(most);
-        jwks::parse(&self.get(&name).await?)
-            .map_err(|error| self.stopped(format!("the archive's {name} cannot be read: {error}")))
+        Ok(false)
     }
 
     pub(super) async fn get(&self, name: &str) -> Result<Vec<u8>, StageError> {
@@ -325,7 +284,7 @@ impl Storage<'_> {
         ))
     }
 
-    fn stopped(&self, what: String) -> StageError {
+    pub(super) fn stopped(&self, what: String) -> StageError {
         StageError::Stopped {
             partition: self.partition.partition,
             what,
@@ -397,7 +356,7 @@ fn count_stored(bytes: usize) {
 }
 
 /// What decides how long an object of this cut is kept.
-fn keep<'k>(finished: &Finished, class: Option<&'k str>) -> Keep<'k> {
+pub(super) fn keep<'k>(finished: &Finished, class: Option<&'k str>) -> Keep<'k> {
     Keep {
         sealed_at: finished.sealed_at,
         class,

@@ -4,6 +4,7 @@
 mod adopt;
 mod correlation;
 mod hold;
+mod leading;
 mod machine;
 mod runner;
 mod session;

@@ -1,6 +1,7 @@
 //! The sealer of one partition: reads its sources, has the machine judge and seal, appends. Thin.
 
 use super::correlation::correlation_id;
+use super::leading::Leading;
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
 use super::sources::{Source, Sources};
@@ -50,6 +51,8 @@ pub struct Sealer {
     reached: u64,
     /// For partition 0 to begin the ledger.
     waits: bool,
+    /// Keys that wait for partition 0 to declare them.
+    leading: Leading,
 }
 
 /// Records of one source, each with what it is.
@@ -85,6 +88,7 @@ impl Sealer {
             committed_at: 0,
             reached: 0,
             waits: false,
+            leading: Leading::default(),
         }
     }
 
@@ -124,6 +128,7 @@ impl Sealer {
             return self.open().await;
         };
         let now = self.clock.now();
+        let came = self.keys_that_came(&session.machine, now).await;
         let batches = match self.read_batches(&mut session.machine, now).await {
             Ok(batches) => batches,
             Err(error) => {
@@ -134,6 +139,9 @@ impl Sealer {
         // Reading may have taken a while.
         let now = self.clock.now().max(now);
         let (mut out, mut sealed_to) = (Vec::new(), Vec::new());
+        for (key, proof) in came {
+            self.emit_key(&mut session.machine, KeyAction::Add, key, proof, &mut out)?;
+        }
         for batch in batches {
             sealed_to.push((batch.source, batch.records.last().map(|record| record.offset)));
             self.seal_batch(&mut session.machine, batch, now, &mut out)?;
@@ -300,7 +308,7 @@ impl Sealer {
 
     /// Keys that the operator added or retired since become leaves.
     async fn declare_keys(
-        &self,
+        &mut self,
         machine: &mut SealMachine,
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
@@ -320,10 +328,9 @@ impl Sealer {
         }
         // All that is new before anything is retired: the successor of the last key may have been added since this last ran. A key that was retired before
         // it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
-        for HeldKey { key, .. } in &held {
-            if declared_as(&machine.state().keys, key).is_none() {
-                self.declare_key(machine, KeyAction::Add, key, out).await?;
-            }
+        let now = self.clock.now();
+        for key in self.keys_to_add(&machine.state().keys, now).await {
+            self.declare_key(machine, KeyAction::Add, &key, out).await?;
         }
         for HeldKey { key, .. } in held.iter().filter(|held| held.retired) {
             let Some(known) = declared_as(&machine.state().keys, key) else {
@@ -334,6 +341,57 @@ impl Sealer {
             }
         }
         Ok(())
+    }
+
+    /// Keys that the signer holds and this partition has not declared, in the order in which they are to be. Other partitions than 0 take that from it, and its names of the
+    /// keys: what it has not declared waits, and so does what comes behind a key that this signer does not hold, and so cannot prove.
+    async fn keys_to_add(&mut self, ring: &KeyRing, now: UnixMicros) -> Vec<PublicKey> {
+        let held = self.signer.keys().into_iter().map(|held| held.key);
+        let new: Vec<PublicKey> = held.filter(|key| declared_as(ring, key).is_none()).collect();
+        let partition = self.partition.partition;
+        if new.is_empty() || partition == 0 {
+            self.leading.forget();
+            return new;
+        }
+        let is_news = self.leading.wait(now);
+        let leading = match self.leading.keys(self.log.as_ref()).await {
+            Ok(keys) => keys,
+            Err(error) => {
+                // Sealing goes on, with the keys that there are.
+                tracing::debug!(partition, %error, "partition 0 cannot be asked for the keys that it has declared");
+                return Vec::new();
+            }
+        };
+        let behind = leading.iter().filter(|key| declared_as(ring, key).is_none());
+        let is_held = |key: &&PublicKey| new.iter().any(|held| held.is_same_key(key));
+        let next: Vec<PublicKey> = behind.take_while(is_held).cloned().collect();
+        if is_news && next.len() < new.len() {
+            tracing::info!(
+                partition,
+                "a new key waits until partition 0 has declared it, with the keys of its owner: give all instances the same keys"
+            );
+        }
+        next
+    }
+
+    /// Keys that waited for partition 0 and that it has declared since, each with its proof. Where one cannot be proved now, it waits on, and nothing else does.
+    async fn keys_that_came(&mut self, machine: &SealMachine, now: UnixMicros) -> Vec<(PublicKey, Vec<u8>)> {
+        let mut came = Vec::new();
+        if !self.leading.is_due(now) {
+            return came;
+        }
+        for key in self.keys_to_add(&machine.state().keys, now).await {
+            let message = key_proof_message(&self.partition.origin, KeyAction::Add, &key);
+            match sign_by(self.signer.as_ref(), &key, &message).await {
+                Ok(proof) => came.push((key, proof)),
+                Err(error) => {
+                    let (partition, kid) = (self.partition.partition, key.kid.as_str());
+                    tracing::debug!(partition, kid, %error, "a key cannot be proved now, and is declared later");
+                    break;
+                }
+            }
+        }
+        came
     }
 
     /// Who proves a change: a new key itself; for one that is retired another that signs, since the retired one may be disabled already.
@@ -365,10 +423,21 @@ impl Sealer {
         let message = key_proof_message(&self.partition.origin, action, key);
         let prover = self.prover(machine, action, key);
         let proof = sign_by(self.signer.as_ref(), &prover, &message).await?;
+        self.emit_key(machine, action, key.clone(), proof, out)
+    }
+
+    fn emit_key(
+        &self,
+        machine: &mut SealMachine,
+        action: KeyAction,
+        key: PublicKey,
+        proof: Vec<u8>,
+        out: &mut Vec<NewRecord>,
+    ) -> Result<(), StageError> {
         let (partition, kid) = (self.partition.partition, key.kid.as_str());
         tracing::info!(partition, kid, action = action.as_str(), "declaring a key");
         machine
-            .declare_key(action, key.clone(), proof, self.clock.now(), out)
+            .declare_key(action, key, proof, self.clock.now(), out)
             .map_err(|error| self.seal_error(error))?;
         Ok(())
     }

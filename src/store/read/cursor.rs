@@ -67,17 +67,28 @@ fn put(into: &mut Vec<u8>, value: Option<&[u8]>) {
 }
 
 /// Where a page ended: the next one begins behind this sequence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor {
     pub after: u64,
+    pub found: Option<Found>,
+}
+
+/// What a question for a time of occurrence has found in the month that the next page goes on in: it is not looked for once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The last sequence of that time.
+    pub last: u64,
+    /// It was the last one up to this sequence of the month.
+    pub searched: u64,
 }
 
 impl Cursor {
     /// As a client is given it.
     #[must_use]
     pub fn write(self, tenant: &str, filter: &Filter) -> String {
-        let mut bytes = self.after.to_be_bytes().to_vec();
-        bytes.extend_from_slice(&self.tag(tenant, filter));
+        let mut bytes = self.place();
+        let tag = tag(&bytes, tenant, filter);
+        bytes.extend_from_slice(&tag);
         BASE64URL_NOPAD.encode(&bytes)
     }
 
@@ -89,31 +100,62 @@ impl Cursor {
         let bytes = BASE64URL_NOPAD
             .decode(text.as_bytes())
             .map_err(|_| ReadError::Cursor)?;
-        let (after, tag) = bytes.split_first_chunk().ok_or(ReadError::Cursor)?;
-        let cursor = Self {
-            after: u64::from_be_bytes(*after),
-        };
-        if tag == cursor.tag(tenant, filter) {
+        let (place, of) = bytes.split_last_chunk::<TAG_BYTES>().ok_or(ReadError::Cursor)?;
+        let cursor = Self::parse(place).ok_or(ReadError::Cursor)?;
+        if *of == tag(place, tenant, filter) {
             Ok(cursor)
         } else {
             Err(ReadError::Cursor)
         }
     }
 
-    fn tag(self, tenant: &str, filter: &Filter) -> [u8; TAG_BYTES] {
-        let mut asked = self.after.to_be_bytes().to_vec();
-        put(&mut asked, Some(tenant.as_bytes()));
-        filter.write(&mut asked);
-        let digest = blake3::derive_key(CURSOR_CONTEXT, &asked);
-        let mut tag = [0; TAG_BYTES];
-        tag.copy_from_slice(&digest[..TAG_BYTES]);
-        tag
+    fn place(self) -> Vec<u8> {
+        let found = self.found.map(|found| [found.last, found.searched]);
+        let numbers = std::iter::once(self.after).chain(found.into_iter().flatten());
+        numbers.flat_map(u64::to_be_bytes).collect()
     }
+
+    fn parse(place: &[u8]) -> Option<Self> {
+        let (numbers, rest) = place.as_chunks::<8>();
+        let found = match numbers {
+            [_] => None,
+            [_, last, searched] => Some(Found {
+                last: u64::from_be_bytes(*last),
+                searched: u64::from_be_bytes(*searched),
+            }),
+            _ => return None,
+        };
+        let after = u64::from_be_bytes(*numbers.first()?);
+        rest.is_empty().then_some(Self { after, found })
+    }
+}
+
+fn tag(place: &[u8], tenant: &str, filter: &Filter) -> [u8; TAG_BYTES] {
+    let mut asked = place.to_vec();
+    put(&mut asked, Some(tenant.as_bytes()));
+    filter.write(&mut asked);
+    let digest = blake3::derive_key(CURSOR_CONTEXT, &asked);
+    let mut tag = [0; TAG_BYTES];
+    tag.copy_from_slice(&digest[..TAG_BYTES]);
+    tag
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn cursors() -> [Cursor; 2] {
+        let found = Found {
+            last: 9,
+            searched: 11,
+        };
+        let short = Cursor {
+            after: 7,
+            found: None,
+        };
+        let found = Some(found);
+        [short, Cursor { found, ..short }]
+    }
 
     #[test]
     fn a_cursor_is_read_for_its_own_tenant_and_filters_alone() {
@@ -170,7 +212,7 @@ mod tests {
         ];
         for (n, filter) in filters.iter().enumerate() {
             for tenant in ["acme", "acm"] {
-                let text = Cursor { after: 7 }.write(tenant, filter);
+                let text = cursors()[n % 2].write(tenant, filter);
                 for (m, other) in filters.iter().enumerate() {
                     for whose in ["acme", "acm"] {
                         let read = Cursor::read(&text, whose, other);
@@ -184,16 +226,18 @@ mod tests {
     #[test]
     fn a_cursor_that_was_altered_is_none() {
         let filter = Filter::default();
-        let text = Cursor { after: 7 }.write("acme", &filter);
-        assert_eq!(Cursor::read(&text, "acme", &filter).unwrap(), Cursor { after: 7 });
-        for at in 0..text.len() {
-            let mut other = text.clone().into_bytes();
-            other[at] = if other[at] == b'A' { b'B' } else { b'A' };
-            let other = String::from_utf8(other).unwrap();
-            assert!(Cursor::read(&other, "acme", &filter).is_err(), "{other}");
-        }
-        for other in ["", "AAAA", "é", &text[1..], &format!("{text}AAAA")] {
-            assert!(Cursor::read(other, "acme", &filter).is_err(), "{other}");
+        for cursor in cursors() {
+            let text = cursor.write("acme", &filter);
+            assert_eq!(Cursor::read(&text, "acme", &filter).unwrap(), cursor);
+            for at in 0..text.len() {
+                let mut other = text.clone().into_bytes();
+                other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+                let other = String::from_utf8(other).unwrap();
+                assert!(Cursor::read(&other, "acme", &filter).is_err(), "{other}");
+            }
+            for other in ["", "AAAA", "é", &text[1..], &format!("{text}AAAA")] {
+                assert!(Cursor::read(other, "acme", &filter).is_err(), "{other}");
+            }
         }
     }
 }

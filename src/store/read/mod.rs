@@ -1,7 +1,7 @@
 //! What the API asks of the read model: events, entries, proofs, tiles, and whether a tenant's chain holds over the rows that are stored.
 //!
-//! It reads and decides nothing of what is true. A proof of an entry is checked against the root that was signed before it goes out, one of consistency is not; whose signature
-//! that is, whoever is given it checks. A tenant's rows are read by the role that sees one tenant's rows alone, whoever asks.
+//! It reads and decides nothing of what is true. A proof is checked against the root that was signed before it goes out; whose signature that is, whoever is given it
+//! checks. A tenant's rows are read by the role that sees one tenant's rows alone, whoever asks.
 
 mod cursor;
 mod entry;
@@ -10,20 +10,22 @@ mod page;
 mod proof;
 mod sealed;
 pub(crate) mod tiles;
+mod times;
 mod tree;
 mod verify;
 
-pub use cursor::{Cursor, Filter};
+pub use cursor::{Cursor, Filter, Found};
 pub use entry::{Entry, TenantHead};
 pub use page::{PAGE_ROWS_MAX, Page, PageLimit};
 pub use proof::{Consistency, Partition};
-pub use sealed::Sealed;
-pub use verify::{Bounds, Outcome, Verdict};
+pub use sealed::{Proven, Sealed};
+pub use verify::{Bounds, CheckFrom, KnownKeys, Outcome, Verdict};
 
-use super::{ReadModel, Role, SCHEMA, StoreError, pool};
+use super::{ReadModel, Role, SCHEMA, StoreError, pool_within};
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::{Postgres, Transaction};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Connections that see every tenant's rows: few ask for those.
 const AUDITOR_CONNECTIONS_MAX: u32 = 2;
@@ -72,13 +74,19 @@ impl From<sqlx::Error> for ReadError {
 }
 
 impl Reads {
-    /// Connects when it is first asked. `model` is the copy that is read.
+    /// Connects when it is first asked. `model` is the copy that is read; no statement takes longer than `statement_max`.
     #[must_use]
-    pub fn new(options: &PgConnectOptions, model: Arc<ReadModel>, connections_max: u32) -> Self {
+    pub fn new(
+        options: &PgConnectOptions,
+        model: Arc<ReadModel>,
+        connections_max: u32,
+        statement_max: Duration,
+    ) -> Self {
+        let of = |role, connections_max| pool_within(options, SCHEMA, role, connections_max, statement_max);
         Self {
             model,
-            reader: pool(options, SCHEMA, Role::Reader, connections_max),
-            auditor: pool(options, SCHEMA, Role::Auditor, AUDITOR_CONNECTIONS_MAX),
+            reader: of(Role::Reader, connections_max),
+            auditor: of(Role::Auditor, connections_max.min(AUDITOR_CONNECTIONS_MAX)),
         }
     }
 

@@ -18,6 +18,12 @@ pub(super) struct TenantMonth {
     pub is_here: bool,
 }
 
+impl TenantMonth {
+    pub(super) fn holds(&self, sequence: u64) -> bool {
+        (self.first..=self.last).contains(&sequence)
+    }
+}
+
 /// All of a tenant's months, oldest first.
 ///
 /// `leaves` is named, and so locked, before its parts are looked up: a month that is here now stays for this transaction.
@@ -60,6 +66,21 @@ pub(super) fn first_stored(months: &[TenantMonth]) -> Option<u64> {
     first.or_else(|| months.last().map(|month| month.last + 1))
 }
 
+/// Where the months do not begin with the tenant's first entry, do not follow one another, or are not all of one partition: the first sequence that is in doubt.
+pub(super) fn first_break(months: &[TenantMonth]) -> Option<u64> {
+    let mut due = 1;
+    for month in months {
+        let is_of_one = months
+            .last()
+            .is_some_and(|newest| newest.partition == month.partition);
+        if month.first != due || month.last < month.first || !is_of_one {
+            return Some(due);
+        }
+        due = month.last.saturating_add(1);
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +105,19 @@ mod tests {
         let middle = [month(1, 5, true), month(6, 9, false), month(10, 12, true)];
         assert_eq!(first_stored(&middle), Some(10));
         assert_eq!(first_stored(&[month(1, 5, false)]), Some(6));
+    }
+
+    #[test]
+    fn months_break_where_one_does_not_begin_behind_the_one_before() {
+        assert_eq!(first_break(&[]), None);
+        let whole = [month(1, 5, false), month(6, 6, true), month(7, 9, true)];
+        assert_eq!(first_break(&whole), None);
+        assert_eq!(first_break(&[month(2, 5, true)]), Some(1));
+        assert_eq!(first_break(&[month(1, 5, true), month(7, 9, true)]), Some(6));
+        assert_eq!(first_break(&[month(1, 5, true), month(5, 9, true)]), Some(6));
+        assert_eq!(first_break(&[month(1, 5, true), month(6, 4, true)]), Some(6));
+        let mut other = whole;
+        other[1].partition = 7;
+        assert_eq!(first_break(&other), Some(6));
     }
 }

@@ -1,12 +1,13 @@
 //! Proofs for those who hold a key of the ledger: that an entry is in the tree that was signed, and that a tree begins with an earlier one. And, per partition, what
 //! <https://c2sp.org/tlog-tiles> serves.
 
-use super::tree::{self, StoredCheckpoint, Tree};
+use super::tree::{self, Earlier, StoredCheckpoint, Tree};
 use super::{ReadError, Reads, entry};
 use crate::ledger::Digest;
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::proof::TlogProof;
 use crate::ledger::tile::{TILE_WIDTH, TileName};
+use crate::store::months::{self, PartitionMonth};
 use sqlx::{PgConnection, Row as _};
 use std::ops::Range;
 
@@ -103,19 +104,29 @@ impl Reads {
     ) -> Result<Consistency, ReadError> {
         let mut transaction = self.of_none().await?;
         let newest = tree::checkpoint(&mut transaction, partition, None).await?;
-        let signed = newest.as_ref().ok_or(ReadError::NotSigned)?.size();
-        let to = to.unwrap_or(signed);
-        if from > to || to > signed {
+        let signed = newest.ok_or(ReadError::NotSigned)?;
+        let to = to.unwrap_or(signed.size());
+        if from > to || to > signed.size() {
             return Err(ReadError::NotFound { what: "tree size" });
         }
-        let hashes = Tree::consistency(&mut transaction, partition, from, to).await?;
-        let checkpoint = tree::checkpoint(&mut transaction, partition, Some(to)).await?;
+        let tree = Tree::for_sizes(&mut transaction, partition, signed.size(), from, to).await?;
+        let earlier = tree::checkpoint(&mut transaction, partition, Some(from)).await?;
+        let later = tree::checkpoint(&mut transaction, partition, Some(to)).await?;
         transaction.commit().await?;
+        let first = Earlier {
+            size: from,
+            checkpoint: earlier.as_ref(),
+        };
+        let second = Earlier {
+            size: to,
+            checkpoint: later.as_ref(),
+        };
+        let hashes = tree.consistency(&first, &second, &signed.signed.checkpoint.root)?;
         Ok(Consistency {
             from,
             to,
             hashes,
-            note: checkpoint.map(|checkpoint| checkpoint.note),
+            note: later.map(|checkpoint| checkpoint.note),
         })
     }
 
@@ -198,6 +209,14 @@ async fn bundle(
     partition: i32,
     range: Range<u64>,
 ) -> Result<Vec<u8>, ReadError> {
+    let months = months::of_partition(connection, partition as u32).await?;
+    let overlap =
+        |month: &&PartitionMonth| range.start <= *month.leaves.end() && *month.leaves.start() < range.end;
+    if months.iter().filter(overlap).any(|month| !month.is_here) {
+        return Err(ReadError::Detached {
+            first_stored_sequence: None,
+        });
+    }
     let rows = sqlx::query(
         "SELECT leaf FROM leaves WHERE partition = $1 AND leaf_index >= $2 AND leaf_index < $3 AND month IN \
          (SELECT month FROM partition_months WHERE partition = $1 AND first_index < $3 AND last_index >= $2) ORDER BY leaf_index",
@@ -208,9 +227,8 @@ async fn bundle(
     .fetch_all(connection)
     .await?;
     if rows.len() as u64 != range.end - range.start {
-        // Let go of with their month, or taken out by hand, which the check of the rows says.
-        return Err(ReadError::Detached {
-            first_stored_sequence: None,
+        return Err(ReadError::Damaged {
+            what: "a leaf's row is missing",
         });
     }
     let mut bundle = Vec::new();

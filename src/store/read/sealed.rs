@@ -23,6 +23,16 @@ pub struct Sealed {
     pub leaf: Vec<u8>,
 }
 
+/// What became of the proof of a leaf.
+#[derive(Debug)]
+pub enum Proven {
+    Proof(TlogProof),
+    /// No checkpoint covers it yet.
+    NotYet,
+    /// Its rows, or those of its tree, are damaged: there will be none until they are mended.
+    Damaged(ReadError),
+}
+
 impl Reads {
     /// Those of the events, by tenant and event id, that have an entry. Where an id was sealed twice, the later one. For the caller to ask only in the names of tenants
     /// that wait: this sees all.
@@ -48,13 +58,13 @@ impl Reads {
         rows.iter().map(read).collect()
     }
 
-    /// The proof of each leaf against its partition's newest checkpoint; `None` for one that it does not cover yet, and for one whose rows are damaged, which the log says.
-    pub async fn proofs(&self, leaves: &[Sealed]) -> Result<Vec<Option<TlogProof>>, ReadError> {
+    /// The proof of each leaf against its partition's newest checkpoint. What is damaged is so for those leaves alone.
+    pub async fn proofs(&self, leaves: &[Sealed]) -> Result<Vec<Proven>, ReadError> {
         let mut by_partition: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (at, leaf) in leaves.iter().enumerate() {
             by_partition.entry(leaf.partition).or_default().push(at);
         }
-        let mut proofs = vec![None; leaves.len()];
+        let mut proofs: Vec<Proven> = leaves.iter().map(|_| Proven::NotYet).collect();
         let mut transaction = self.of_none().await?;
         for (partition, places) in by_partition {
             prove_partition(&mut transaction, partition, leaves, &places, &mut proofs).await?;
@@ -83,10 +93,18 @@ async fn prove_partition(
     partition: u32,
     leaves: &[Sealed],
     places: &[usize],
-    proofs: &mut [Option<TlogProof>],
+    proofs: &mut [Proven],
 ) -> Result<(), ReadError> {
-    let Some(checkpoint) = tree::checkpoint(connection, partition, None).await? else {
-        return Ok(());
+    let checkpoint = match tree::checkpoint(connection, partition, None).await {
+        Ok(Some(checkpoint)) => checkpoint,
+        Ok(None) => return Ok(()),
+        Err(ReadError::Damaged { what }) => {
+            for at in places {
+                note(proofs, *at, Proven::Damaged(ReadError::Damaged { what }));
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(error),
     };
     let size = checkpoint.size();
     let covered: Vec<(usize, &Sealed)> = places
@@ -97,17 +115,15 @@ async fn prove_partition(
     let indexes: Vec<u64> = covered.iter().map(|(_, leaf)| leaf.index).collect();
     let tree = Tree::for_leaves(connection, partition, size, &indexes).await?;
     for (at, leaf) in covered {
-        match prove(&tree, &checkpoint, leaf.index, leaf.leaf.clone()) {
-            Ok(proof) => {
-                if let Some(place) = proofs.get_mut(at) {
-                    *place = Some(proof);
-                }
-            }
-            // Others wait for leaves that are whole.
-            Err(error) => {
-                tracing::error!(partition, index = leaf.index, %error, "no proof of a leaf can be given");
-            }
-        }
+        let proof = prove(&tree, &checkpoint, leaf.index, leaf.leaf.clone());
+        // Others wait for leaves that are whole.
+        note(proofs, at, proof.map_or_else(Proven::Damaged, Proven::Proof));
     }
     Ok(())
+}
+
+fn note(proofs: &mut [Proven], at: usize, proven: Proven) {
+    if let Some(place) = proofs.get_mut(at) {
+        *place = proven;
+    }
 }

@@ -4,7 +4,9 @@ use super::ReadError;
 use super::tiles::{self, Tiles};
 use crate::ledger::Digest;
 use crate::ledger::checkpoint::SignedCheckpoint;
-use crate::ledger::merkle::{consistency_proof, inclusion_proof, verify_inclusion};
+use crate::ledger::merkle::{
+    CompactRange, consistency_proof, inclusion_proof, verify_consistency, verify_inclusion,
+};
 use crate::ledger::tile::{TILE_WIDTH, TileName, subtree_root, subtree_tile};
 use sqlx::{PgConnection, Row as _};
 use std::collections::BTreeSet;
@@ -12,6 +14,9 @@ use std::convert::Infallible;
 
 const TILES_MISSING: ReadError = ReadError::Damaged {
     what: "a hash tile is missing",
+};
+const TILES_DIFFER: ReadError = ReadError::Damaged {
+    what: "the hash tiles do not lead to the signed root",
 };
 
 /// A checkpoint as it is stored.
@@ -49,6 +54,20 @@ pub(super) async fn checkpoint(
             what: "a checkpoint is not what it was",
         }),
     }
+}
+
+/// A tree that another begins with.
+pub(super) struct Earlier<'c> {
+    pub size: u64,
+    /// Where it is stored.
+    pub checkpoint: Option<&'c StoredCheckpoint>,
+}
+
+/// The complete subtrees that make up a tree of `size` leaves, the largest first.
+fn peaks(size: u64) -> impl Iterator<Item = (u8, u64)> {
+    let levels = (0..64_u8).rev().filter(move |level| size >> level & 1 == 1);
+    // Those before it are larger: an even number of its own size.
+    levels.map(move |level| (level, (size >> level) - 1))
 }
 
 /// The tree at one size, with the tiles that were asked for.
@@ -89,20 +108,61 @@ impl Tree {
         })
     }
 
-    /// The consistency proof from the tree of `first` leaves to that of `size`.
-    pub(super) async fn consistency(
+    /// With the tiles for the consistency proofs from the tree of `first` leaves to that of `second`, and from that to this one.
+    pub(super) async fn for_sizes(
         connection: &mut PgConnection,
         partition: u32,
-        first: u64,
         size: u64,
-    ) -> Result<Vec<Digest>, ReadError> {
+        first: u64,
+        second: u64,
+    ) -> Result<Self, ReadError> {
         let mut names = BTreeSet::new();
-        let Ok(_) = consistency_proof(first, size, &mut |level, at| {
+        let mut name = |level, at| {
             names.extend(subtree_tile(level, at, size));
             Ok::<_, Infallible>([0; 32])
-        });
-        let tree = Self::with(connection, partition, size, names).await?;
-        consistency_proof(first, size, &mut |level, at| tree.subtree(level, at))
+        };
+        let Ok(_) = consistency_proof(first, second, &mut name);
+        let Ok(_) = consistency_proof(second, size, &mut name);
+        for (level, at) in [first, second].into_iter().flat_map(peaks) {
+            let Ok(_) = name(level, at);
+        }
+        Self::with(connection, partition, size, names).await
+    }
+
+    /// The consistency proof from the tree of `first` leaves to that of `second`, if both begin the tree that was signed, whose root is `root`.
+    pub(super) fn consistency(
+        &self,
+        first: &Earlier<'_>,
+        second: &Earlier<'_>,
+        root: &Digest,
+    ) -> Result<Vec<Digest>, ReadError> {
+        let (first_root, second_root) = (self.root(first)?, self.root(second)?);
+        let proof = self.between(first.size, second.size)?;
+        let to_signed = self.between(second.size, self.size)?;
+        if verify_consistency(first.size, second.size, &first_root, &second_root, &proof)
+            && verify_consistency(second.size, self.size, &second_root, root, &to_signed)
+        {
+            Ok(proof)
+        } else {
+            Err(TILES_DIFFER)
+        }
+    }
+
+    fn between(&self, first: u64, second: u64) -> Result<Vec<Digest>, ReadError> {
+        consistency_proof(first, second, &mut |level, at| self.subtree(level, at))
+    }
+
+    /// The root of an earlier tree, as the tiles have it. Where its note is stored, it is the one that was signed.
+    fn root(&self, of: &Earlier<'_>) -> Result<Digest, ReadError> {
+        let hashes: Vec<Digest> = peaks(of.size)
+            .map(|(level, at)| self.subtree(level, at))
+            .collect::<Result<_, _>>()?;
+        let tree = CompactRange::from_parts(of.size, hashes).ok_or(TILES_DIFFER)?;
+        let root = tree.root();
+        match of.checkpoint {
+            Some(stored) if stored.signed.checkpoint.root != root => Err(TILES_DIFFER),
+            Some(_) | None => Ok(root),
+        }
     }
 
     /// The leaf's hash as the tile has it.
@@ -135,5 +195,20 @@ impl Tree {
             self.tiles.hashes(name).map(<[u8]>::to_vec).ok_or(())
         })
         .map_err(|_| TILES_MISSING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_made_up_of_its_complete_subtrees() {
+        let of = |size| peaks(size).collect::<Vec<_>>();
+        assert_eq!(of(0), []);
+        assert_eq!(of(1), [(0, 0)]);
+        assert_eq!(of(7), [(2, 0), (1, 2), (0, 6)]);
+        assert_eq!(of(256 + 8), [(8, 0), (3, 32)]);
+        assert_eq!(of(u64::MAX).len(), 64);
     }
 }

@@ -10,6 +10,8 @@ mod ahead;
 mod body;
 mod client;
 mod config;
+mod head;
+mod pages;
 mod refusal;
 mod source;
 mod versions;
@@ -29,11 +31,13 @@ use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
     ObjectLockEnabled, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention,
     ServerSideEncryption, StorageClass,
 };
+use pages::Pages;
 use refusal::{Kind, Refusal};
 use sha2::{Digest as _, Sha256};
 use std::error::Error;
@@ -179,8 +183,14 @@ impl S3Vault {
                 until: head.object_lock_retain_until_date.map_or(0, |date| date.secs()),
                 hold: head.object_lock_legal_hold_status == Some(ObjectLockLegalHoldStatus::On),
             })),
-            Err(refusal) if refusal.kind == Kind::Absent => Ok(None),
-            Err(refusal) => Err(refusal.into_error(&format!("looking at {}", self.url(name)), self.access())),
+            Err(refusal) => {
+                let get = self.client.get_object().bucket(self.bucket()).key(self.key(name));
+                let refusal = head::explained(refusal, get).await;
+                if refusal.kind == Kind::Absent {
+                    return Ok(None);
+                }
+                Err(refusal.into_error(&format!("looking at {}", self.url(name)), self.access()))
+            }
         }
     }
 
@@ -281,9 +291,9 @@ impl S3Vault {
     /// Of every version: the newest is what readers get, and the oldest is what was archived. A version that is put meanwhile is neither.
     async fn put_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
         let store = self.versions();
-        let mut next = Some(Marks::default());
+        let (mut pages, mut next) = (Pages::default(), Some(Marks::default()));
         while let Some(marks) = next {
-            let (versions, behind) = store.of_name(name, &marks).await?;
+            let (versions, behind) = store.of_name(name, &marks, &mut pages).await?;
             for version in versions.iter().filter(|version| !version.is_marker) {
                 self.put_hold_of(version, on).await?;
             }
@@ -409,8 +419,9 @@ impl Vault for S3Vault {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
+        let doing = || format!("listing {}", self.url(prefix));
         let mut names = Vec::new();
-        let mut next = None;
+        let (mut pages, mut next) = (Pages::default(), None);
         loop {
             let page = self
                 .client
@@ -418,13 +429,14 @@ impl Vault for S3Vault {
                 .bucket(self.bucket())
                 .prefix(self.key(prefix))
                 .set_continuation_token(next);
-            let page = count("ListObjectsV2", Box::pin(page.send()).await).map_err(|refusal| {
-                refusal.into_error(&format!("listing {}", self.url(prefix)), self.access())
-            })?;
+            let page = count("ListObjectsV2", Box::pin(page.send()).await)
+                .map_err(|refusal| refusal.into_error(&doing(), self.access()))?;
             let keys = page.contents().iter().filter_map(|object| object.key());
             let found = keys.filter_map(|key| self.config.access.bucket.name(key));
             names.extend(found.filter(|name| is_listed(name)).map(ToOwned::to_owned));
-            next = page.next_continuation_token;
+            next = pages
+                .next(is_cut(&page), page.next_continuation_token)
+                .map_err(|endless| endless.into_error(&doing()))?;
             if next.is_none() {
                 break;
             }
@@ -443,6 +455,11 @@ impl Vault for S3Vault {
 /// an empty object with a slash behind its name: at the top that is no name.
 fn is_listed(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.')
+}
+
+/// Whether more follow. A token says so too: no store loses names by leaving the other out.
+fn is_cut(page: &ListObjectsV2Output) -> bool {
+    page.is_truncated == Some(true) || page.next_continuation_token.is_some()
 }
 
 /// Counts a call by what came of it.

@@ -44,6 +44,8 @@ enum Said {
     Answer {
         /// In the words of the store.
         what: String,
+        /// Whether it said why. Answers to HEAD have no body.
+        has_code: bool,
         /// What a person can do.
         remedy: &'static str,
     },
@@ -101,7 +103,11 @@ impl Refusal {
         Self {
             kind,
             status,
-            said: Said::Answer { what, remedy },
+            said: Said::Answer {
+                what,
+                has_code: !code.is_empty(),
+                remedy,
+            },
         }
     }
 
@@ -126,11 +132,40 @@ impl Refusal {
         self.kind == Kind::Never && matches!(self.status, 401 | 403)
     }
 
+    /// 0: no answer came.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// A refusal, and the store did not say of what: it may pass or not.
+    pub fn is_unexplained(&self) -> bool {
+        let has_code = match &self.said {
+            Said::Answer { has_code, .. } => *has_code,
+            Said::Nothing(_) => true,
+        };
+        !has_code && self.kind == Kind::Never && (300..500).contains(&self.status)
+    }
+
+    /// The same, where the store does now what it refused.
+    pub fn passing(self) -> Self {
+        let Self { status, said, .. } = self;
+        let said = match said {
+            Said::Answer { what, has_code, .. } => Said::Answer {
+                what,
+                has_code,
+                remedy: "the store refused HEAD without a reason, and not a GET of the same object: it is tried again; see what stands between, if it lasts",
+            },
+            nothing @ Said::Nothing(_) => nothing,
+        };
+        let kind = Kind::Later;
+        Self { kind, status, said }
+    }
+
     /// `doing` what failed, as in `putting s3://..`, with a store that is reached by `access`.
     pub fn into_error(self, doing: &str, access: &Access) -> VaultError {
         let (what, source): (String, Option<BoxError>) = match self.said {
-            Said::Answer { what, remedy: "" } => (format!("{doing} failed, {what}"), None),
-            Said::Answer { what, remedy } => (format!("{doing} failed, {what}: {remedy}"), None),
+            Said::Answer { what, remedy: "", .. } => (format!("{doing} failed, {what}"), None),
+            Said::Answer { what, remedy, .. } => (format!("{doing} failed, {what}: {remedy}"), None),
             Said::Nothing(Silence::NoCredentials) => {
                 let what = format!("{doing} failed, no credentials were found: {GIVE_CREDENTIALS}");
                 (what, None)
@@ -152,7 +187,7 @@ impl Refusal {
     }
 }
 
-/// By AWS's list of errors. The code decides where it says more than the status; answers to HEAD have none.
+/// By AWS's list of errors. The code decides where it says more than the status. Answers to HEAD have none: [`super::head`] asks why.
 fn meaning(status: u16, code: &str) -> (Kind, &'static str) {
     match (status, code) {
         // One server says so by 404.
@@ -166,6 +201,10 @@ fn meaning(status: u16, code: &str) -> (Kind, &'static str) {
         (412, _) => (Kind::Exists, ""),
         (409, "BucketNotEmpty" | "InvalidBucketState") => (Kind::Never, ""),
         (408 | 409 | 429 | 503, _) | (400, "RequestTimeout") => (Kind::Later, ""),
+        (501, _) => (
+            Kind::Never,
+            "the store does not have what an archive needs: Object Lock, conditional writes and checksums, as S3 has them",
+        ),
         (500.., _) => (Kind::Unknown, ""),
         (
             400,
@@ -190,9 +229,15 @@ fn meaning(status: u16, code: &str) -> (Kind, &'static str) {
         ),
         (401 | 403, _) => (
             Kind::Never,
-            "permission is missing: on the bucket s3:ListBucket, s3:ListBucketVersions and s3:GetBucketObjectLockConfiguration; on its objects s3:PutObject, s3:PutObjectRetention, s3:PutObjectLegalHold, s3:GetObject, s3:GetObjectVersion, s3:GetObjectRetention, s3:GetObjectLegalHold; and with SSE-KMS kms:GenerateDataKey and kms:Decrypt on the key",
+            "permission is missing: on the bucket s3:ListBucket, s3:ListBucketVersions and s3:GetBucketObjectLockConfiguration; on its objects s3:PutObject, s3:PutObjectRetention, s3:PutObjectLegalHold, s3:GetObject, s3:GetObjectVersion, s3:GetObjectRetention, s3:GetObjectLegalHold; and with SSE-KMS kms:GenerateDataKey and kms:Decrypt on the key. \
+             Where s3:ListBucket is not allowed, S3 says the same of an object that is not there",
         ),
-        (301 | 307 | 308, _) => (
+        // While a bucket is new, its address is not known everywhere.
+        (307, _) => (
+            Kind::Later,
+            "the bucket answers at another address for now: it is tried again; if it lasts, set AWS_REGION or --archive-endpoint",
+        ),
+        (301 | 308, _) => (
             Kind::Never,
             "the bucket is in another region or at another address: set AWS_REGION or --archive-endpoint",
         ),
@@ -215,6 +260,7 @@ mod tests {
             (503, "SlowDown", Kind::Later),
             (500, "InternalError", Kind::Unknown),
             (502, "", Kind::Unknown),
+            (501, "NotImplemented", Kind::Never),
             (400, "RequestTimeout", Kind::Later),
             (400, "BadDigest", Kind::Later),
             (400, "InvalidRequest", Kind::Never),
@@ -227,9 +273,37 @@ mod tests {
             (404, "NoSuchBucket", Kind::Never),
             (404, "XAdminUserNotFound", Kind::Never),
             (301, "PermanentRedirect", Kind::Never),
+            (301, "", Kind::Never),
+            (307, "TemporaryRedirect", Kind::Later),
+            (400, "", Kind::Never),
+            (400, "ExpiredToken", Kind::Later),
         ] {
             assert_eq!(meaning(status, code).0, kind, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn a_refusal_without_a_reason_is_told_from_one_with_one_and_from_silence() {
+        let of = |status, code| Refusal::answered(status, code, "what");
+        for (status, code, is_unexplained) in [
+            (403, "", true),
+            (400, "", true),
+            (301, "", true),
+            (403, "AccessDenied", false),
+            (404, "NotFound", false),
+            // Tried again as it is; and an answer in no form of S3's is no refusal.
+            (503, "", false),
+            (200, "", false),
+        ] {
+            assert_eq!(
+                of(status, code).is_unexplained(),
+                is_unexplained,
+                "{status} {code}"
+            );
+        }
+        assert!(!Refusal::unanswered(&std::io::Error::other("reset")).is_unexplained());
+        let passing = of(403, "").passing();
+        assert!(passing.kind == Kind::Later && !passing.is_unexplained() && !passing.is_denied());
     }
 
     #[test]

@@ -6,8 +6,9 @@ use super::ahead::{Ahead, OBJECT_BYTES_MAX};
 use super::body;
 use super::client::{Tries, connect};
 use super::config::Access;
-use super::is_listed;
+use super::pages::Pages;
 use super::refusal::{Kind, Refusal};
+use super::{is_cut, is_listed};
 use crate::ledger::verify::{ArchiveSource, Names, ObjectReader, SourceError};
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
@@ -63,7 +64,7 @@ impl S3Source {
             ahead: Ahead::default(),
             begun: Mutex::default(),
         };
-        source.page("", None)?;
+        source.page("", None, &mut Pages::default())?;
         Ok(source)
     }
 
@@ -88,7 +89,12 @@ impl S3Source {
     }
 
     /// Names, and how to ask for those behind them.
-    fn page(&self, prefix: &str, from: Option<String>) -> io::Result<(Vec<String>, Option<String>)> {
+    fn page(
+        &self,
+        prefix: &str,
+        from: Option<String>,
+        pages: &mut Pages<String>,
+    ) -> io::Result<(Vec<String>, Option<String>)> {
         let bucket = &self.access.bucket;
         let ask = self
             .client
@@ -104,10 +110,14 @@ impl S3Source {
         let names = keys
             .filter_map(|key| bucket.name(key))
             .filter(|name| is_listed(name));
-        Ok((
-            names.map(ToOwned::to_owned).collect(),
-            page.next_continuation_token,
-        ))
+        let names = names.map(ToOwned::to_owned).collect();
+        let next = pages
+            .next(is_cut(&page), page.next_continuation_token)
+            .map_err(|endless| {
+                let doing = format!("listing s3://{}/{}", bucket.bucket, bucket.key(prefix));
+                io::Error::other(endless.into_error(&doing))
+            })?;
+        Ok((names, next))
     }
 }
 
@@ -118,6 +128,7 @@ impl ArchiveSource for S3Source {
             prefix: prefix.to_owned(),
             page: Vec::new().into_iter(),
             next: Next::First,
+            pages: Pages::default(),
         }))
     }
 
@@ -181,6 +192,7 @@ struct Listing<'s> {
     prefix: String,
     page: std::vec::IntoIter<String>,
     next: Next,
+    pages: Pages<String>,
 }
 
 impl Iterator for Listing<'_> {
@@ -196,7 +208,7 @@ impl Iterator for Listing<'_> {
                 Next::From(token) => Some(token),
                 Next::Nothing => return None,
             };
-            match self.source.page(&self.prefix, from) {
+            match self.source.page(&self.prefix, from, &mut self.pages) {
                 Ok((names, token)) => {
                     self.page = names.into_iter();
                     self.next = token.map_or(Next::Nothing, Next::From);

@@ -2,6 +2,8 @@
 
 use super::client::{Tries, connect};
 use super::config::{Access, LockMode};
+use super::head;
+use super::pages::Pages;
 use super::refusal::{Kind, Refusal};
 use super::source::S3Source;
 use super::{count, is_listed};
@@ -100,6 +102,7 @@ impl S3Versions {
         versions_max: i32,
     ) -> Result<VersionPage, VaultError> {
         let mut marks = (after.map(|after| self.access.bucket.key(after)), None);
+        let mut pages = Pages::default();
         loop {
             let answer = self.ask(prefix, &marks, versions_max).await?;
             let mut versions = self.versions_of(&answer);
@@ -109,7 +112,10 @@ impl S3Versions {
             if !versions.is_empty() || !is_cut {
                 return Ok(VersionPage { versions, is_cut });
             }
-            marks = self.next(prefix, answer)?;
+            let Some(next) = self.next(prefix, answer, &mut pages)? else {
+                return Ok(VersionPage::default());
+            };
+            marks = next;
         }
     }
 
@@ -118,21 +124,24 @@ impl S3Versions {
         &self,
         name: &str,
         marks: &Marks,
+        pages: &mut Pages<Marks>,
     ) -> Result<(Vec<ObjectVersion>, Option<Marks>), VaultError> {
         let answer = self.ask(name, marks, VERSIONS_MAX).await?;
         let mut versions = self.versions_of(&answer);
         // Names that go on behind this one come after it.
         let is_past = versions.last().is_some_and(|last| last.name != name);
         versions.retain(|version| version.name == name);
-        if is_past || answer.is_truncated != Some(true) {
+        if is_past {
             return Ok((versions, None));
         }
-        Ok((versions, Some(self.next(name, answer)?)))
+        let next = self.next(name, answer, pages)?;
+        Ok((versions, next))
     }
 
     /// The next names that begin with `prefix`, come after `after`, and of which there is a version, in order; none at the end.
     pub(super) async fn names(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, VaultError> {
         let mut marks = (after.map(|after| self.access.bucket.key(after)), None);
+        let mut pages = Pages::default();
         loop {
             let answer = self.ask(prefix, &marks, VERSIONS_MAX).await?;
             let versions = self.versions_of(&answer).into_iter();
@@ -143,26 +152,30 @@ impl S3Versions {
                 .filter(|name| is_listed(name) && after.is_none_or(|after| **name > *after))
                 .collect();
             names.dedup();
-            if !names.is_empty() || answer.is_truncated != Some(true) {
+            if !names.is_empty() {
                 return Ok(names);
             }
-            marks = self.next(prefix, answer)?;
+            let Some(next) = self.next(prefix, answer, &mut pages)? else {
+                return Ok(names);
+            };
+            marks = next;
         }
     }
 
-    /// Where a cut listing goes on.
-    fn next(&self, prefix: &str, answer: ListObjectVersionsOutput) -> Result<Marks, VaultError> {
-        if has_no_end(&answer) {
-            // Not an end: what follows would never be looked at.
-            return Err(VaultError::Retry {
-                what: format!(
-                    "listing the versions of {}: the store says that more follow and not where",
-                    self.url(prefix)
-                ),
-                source: None,
-            });
-        }
-        Ok((answer.next_key_marker, answer.next_version_id_marker))
+    /// Where the listing goes on; `None` at its end.
+    fn next(
+        &self,
+        prefix: &str,
+        answer: ListObjectVersionsOutput,
+        pages: &mut Pages<Marks>,
+    ) -> Result<Option<Marks>, VaultError> {
+        let is_cut = answer.is_truncated == Some(true);
+        let behind = answer
+            .next_key_marker
+            .map(|key| (Some(key), answer.next_version_id_marker));
+        pages
+            .next(is_cut, behind)
+            .map_err(|endless| endless.into_error(&format!("listing the versions of {}", self.url(prefix))))
     }
 
     /// Behind a key and a version of it.
@@ -237,8 +250,19 @@ impl S3Versions {
             .version_id(&version.id);
         let head = match count("HeadObject", Box::pin(head.send()).await) {
             Ok(head) => head,
-            Err(refusal) if refusal.kind == Kind::Absent => return Ok(None),
-            Err(refusal) => return Err(self.failed("looking at", "s3:GetObjectVersion", version, refusal)),
+            Err(refusal) => {
+                let get = self
+                    .client
+                    .get_object()
+                    .bucket(&self.access.bucket.bucket)
+                    .key(self.access.bucket.key(&version.name))
+                    .version_id(&version.id);
+                let refusal = head::explained(refusal, get).await;
+                if refusal.kind == Kind::Absent {
+                    return Ok(None);
+                }
+                return Err(self.failed("looking at", "s3:GetObjectVersion", version, refusal));
+            }
         };
         let mut lock = VersionLock {
             mode: head
@@ -314,28 +338,5 @@ impl S3Versions {
     fn url(&self, name: &str) -> String {
         let bucket = &self.access.bucket;
         format!("s3://{}/{}", bucket.bucket, bucket.key(name))
-    }
-}
-
-/// More is said to follow, and not behind what.
-fn has_no_end(answer: &ListObjectVersionsOutput) -> bool {
-    answer.is_truncated == Some(true) && answer.next_key_marker.is_none()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_that_is_cut_and_does_not_say_where_is_no_end() {
-        let answer = |is_cut, marker: Option<&str>| {
-            ListObjectVersionsOutput::builder()
-                .is_truncated(is_cut)
-                .set_next_key_marker(marker.map(str::to_owned))
-                .build()
-        };
-        assert!(has_no_end(&answer(true, None)));
-        assert!(!has_no_end(&answer(true, Some("a"))));
-        assert!(!has_no_end(&answer(false, None)));
     }
 }

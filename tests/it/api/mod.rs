@@ -1,11 +1,13 @@
 //! The HTTP API, asked of the real program over real connections.
 
+mod apart;
 mod browser;
 mod client;
 mod issued;
 mod limits;
 mod networks;
 mod once;
+mod open;
 mod rates;
 mod refused;
 mod signed;

@@ -3,6 +3,9 @@
 use super::client::{Answer, Request};
 use super::{Server, event, key, members, sealed};
 use crate::index::Database;
+use ledgerline::store::Role;
+use ledgerline::store::idempotency::{Begun, Idempotency, Request as Row};
+use ledgerline::store::parse_url;
 use sqlx::{Connection as _, Executor as _};
 use std::time::Duration;
 
@@ -157,4 +160,66 @@ fn without_its_database_a_key_is_not_taken_and_everything_else_goes_on() {
     assert_eq!(waited.value()["results"][0]["status"], "accepted");
     server.end();
     assert_eq!(members(&sealed(&dir).events["acme"], "event_id"), ["e1"]);
+}
+
+/// Killed between the append and what is written of it, and come again when no sealer knows its events any more.
+#[test]
+fn a_request_that_comes_again_long_after_it_was_sealed_is_sealed_once() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    // A sealer that knows no event of before.
+    let server = Server::start(dir.path(), &[&url, "--dedupe-entries-max=0"]);
+    let batch = format!("[{},{BARE},{}]", event("acme", "e1"), event("acme", "e2"));
+    let first = once(&server, "acme-writer", "k1", &batch).ids();
+    let wait = |id: &str| {
+        let path = "/v1/events?wait=sealed&wait_timeout_ms=30000";
+        let request = server.request("POST", path, "acme-writer");
+        assert_eq!(request.json(&event("acme", id)).send().status, 200);
+    };
+    wait("behind-1");
+    let unfinished = "UPDATE ledgerline_api.idempotency SET done = false, held_until_ms = 0";
+    assert_eq!(database.execute(unfinished).unwrap(), 1);
+    let again = once(&server, "acme-writer", "k1", &batch);
+    assert_eq!(again.ids(), first);
+    assert_eq!(again.header("idempotency-replayed"), None);
+    wait("behind-2");
+    assert_eq!(
+        once(&server, "acme-writer", "k1", &batch).header("idempotency-replayed"),
+        Some("true")
+    );
+    server.end();
+    let due = [first, vec!["behind-1".to_owned(), "behind-2".to_owned()]].concat();
+    assert_eq!(members(&sealed(&dir).events["acme"], "event_id"), due);
+}
+
+#[test]
+fn a_row_that_is_taken_over_while_old_ones_are_taken_away_stays() {
+    let database = Database::new();
+    let options = parse_url(&database.url).unwrap();
+    let pool = database.pool(Role::Owner);
+    database.runtime.block_on(async {
+        let store = Idempotency::new(&options, Duration::from_secs(30));
+        let row = Row {
+            tenant: "acme",
+            key: "k1",
+            body_sha256: &[1; 32],
+        };
+        store.begin(row, [1; 16], [1; 16]).await.unwrap();
+        pool.execute("UPDATE ledgerline_api.idempotency SET created_ms = 1").await.unwrap();
+        let mut taking_over = pool.begin().await.unwrap();
+        let now = "UPDATE ledgerline_api.idempotency SET created_ms = (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        taking_over.execute(now).await.unwrap();
+        let purge = store.purge();
+        let commit = async {
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while sqlx::query_scalar::<_, i64>(waits).fetch_one(&pool).await.unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            taking_over.commit().await.unwrap();
+        };
+        let (purged, ()) = tokio::join!(purge, commit);
+        assert!(!purged.unwrap());
+        let again = store.begin(row, [2; 16], [2; 16]).await.unwrap();
+        assert!(matches!(again, Begun::InFlight { .. }), "{again:?}");
+    });
 }

@@ -97,3 +97,66 @@ fn whoever_seals_who_waits_is_told_and_at_the_end_of_his_time_he_is_told_what_is
     server.end();
     assert_eq!(sealed(&dir).events["acme"].len(), 1);
 }
+
+#[test]
+fn at_the_end_of_the_process_who_waits_is_told_what_is_known() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    // Nothing is sealed here, and the end waits no longer than half of what is asked for.
+    let server = Server::start(dir.path(), &[&url, "--stages=dead-letters"]);
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let waiters: Vec<_> = ["e1", "e2"]
+            .into_iter()
+            .map(|id| {
+                let server = &server;
+                scope.spawn(move || wait(server, "wait=signed&wait_timeout_ms=30000", &event("acme", id)))
+            })
+            .collect();
+        server.service.wait_for("/metrics", |text| {
+            text.contains("ledgerline_api_waited_records 2")
+        });
+        server.service.signal("TERM");
+        waiters.into_iter().map(|waiter| waiter.join().unwrap()).collect()
+    });
+    for (answer, id) in answers.iter().zip(["e1", "e2"]) {
+        assert_eq!(answer.ids(), [id]);
+        assert_eq!(answer.value()["results"][0]["status"], "accepted");
+    }
+    server.ended();
+    assert_eq!(sealed(&dir).events["acme"].len(), 2);
+}
+
+#[test]
+fn a_damaged_leaf_ends_the_wait_for_it_and_no_other_and_is_told_once() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    let server = Server::start(dir.path(), &[&url, "--checkpoint-interval-ms=100"]);
+    let signed = "wait=signed&wait_timeout_ms=30000";
+    assert_eq!(wait(&server, signed, &event("acme", "e1")).status, 200);
+    let month = database.number(
+        "SELECT to_char(month, 'YYYYMM')::bigint FROM ledgerline.tenant_months ORDER BY month DESC LIMIT 1",
+    );
+    let damage = format!(
+        "UPDATE ledgerline.leaves_{}_{:02} SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), '\"sealed_at\":\"2', '\"sealed_at\":\"3'), 'UTF8') WHERE event_id = 'e1' AND kind = 'entry'",
+        month / 100,
+        month % 100
+    );
+    assert_eq!(database.execute(&damage).unwrap(), 1);
+    let both = format!("[{},{}]", event("acme", "e1"), event("acme", "e2"));
+    let damaged = wait(&server, signed, &both);
+    assert_eq!(damaged.status, 202, "{damaged:?}");
+    let results = damaged.value()["results"].clone();
+    assert_eq!(
+        (&results[0]["status"], &results[1]["status"]),
+        (&"sealed".into(), &"signed".into()),
+        "{results}"
+    );
+    assert_eq!(wait(&server, signed, &event("acme", "e3")).status, 200);
+    let logs = server.service.logs.lock().unwrap().join("\n");
+    assert_eq!(
+        logs.matches("no proof of a leaf can be given").count(),
+        1,
+        "{logs}"
+    );
+    server.end();
+}

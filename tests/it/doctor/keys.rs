@@ -134,6 +134,17 @@ async fn topics_that_are_missing_or_wrong_are_named() {
     let found = Findings::of(command(&log));
     assert_eq!(found.outcomes["topics"], "good", "{:#}", found.report);
     assert_eq!(found.outcomes["log-name"], "n/a");
+    assert_eq!(found.outcomes["events"], "n/a", "without --api");
+    let with_api = |log: &str| {
+        let mut command = command(log);
+        command
+            .arg("--api=127.0.0.1:0")
+            .env("ADMIN_API_KEY", "an-admin-key-of-the-tests");
+        Findings::of(command)
+    };
+    let found = with_api(&log);
+    assert_eq!(found.outcomes["events"], "good", "{:#}", found.report);
+    assert_eq!(with_api("kafka://127.0.0.1:1/?").outcomes["events"], "unknown");
     let mut wrong = command(&log);
     wrong.arg("--partitions=2");
     Findings::of(wrong).assert_fault("topics", "2 are wanted", "ledgerline topics apply --partitions 2");

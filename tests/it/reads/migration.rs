@@ -3,9 +3,10 @@
 use super::Ledger;
 use crate::sealed::drain;
 use ledgerline::store::{Role, SCHEMA, months, schema};
+use sqlx::Executor as _;
 
-/// As the first version left it: its tables, with the rows that were written.
-fn back_to_the_first_version(ledger: &Ledger) {
+/// As an earlier version left it: its tables, with the rows that were written.
+fn back_to(ledger: &Ledger, version: i64) {
     let pool = ledger.database.pool(Role::Owner);
     let rows = [
         "INSERT INTO ledgerline.positions SELECT * FROM filled.positions",
@@ -21,7 +22,7 @@ fn back_to_the_first_version(ledger: &Ledger) {
         .execute("ALTER SCHEMA ledgerline RENAME TO filled")
         .unwrap();
     ledger.database.runtime.block_on(async {
-        schema::migrate(&pool, SCHEMA, 1).await.unwrap();
+        schema::migrate(&pool, SCHEMA, version).await.unwrap();
         months::ensure(&pool, month).await.unwrap();
     });
     for sql in rows {
@@ -37,7 +38,7 @@ fn back_to_the_first_version(ledger: &Ledger) {
 #[test]
 fn a_read_model_that_the_first_version_filled_is_brought_up_and_read_and_goes_on() {
     let ledger = Ledger::of(50);
-    back_to_the_first_version(&ledger);
+    back_to(&ledger, 1);
     let version = "SELECT max(version) FROM ledgerline._sqlx_migrations";
     assert_eq!(ledger.database.number(version), 1);
     let indexes = "SELECT count(*) FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname LIKE 'leaves_2%' AND pg_get_indexdef(indexrelid) LIKE '%genesis%'";
@@ -58,4 +59,50 @@ fn a_read_model_that_the_first_version_filled_is_brought_up_and_read_and_goes_on
     drain(&ledger.settings);
     let served = ledger.serve();
     assert_eq!(served.verify("")["checked"], 60);
+}
+
+#[test]
+fn one_that_the_second_version_filled_is_brought_up_while_others_read_it() {
+    let ledger = Ledger::of(50);
+    back_to(&ledger, 2);
+    let part = ledger.part();
+    let declared = format!("SELECT count(*) FROM {part} WHERE kind IN ('genesis', 'key')");
+    let declared = ledger.database.number(&declared);
+    assert_eq!(declared, 4);
+    // Of a month that was let go of and not dropped as well.
+    let detach = format!("ALTER TABLE ledgerline.leaves DETACH PARTITION {part}");
+    ledger.database.execute(&detach).unwrap();
+    let (reader, model) = (ledger.database.pool(Role::Reader), ledger.database.model());
+    ledger.database.runtime.block_on(async {
+        let mut reading = reader.begin().await.unwrap();
+        for table in ["SELECT count(*) FROM leaves", "SELECT count(*) FROM targets"] {
+            reading.execute(table).await.unwrap();
+        }
+        // Whoever asked for more than he may while they are read would wait, and then give up.
+        model.pool().await.unwrap();
+        reading.execute("SELECT count(*) FROM leaves").await.unwrap();
+        reading.commit().await.unwrap();
+    });
+    let version = "SELECT max(version) FROM ledgerline._sqlx_migrations";
+    assert_eq!(ledger.database.number(version), schema::VERSION);
+    let kept = "SELECT count(*) FROM ledgerline.key_leaves";
+    assert_eq!(ledger.database.number(kept), declared);
+    let month = part.replace("ledgerline.leaves_", "").replace('_', "-");
+    ledger
+        .database
+        .execute(&format!(
+            "ALTER TABLE ledgerline.leaves ATTACH PARTITION {part} \
+             FOR VALUES FROM ('{month}-01') TO (('{month}-01'::date + interval '1 month')::date)"
+        ))
+        .unwrap();
+    assert_eq!(crate::index::audit(&ledger.database), Vec::<String>::new());
+    for shape in ["(tenant_id, actor_type, sequence)", "(tenant_id, sequence)"] {
+        let indexes = format!(
+            "SELECT count(*) FROM pg_index JOIN pg_class ON oid = indexrelid WHERE relname ~ '^(leaves|targets)_2' AND pg_get_indexdef(indexrelid) LIKE '%{shape}%'"
+        );
+        assert_eq!(ledger.database.number(&indexes), 1, "{shape}");
+    }
+    crate::index::ingest(&ledger.settings, 50..60);
+    drain(&ledger.settings);
+    assert_eq!(ledger.serve().verify("")["checked"], 60);
 }

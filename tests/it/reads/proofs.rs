@@ -9,10 +9,11 @@ use ledgerline::ledger::jwks;
 use ledgerline::ledger::key::PublicKey;
 use ledgerline::ledger::merkle::verify_consistency;
 use ledgerline::ledger::proof::{TlogProof, check_proof};
-use ledgerline::store::read::Reads;
+use ledgerline::store::read::{Proven, Reads};
 use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn jwks_path(ledger: &Ledger) -> PathBuf {
     let dir = ledger.dir.path().join("archive/keys");
@@ -201,15 +202,68 @@ fn trees_of_all_signed_sizes_are_shown_to_begin_with_one_another() {
 fn a_proof_from_tiles_that_were_changed_is_not_given() {
     let ledger = Ledger::of(60);
     let served = ledger.serve();
-    ledger
-        .database
-        .execute("UPDATE ledgerline.tiles SET hashes = set_byte(hashes, 40, 255 - get_byte(hashes, 40)) WHERE level = 0")
-        .unwrap();
-    let refused = served.get("acme", "/v1/ledger/entries/7/proof");
-    assert_eq!(
-        (refused.status, refused.code().as_str()),
-        (500, "read_model_damaged")
+    let size = served.get("acme", "/v1/ledger/head").json()["checkpoint"]["size"].clone();
+    let size = size.as_u64().unwrap();
+    let proofs = [
+        "/v1/ledger/entries/7/proof".to_owned(),
+        "/v1/ledger/consistency?from=1".to_owned(),
+        "/v1/ledger/consistency?from=3".to_owned(),
+        // Of which the tiles give the roots alone.
+        format!("/v1/ledger/consistency?from={size}"),
+        format!("/v1/ledger/consistency?from={0}&to={0}", size - 1),
+    ];
+    let all = |due: (u16, &str)| {
+        for path in &proofs {
+            let answer = served.get("acme", path);
+            let code = if answer.status == 200 {
+                String::new()
+            } else {
+                answer.code()
+            };
+            assert_eq!((answer.status, code.as_str()), due, "{path}");
+        }
+    };
+    all((200, ""));
+    let flip = "UPDATE ledgerline.tiles SET hashes = set_byte(hashes, 40, 255 - get_byte(hashes, 40)) WHERE level = 0";
+    ledger.database.execute(flip).unwrap();
+    all((500, "read_model_damaged"));
+    ledger.database.execute(flip).unwrap();
+    // The root in the note.
+    let note = "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING '\\x4242'::bytea FROM position('\\x0a0ae2'::bytea IN note) - 20)";
+    ledger.database.execute(note).unwrap();
+    all((500, "read_model_damaged"));
+}
+
+#[test]
+fn the_roots_of_all_stored_notes_are_those_that_a_consistency_proof_is_held_against() {
+    let ledger = Ledger::empty();
+    for from in [0, 20] {
+        crate::index::ingest(&ledger.settings, from..from + 20);
+        crate::sealed::drain(&ledger.settings);
+    }
+    let served = ledger.serve();
+    let older = ledger.database.number(
+        "SELECT min(size) FROM ledgerline.checkpoints JOIN ledgerline.tenant_months USING (partition) WHERE tenant_id = 'acme'",
     );
+    let paths = [
+        format!("/v1/ledger/consistency?from={older}"),
+        format!("/v1/ledger/consistency?from=1&to={older}"),
+    ];
+    for path in &paths {
+        assert_eq!(served.get("acme", path).status, 200, "{path}");
+    }
+    let note = format!(
+        "UPDATE ledgerline.checkpoints SET note = overlay(note PLACING '\\x4242'::bytea FROM position('\\x0a0ae2'::bytea IN note) - 20) WHERE size = {older}"
+    );
+    ledger.database.execute(&note).unwrap();
+    for path in &paths {
+        let refused = served.get("acme", path);
+        assert_eq!(
+            (refused.status, refused.code().as_str()),
+            (500, "read_model_damaged"),
+            "{path}"
+        );
+    }
 }
 
 #[test]
@@ -228,7 +282,7 @@ fn those_who_wait_are_told_of_what_is_sealed_with_its_proof_and_of_nothing_else(
     let reads = {
         let _inside = ledger.database.runtime.enter();
         let options = ledgerline::store::parse_url(&ledger.database.url).unwrap();
-        Reads::new(&options, ledger.database.model(), 2)
+        Reads::new(&options, ledger.database.model(), 2, Duration::from_secs(30))
     };
     let (found, proofs) = ledger.database.runtime.block_on(async {
         let found = reads.sealed(&wanted).await.unwrap();
@@ -242,8 +296,49 @@ fn those_who_wait_are_told_of_what_is_sealed_with_its_proof_and_of_nothing_else(
     assert_eq!(named, [("acme-3", 4), ("globex-29", 30), ("initech-0", 1)]);
     for (leaf, proof) in found.iter().zip(proofs) {
         let event = &sealed.events[&leaf.tenant][leaf.sequence as usize - 1];
-        let proven = check_proof(&proof.unwrap(), &Sha256::digest(event).into(), &keys).unwrap();
+        let Proven::Proof(proof) = proof else {
+            panic!("{proof:?}");
+        };
+        let proven = check_proof(&proof, &Sha256::digest(event).into(), &keys).unwrap();
         assert_eq!((proven.tenant, proven.index), (leaf.tenant.clone(), leaf.index));
         assert_eq!(leaf.entry_hash, entry_hash(&leaf.leaf));
     }
+}
+
+#[test]
+fn a_leaf_or_a_checkpoint_that_is_damaged_takes_nobody_else_his_proof() {
+    let ledger = Ledger::of(10);
+    let wanted = ["acme", "globex"].map(|tenant| (tenant.to_owned(), format!("{tenant}-3")));
+    let reads = {
+        let _inside = ledger.database.runtime.enter();
+        let options = ledgerline::store::parse_url(&ledger.database.url).unwrap();
+        Reads::new(&options, ledger.database.model(), 2, Duration::from_secs(30))
+    };
+    let proofs = || {
+        ledger.database.runtime.block_on(async {
+            let found = reads.sealed(&wanted).await.unwrap();
+            reads.proofs(&found).await.unwrap()
+        })
+    };
+    let damage = format!(
+        "UPDATE {} SET leaf = convert_to(replace(convert_from(leaf, 'UTF8'), '\"sealed_at\":\"2', '\"sealed_at\":\"3'), 'UTF8') WHERE event_id = 'acme-3' AND kind = 'entry'",
+        ledger.part()
+    );
+    assert_eq!(ledger.database.execute(&damage).unwrap(), 1);
+    let found = proofs();
+    assert!(
+        matches!(found[..], [Proven::Damaged(_), Proven::Proof(_)]),
+        "{found:?}"
+    );
+    let globex = ledger.database.number(&format!(
+        "SELECT partition::bigint FROM {} WHERE event_id = 'globex-3'",
+        ledger.part()
+    ));
+    let of_globex = format!("UPDATE ledgerline.checkpoints SET note = 'none' WHERE partition = {globex}");
+    assert!(ledger.database.execute(&of_globex).unwrap() > 0);
+    let found = proofs();
+    assert!(
+        matches!(found[..], [Proven::Damaged(_), Proven::Damaged(_)]),
+        "{found:?}"
+    );
 }

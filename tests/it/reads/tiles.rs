@@ -130,3 +130,22 @@ fn a_partial_tile_is_served_as_far_as_the_signed_tree_needs_it_and_nothing_beyon
     let anonymous = served.ask("GET", &format!("/{LOG_NAME}/{partition}/checkpoint"), &[]);
     assert_eq!(anonymous.status, 401);
 }
+
+#[test]
+fn a_leaf_that_was_taken_out_by_hand_is_damage_and_not_a_month_that_was_let_go() {
+    let ledger = Ledger::of(30);
+    let served = ledger.serve();
+    let origin = served.get("acme", "/v1/ledger/head").json()["origin"].clone();
+    let bundle = format!("/{}/tile/entries/000.p/2", origin.as_str().unwrap());
+    assert_eq!(served.get("auditor", &bundle).status, 200);
+    let gone = format!(
+        "DELETE FROM {} WHERE leaf_index = 1 AND partition = (SELECT partition FROM ledgerline.tenant_months WHERE tenant_id = 'acme')",
+        ledger.part()
+    );
+    assert_eq!(ledger.database.execute(&gone).unwrap(), 1);
+    let damaged = served.get("auditor", &bundle);
+    assert_eq!(
+        (damaged.status, damaged.code().as_str()),
+        (500, "read_model_damaged")
+    );
+}

@@ -4,55 +4,93 @@ use super::Ledger;
 use crate::process::LOG_NAME;
 use ledgerline::ledger::chain::entry_hash;
 use ledgerline::ledger::jwks;
+use ledgerline::ledger::key::PublicKey;
 use ledgerline::ledger::merkle::leaf_hash;
-use ledgerline::store::read::{Bounds, Reads};
+use ledgerline::store::read::{Bounds, CheckFrom, KnownKeys, Outcome, Reads};
 use ledgerline::store::{Role, parse_url};
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::time::Duration;
 
-const EVENTS: u64 = 100;
+pub const EVENTS: u64 = 100;
+
+/// Of a call that is to reach the end.
+pub const BOUNDS: Bounds = Bounds {
+    rows: 1_000,
+    time: Duration::from_mins(1),
+};
 
 /// What was sealed, put aside.
-const SAVED: [&str; 4] = ["leaves", "tiles", "checkpoints", "tenant_months"];
+const SAVED: [&str; 7] = [
+    "leaves",
+    "targets",
+    "tiles",
+    "checkpoints",
+    "tenant_months",
+    "partition_months",
+    "key_leaves",
+];
 
-fn table(ledger: &Ledger, name: &str) -> String {
-    if name == "leaves" {
-        ledger.part()
-    } else {
-        format!("ledgerline.{name}")
-    }
+/// The tables as they were, to be had again after each change.
+pub struct Saved<'l> {
+    ledger: &'l Ledger,
+    part: String,
 }
 
-fn save(ledger: &Ledger) {
-    for name in SAVED {
-        let sql = format!(
-            "CREATE TABLE ledgerline.saved_{name} AS SELECT * FROM {}",
-            table(ledger, name)
-        );
-        ledger.database.execute(&sql).unwrap();
+impl<'l> Saved<'l> {
+    pub fn of(ledger: &'l Ledger) -> Self {
+        let part = ledger.part();
+        let saved = Self { ledger, part };
+        for name in SAVED {
+            let table = saved.table(name);
+            let sql = format!("CREATE TABLE ledgerline.saved_{name} AS SELECT * FROM {table}");
+            ledger.database.execute(&sql).unwrap();
+        }
+        saved
     }
-}
 
-fn restore(ledger: &Ledger, part: &str) {
-    for name in SAVED {
-        let table = if name == "leaves" {
-            part.to_owned()
-        } else {
-            format!("ledgerline.{name}")
-        };
-        ledger.database.execute(&format!("DELETE FROM {table}")).unwrap();
-        ledger
-            .database
-            .execute(&format!(
+    fn table(&self, name: &str) -> String {
+        match name {
+            "leaves" => self.part.clone(),
+            "targets" => self.part.replace("leaves_", "targets_"),
+            _ => format!("ledgerline.{name}"),
+        }
+    }
+
+    pub fn restore(&self) {
+        for name in SAVED {
+            let table = self.table(name);
+            let execute = |sql: String| self.ledger.database.execute(&sql).unwrap();
+            execute(format!("DELETE FROM {table}"));
+            execute(format!(
                 "INSERT INTO {table} SELECT * FROM ledgerline.saved_{name}"
-            ))
-            .unwrap();
+            ));
+        }
     }
+}
+
+/// The keys that the archive says are the ledger's.
+pub fn keys(ledger: &Ledger) -> Vec<PublicKey> {
+    let names = std::fs::read_dir(ledger.dir.path().join("archive/keys")).unwrap();
+    let newest = names.map(|name| name.unwrap().path()).max().unwrap();
+    jwks::parse(&std::fs::read(newest).unwrap()).unwrap()
+}
+
+/// The read model as the API has it, without the API.
+pub fn reads(ledger: &Ledger) -> Reads {
+    let _inside = ledger.database.runtime.enter();
+    let options = parse_url(&ledger.database.url).unwrap();
+    Reads::new(&options, ledger.database.model(), 2, Duration::from_secs(30))
+}
+
+fn verify_by(ledger: &Ledger, from: CheckFrom, known: KnownKeys<'_>, bounds: Bounds) -> Outcome {
+    let reads = reads(ledger);
+    let asked = reads.verify_chain("acme", from, known, bounds);
+    ledger.database.runtime.block_on(asked).unwrap()
 }
 
 /// Writes an entry of acme's anew, with all columns that follow from its leaf; where `with_tile`, its hash in the tree as well.
-fn rewrite(ledger: &Ledger, sequence: i64, with_tile: bool, change: &dyn Fn(&str) -> String) {
+pub fn rewrite(ledger: &Ledger, sequence: i64, with_tile: bool, change: &dyn Fn(&str) -> String) {
     let (part, pool) = (ledger.part(), ledger.database.pool(Role::Owner));
     ledger.database.runtime.block_on(async {
         let row = sqlx::query(AssertSqlSafe(format!(
@@ -92,16 +130,16 @@ fn rewrite(ledger: &Ledger, sequence: i64, with_tile: bool, change: &dyn Fn(&str
     });
 }
 
-fn other_prev(leaf: &str) -> String {
+pub fn other_prev(leaf: &str) -> String {
     let at = leaf.find("\"prev\":\"").unwrap() + 8;
     format!("{}{}{}", &leaf[..at], "f".repeat(64), &leaf[at + 64..])
 }
 
-fn other_source(leaf: &str) -> String {
+pub fn other_source(leaf: &str) -> String {
     leaf.replace("\"source\":\"audit.events/", "\"source\":\"audit.evente/")
 }
 
-fn other_origin(leaf: &str) -> String {
+pub fn other_origin(leaf: &str) -> String {
     leaf.replace(LOG_NAME, "test.example/audif")
 }
 
@@ -167,6 +205,16 @@ fn changes_of_rows(part: &str) -> Vec<Case> {
         ("leaf", Some(9), vec![update("leaf = '{}'")]),
         ("event", Some(9), vec![update(event)]),
         ("column", Some(9), vec![update("action = 'x'")]),
+        ("column", Some(9), vec![update("sealed_at = sealed_at + 1")]),
+        ("column", Some(9), vec![update("occurred_at = occurred_at + 1")]),
+        ("column", Some(9), vec![update("event_id = 'x'")]),
+        ("column", Some(9), vec![update("actor_type = 'x'")]),
+        ("column", Some(9), vec![update("actor_id = 'x'")]),
+        (
+            "column",
+            Some(9),
+            vec![update("leaf_index = leaf_index + 1000000")],
+        ),
         ("column", Some(9), vec![update(&format!("entry_hash = {zeros}"))]),
         ("column", Some(9), vec![update("partition = 77")]),
         ("missing", Some(9), vec![delete()]),
@@ -184,7 +232,7 @@ fn changes_of_rows(part: &str) -> Vec<Case> {
     ]
 }
 
-fn changes_of_the_tree(part: &str) -> Vec<Case> {
+fn changes_of_the_tree() -> Vec<Case> {
     let sql = |sql: &str| vec![Change::Sql(sql.to_owned())];
     let rewrite = |sequence: i64, with_tile: bool, leaf: fn(&str) -> String| {
         vec![Change::Rewrite {
@@ -226,13 +274,48 @@ fn changes_of_the_tree(part: &str) -> Vec<Case> {
         (
             "signature",
             None,
-            sql(&format!("UPDATE {part} SET leaf = '{{}}' WHERE leaf_index = 0")),
+            sql("UPDATE ledgerline.key_leaves SET leaf = '{}' WHERE leaf_index = 0"),
+        ),
+    ]
+}
+
+fn changes_of_other_tables(part: &str) -> Vec<Case> {
+    let targets = part.replace("leaves_", "targets_");
+    let ninth = "WHERE tenant_id = 'acme' AND sequence = 9";
+    let sql = |statements: &[String]| statements.iter().cloned().map(Change::Sql).collect();
+    let month = |set: &str| format!("UPDATE ledgerline.tenant_months SET {set} WHERE tenant_id = 'acme'");
+    let set_back = month(&format!(
+        "last_sequence = 90, last_hash = (SELECT entry_hash FROM {part} WHERE tenant_id = 'acme' AND sequence = 90)"
+    ));
+    let gone = format!("DELETE FROM {part} WHERE tenant_id = 'acme' AND sequence > 90");
+    vec![
+        (
+            "targets",
+            Some(9),
+            sql(&[format!("DELETE FROM {targets} {ninth}")]),
         ),
         (
-            "keys_unknown",
-            None,
-            sql(&format!("DELETE FROM {part} WHERE leaf_index = 0")),
+            "targets",
+            Some(9),
+            sql(&[format!("UPDATE {targets} SET target_id = 'd-x' {ninth}")]),
         ),
+        (
+            "targets",
+            Some(9),
+            sql(&[format!(
+                "INSERT INTO {targets} SELECT month, tenant_id, 'd-x', sequence FROM {targets} {ninth}"
+            )]),
+        ),
+        ("months", Some(91), sql(std::slice::from_ref(&set_back))),
+        ("months", Some(1), sql(&[month("first_sequence = 2")])),
+        (
+            "head",
+            Some(EVENTS),
+            sql(&[month("last_sequence = 100, last_hash = '\\x00'")]),
+        ),
+        ("missing", Some(101), sql(&[month("last_sequence = 101")])),
+        // The end of the chain, and what the months say of it.
+        ("tail", Some(91), sql(&[gone, set_back])),
     ]
 }
 
@@ -241,10 +324,11 @@ fn what_was_changed_by_hand_is_found_at_its_sequence_by_the_check_that_is_there_
     let ledger = Ledger::of(EVENTS);
     let served = ledger.serve();
     let part = ledger.part();
-    save(&ledger);
+    let saved = Saved::of(&ledger);
     let cases = changes_of_rows(&part)
         .into_iter()
-        .chain(changes_of_the_tree(&part));
+        .chain(changes_of_the_tree())
+        .chain(changes_of_other_tables(&part));
     for (due, at, changes) in cases {
         assert_eq!(found(&served.verify("")), (None, None), "before {due}");
         for change in changes {
@@ -268,7 +352,8 @@ fn what_was_changed_by_hand_is_found_at_its_sequence_by_the_check_that_is_there_
             assert_eq!(outcome["checked"], at - 1, "{due}");
         }
         assert_eq!(outcome["next_sequence"], Value::Null);
-        restore(&ledger, &part);
+        assert_eq!(outcome["next_index"], Value::Null);
+        saved.restore();
     }
     assert_eq!(found(&served.verify("")), (None, None));
 }
@@ -302,35 +387,72 @@ fn a_break_where_one_request_ends_is_found_by_the_next() {
 fn the_keys_that_the_process_has_seen_declared_decide_whose_signature_counts() {
     let ledger = Ledger::of(20);
     let stranger = Ledger::of(1);
-    let keys = |ledger: &Ledger| {
-        let names = std::fs::read_dir(ledger.dir.path().join("archive/keys")).unwrap();
-        let newest = names.map(|name| name.unwrap().path()).max().unwrap();
-        jwks::parse(&std::fs::read(newest).unwrap()).unwrap()
+    let (own, strange) = (keys(&ledger), keys(&stranger));
+    let (own, strange) = (own.as_slice(), strange.as_slice());
+    let none: &[PublicKey] = &[];
+    let judge = |declared: &[PublicKey], own: &[PublicKey]| {
+        let outcome = verify_by(&ledger, CheckFrom::First, KnownKeys { declared, own }, BOUNDS);
+        outcome.error.map(|error| error.code())
     };
-    let reads = {
-        let _inside = ledger.database.runtime.enter();
-        Reads::new(
-            &parse_url(&ledger.database.url).unwrap(),
-            ledger.database.model(),
-            2,
-        )
-    };
-    let bounds = Bounds {
-        rows: 1_000,
-        time: Duration::from_mins(1),
-    };
-    for (known, due) in [
-        (Vec::new(), None),
-        (keys(&ledger), None),
-        (keys(&stranger), Some("signature")),
+    // What was seen declared comes before all, what the stored leaves declare before what the process signs by.
+    for (declared, by, due) in [
+        (none, none, None),
+        (own, none, None),
+        (strange, none, Some("signature")),
+        (strange, own, Some("signature")),
+        (none, strange, None),
     ] {
-        let outcome = ledger
-            .database
-            .runtime
-            .block_on(reads.verify_chain("acme", None, &known, bounds))
-            .unwrap();
-        assert_eq!(outcome.error.map(|error| error.code()), due);
+        assert_eq!(judge(declared, by), due);
     }
+    // Of a read model that an earlier version let the leaves go from: an instance without stages has its own.
+    ledger
+        .database
+        .execute("DELETE FROM ledgerline.key_leaves")
+        .unwrap();
+    for (declared, by, due) in [
+        (none, none, Some("keys_unknown")),
+        (none, own, None),
+        (none, strange, Some("signature")),
+        (own, none, None),
+    ] {
+        assert_eq!(judge(declared, by), due);
+    }
+    assert_eq!(found(&ledger.serve().verify("")), (None, None));
+}
+
+#[test]
+fn what_lies_behind_the_chain_is_looked_for_in_as_many_calls_as_it_takes() {
+    let ledger = Ledger::of(EVENTS);
+    let known = KnownKeys::default();
+    let whole = verify_by(&ledger, CheckFrom::First, known, BOUNDS);
+    assert_eq!((whole.error, whole.next_index), (None, None));
+    let index = format!(
+        "SELECT max(leaf_index) FROM {} WHERE tenant_id = 'acme' AND sequence = 90",
+        ledger.part()
+    );
+    let behind = ledger.database.number(&index) as u64 + 1;
+    let gone = format!(
+        "DELETE FROM {} WHERE tenant_id = 'acme' AND sequence = 95",
+        ledger.part()
+    );
+    ledger.database.execute(&gone).unwrap();
+    let broken = verify_by(&ledger, CheckFrom::Leaf(behind), known, BOUNDS);
+    assert_eq!(broken.error.map(|error| error.code()), Some("tail"));
+    assert_eq!((broken.checked, broken.first_bad_sequence), (0, None));
+    let beyond = verify_by(&ledger, CheckFrom::Leaf(u64::from(u32::MAX)), known, BOUNDS);
+    assert_eq!((beyond.error, beyond.next_index), (None, None));
+    let served = ledger.serve();
+    assert_eq!(
+        found(&served.verify(&format!("?from_index={behind}"))).0,
+        Some("tail")
+    );
+    let key = format!("Bearer {}", super::key("acme"));
+    let both = served.ask(
+        "POST",
+        "/v1/ledger/verify?from_index=1&from_sequence=1",
+        &[("authorization", &key)],
+    );
+    assert_eq!((both.status, both.code().as_str()), (400, "invalid_parameter"));
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::sim::{Executor, Fault, Plan, Schedule, World};
 use ledgerline::ledger::canonical::Limits;
 use ledgerline::ledger::names;
 use ledgerline::ledger::verify::ArchiveSource as _;
-use ledgerline::log::topic;
-use ledgerline::recovery::{Recovered, Replayed, UnsignedCut, View, find, replay, write};
+use ledgerline::log::{NewRecord, topic};
+use ledgerline::recovery::{Recovered, Refused, Replayed, UnsignedCut, View, find, replay, write};
 use ledgerline::stages::archive::hold_progress;
 use ledgerline::stages::restore::{Follower, PartitionConfig};
 use ledgerline::stages::snapshot;
@@ -112,6 +112,35 @@ fn found(world: &World, archive: &MemoryArchive, partition: u32) -> (u64, [u8; 3
             .collect();
         (follower.tree.size(), follower.tree.root(), sources)
     })
+}
+
+/// The log's entries are gone and its checkpoints are not: what they sign is more than the archive has.
+#[test]
+fn a_log_that_has_signed_more_than_is_archived_is_refused() {
+    let whole = Ledger::small().write();
+    let ahead = replay_fixture(&whole, 1).checkpoint;
+    let mut archive = whole.clone();
+    crate::restore::unsigned::cut_short(&mut archive, 1);
+    let replayed = replay_fixture(&archive, 1);
+    let world = World::new(PARTITIONS).quiet();
+    let checkpoint = NewRecord {
+        value: ahead,
+        ..NewRecord::default()
+    };
+    world.put_records(topic::LEDGER_CHECKPOINTS, 1, vec![checkpoint]);
+    let recovered = Recovered {
+        replayed: &replayed,
+        unsigned: None,
+    };
+    let log = world.log(0);
+    let refused = crate::sim::block_on(find(&log, &config(&archive, 1), recovered)).unwrap_err();
+    assert!(matches!(refused, Refused::SignedAhead { .. }), "{refused}");
+    assert!(
+        refused
+            .to_string()
+            .contains("was signed, and is not to be made anew"),
+        "{refused}"
+    );
 }
 
 #[test]

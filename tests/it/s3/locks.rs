@@ -9,8 +9,9 @@ use aws_sdk_s3::types::{
 };
 use ledgerline::clock::{Clock, UnixMicros};
 use ledgerline::vault::s3::LockMode;
-use ledgerline::vault::{Keep, Put, Vault as _};
+use ledgerline::vault::{Keep, Put, Vault as _, VaultError};
 use std::sync::Arc;
+use std::time::Duration;
 
 const DAY: i64 = 86_400;
 
@@ -102,6 +103,39 @@ async fn what_exists_is_kept_longer_although_its_hold_is_refused() {
     bucket.proxy.fail(refuse).await;
     assert_eq!(vault.put_new("o/1", b"x", later).await.unwrap(), Put::Unheld);
     assert_eq!(until(&head(&bucket, "o/1").await), first + 1);
+}
+
+/// What all partitions share, as the keys are: of two that keep it longer at the same moment, the one with the earlier date is refused, and nothing is amiss.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_partition_keeps_longer_at_the_same_moment_is_kept_long_enough() {
+    let bucket = TestBucket::make().await;
+    let (vault, other) = (Arc::new(bucket.vault().await), bucket.vault_without_proxy().await);
+    let later = |seconds: i64| Keep {
+        sealed_at: KEEP.sealed_at + seconds * 1_000_000,
+        ..KEEP
+    };
+    // Until the two meet: the first looks, the other keeps it longer, and the first is refused.
+    for n in 0.. {
+        let name = format!("o/{n}");
+        other.put_new(&name, b"x", KEEP).await.unwrap();
+        let first = until(&head(&bucket, &name).await);
+        let looks = bucket.proxy.count("HEAD 200").await;
+        bucket
+            .proxy
+            .fail(r#"{"stall": 1, "stall_seconds": 3, "only": ["HEAD"]}"#)
+            .await;
+        let (putting, at) = (Arc::clone(&vault), name.clone());
+        let put = tokio::spawn(async move { putting.put_new(&at, b"x", later(1)).await });
+        while bucket.proxy.count("HEAD 200").await == looks {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        other.put_new(&name, b"x", later(2)).await.unwrap();
+        assert_eq!(put.await.unwrap().unwrap(), Put::Exists);
+        assert_eq!(until(&head(&bucket, &name).await), first + 2);
+        if bucket.proxy.count("PUT 403").await > 0 {
+            break;
+        }
+    }
 }
 
 /// After a change of --archive-lock: the server refuses another mode to who may not bypass, so that archiving would stop.
@@ -206,6 +240,37 @@ async fn holds(bucket: &TestBucket, name: &str) -> Vec<bool> {
         holds.push(hold == Some(ObjectLockLegalHoldStatus::On));
     }
     holds
+}
+
+/// Told twice it is as told once: who does not know whether it was done tells it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_of_which_no_answer_comes_is_told_again_and_makes_no_version() {
+    let bucket = TestBucket::make().await;
+    let vault = bucket.vault().await;
+    vault.put_new("o/1", b"x", KEEP).await.unwrap();
+    let held = Keep { hold: true, ..KEEP };
+    for fault in ["slow_down", "reset", "lost"] {
+        let only_puts = format!(r#"{{"{fault}": 1, "only": ["PUT"]}}"#);
+        for on in [true, false] {
+            bucket.proxy.fail(&only_puts).await;
+            let error = vault.set_hold("o/1", on).await.unwrap_err();
+            assert!(matches!(error, VaultError::Retry { .. }), "{fault}: {error}");
+            bucket.proxy.heal().await;
+            vault.set_hold("o/1", on).await.unwrap();
+            assert_eq!(holds(&bucket, "o/1").await, [on], "{fault}");
+        }
+        // And what is put with a hold.
+        let name = format!("o/{fault}");
+        bucket.proxy.fail(&only_puts).await;
+        let first = vault.put_new(&name, b"x", held).await;
+        bucket.proxy.heal().await;
+        match first {
+            Ok(put) => assert!(fault == "lost" && put == Put::Exists, "{fault}: {put:?}"),
+            Err(error) => assert!(matches!(error, VaultError::Retry { .. }), "{fault}: {error}"),
+        }
+        vault.put_new(&name, b"x", held).await.unwrap();
+        assert_eq!(holds(&bucket, &name).await, [true], "{fault}");
+    }
 }
 
 struct FixedClock(UnixMicros);

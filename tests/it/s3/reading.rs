@@ -80,3 +80,33 @@ fn an_object_that_stops_coming_half_way_is_gone_on_with_where_it_stopped() {
         assert!(read(&source, "o/large") == Some(large.clone()));
     }
 }
+
+/// The verifier is told, and does not take what it was given for all.
+#[test]
+fn a_listing_that_is_cut_without_its_rest_or_runs_in_a_circle_is_no_whole_one() {
+    let runtime = Runtime::new().unwrap();
+    let bucket = runtime.block_on(async {
+        let bucket = TestBucket::make().await;
+        bucket.vault().await.put_new("o/1", b"x", KEEP).await.unwrap();
+        bucket
+    });
+    let at = access(&bucket.name, &bucket.proxy.endpoint);
+    let source = S3Source::open_as(at, Some(credentials(USER, &user_secret()))).unwrap();
+    for (token, wanted) in [
+        ("", "more follow and not where"),
+        ("<NextContinuationToken>t</NextContinuationToken>", "in a circle"),
+    ] {
+        let page = format!("<ListBucketResult><IsTruncated>true</IsTruncated>{token}</ListBucketResult>");
+        let answers = format!(r#"{{"answers": [["GET", "list-type=2", 200, "{page}"]]}}"#);
+        runtime.block_on(bucket.proxy.fail(&answers));
+        let error = source
+            .list("o/")
+            .unwrap()
+            .find_map(Result::err)
+            .expect("an error");
+        assert!(error.source.to_string().contains(wanted), "{error:?}");
+    }
+    runtime.block_on(bucket.proxy.heal());
+    let names: Result<Vec<_>, _> = source.list("o/").unwrap().collect();
+    assert_eq!(names.unwrap(), ["o/1"]);
+}

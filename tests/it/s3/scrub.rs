@@ -310,7 +310,17 @@ async fn one_lock_that_cannot_be_asked_is_a_finding_and_the_pass_goes_on() {
             hidden(r#"400, "<Error><Code>NotForThisOne</Code></Error>""#),
             "NotForThisOne",
         ),
-        (format!(r#"["HEAD", "{key}", 403, ""]"#), "permission is missing"),
+        // HEAD says no reason; a GET of the version is told one, or is not refused.
+        (
+            format!(
+                r#"["HEAD", "{key}", 403, ""], ["GET", "{key}", "versionId", 403, "<Error><Code>AccessDenied</Code></Error>"]"#
+            ),
+            "permission is missing",
+        ),
+        (
+            format!(r#"["HEAD", "{key}", 403, ""]"#),
+            "refused HEAD without a reason",
+        ),
     ] {
         let faults = format!(r#"{{"answers": [{answers}]}}"#);
         bucket.proxy.fail(&faults).await;

@@ -22,12 +22,13 @@ pub enum Call {
     Put,
     Get,
     Head,
+    Hold,
     List,
     Sign,
 }
 
 impl Call {
-    pub const ALL: [Call; 17] = [
+    pub const ALL: [Call; 18] = [
         Self::AppendEvents,
         Self::AppendEntries,
         Self::AppendCheckpoints,
@@ -43,6 +44,7 @@ impl Call {
         Self::Put,
         Self::Get,
         Self::Head,
+        Self::Hold,
         Self::List,
         Self::Sign,
     ];
@@ -75,6 +77,7 @@ impl Call {
             Self::Put => "put",
             Self::Get => "get",
             Self::Head => "head",
+            Self::Hold => "hold",
             Self::List => "list",
             Self::Sign => "sign",
         }
@@ -105,7 +108,7 @@ impl Call {
             | Self::AppendCheckpoints
             | Self::AppendHeads
             | Self::AppendLetters => APPEND,
-            Self::Trim | Self::Commit | Self::Put => EFFECT,
+            Self::Trim | Self::Commit | Self::Put | Self::Hold => EFFECT,
             Self::Read
             | Self::End
             | Self::Start

@@ -42,10 +42,14 @@ impl SimVault {
 
 #[async_trait]
 impl Vault for SimVault {
-    async fn put_new(&self, name: &str, bytes: &[u8], _keep: Keep<'_>) -> Result<Put, VaultError> {
+    async fn put_new(&self, name: &str, bytes: &[u8], keep: Keep<'_>) -> Result<Put, VaultError> {
         self.call(Call::Put, name, |state| {
             check_order(&state.objects, name);
-            state.put(name, bytes)
+            let put = state.put(name, bytes);
+            if keep.hold {
+                state.hold(name, true);
+            }
+            put
         })
         .await
     }
@@ -62,8 +66,8 @@ impl Vault for SimVault {
         .await
     }
 
-    async fn set_hold(&self, name: &str, _on: bool) -> Result<(), VaultError> {
-        self.call(Call::Head, name, |_state| ()).await
+    async fn set_hold(&self, name: &str, on: bool) -> Result<(), VaultError> {
+        self.call(Call::Hold, name, |state| state.hold(name, on)).await
     }
 
     /// Few at once, so that a change takes several pages.

@@ -28,6 +28,8 @@ pub(super) struct State {
     pub streams: BTreeMap<(String, u32), Stream>,
     pub committed: BTreeMap<(String, String, u32), Committed>,
     pub objects: BTreeMap<String, Vec<u8>>,
+    /// Objects that a legal hold is on.
+    pub held: BTreeSet<String>,
     pub clock: i64,
     plan: Plan,
     steps: u64,
@@ -102,6 +104,7 @@ impl World {
             streams: places.map(|place| (place, Stream::default())).collect(),
             committed: BTreeMap::new(),
             objects: BTreeMap::new(),
+            held: BTreeSet::new(),
             clock: BEGIN,
             plan: Plan::NONE,
             steps: 0,
@@ -237,6 +240,7 @@ impl World {
             to.streams.clone_from(&from.streams);
             to.committed.clone_from(&from.committed);
             to.objects.clone_from(&from.objects);
+            to.held.clone_from(&from.held);
             to.clock = from.clock;
         }
         fork
@@ -261,6 +265,11 @@ impl World {
     /// The archive, without a step.
     pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
         self.state().objects.clone()
+    }
+
+    /// The names of objects that are held, without a step.
+    pub fn held(&self) -> BTreeSet<String> {
+        self.state().held.clone()
     }
 
     /// Changes the archive behind everybody's back.
@@ -496,6 +505,19 @@ impl State {
     pub fn hides(&self, place: &(String, u32), offset: u64) -> bool {
         let hidden = place.0 == topic::AUDIT_EVENTS && place.1 == 0;
         hidden && self.defect == Some(Defect::HidesInput { offset })
+    }
+
+    /// Puts a hold on an object that is there, or takes it off.
+    pub fn hold(&mut self, name: &str, on: bool) {
+        if !self.objects.contains_key(name) {
+            return;
+        }
+        let changed = if on {
+            self.held.insert(name.to_owned())
+        } else {
+            self.held.remove(name)
+        };
+        self.changes += u64::from(changed);
     }
 
     pub fn put(&mut self, name: &str, bytes: &[u8]) -> Put {

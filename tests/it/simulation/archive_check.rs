@@ -10,7 +10,7 @@ use ledgerline::ledger::time::utc_day;
 use ledgerline::ledger::verify::{ArchiveSource, Names, ObjectReader, Options, SourceError, Verdict, verify};
 use ledgerline::ledger::{Digest, jwks, names, segment};
 use ledgerline::twin;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The archive as the product's verifier reads it.
 struct InMemory<'o>(&'o BTreeMap<String, Vec<u8>>);
@@ -78,6 +78,23 @@ pub fn check_archive(
             .get(name)
             .ok_or_else(|| format!("nothing calls for the archive's {name}"))?;
         check_object(ended, due, bytes).map_err(|what| format!("the archive's {name}: {what}"))?;
+    }
+    Ok(())
+}
+
+/// What is in one of these classes is held, and what every class needs where there is any; nothing else is.
+pub fn check_holds(
+    classes: &[&str],
+    objects: &BTreeMap<String, Vec<u8>>,
+    held: &BTreeSet<String>,
+) -> Result<(), String> {
+    for name in objects.keys() {
+        let class = name.split('/').find_map(|part| part.strip_prefix("class="));
+        let due = class.map_or(!classes.is_empty(), |class| classes.contains(&class));
+        if held.contains(name) != due {
+            let must = if due { "is not held" } else { "is held" };
+            return Err(format!("the archive's {name} {must}, and {classes:?} are"));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The judge: holds what the log says against what was put in, and the archive against what the log says. It knows the
 //! format (docs/FORMAT.md), not the machines that wrote it.
 
-use super::archive_check::{check_archive, verify_by_the_product};
+use super::archive_check::{check_archive, check_holds, verify_by_the_product};
 use super::letters_check::check_letters;
 use super::owners::NOBODY;
 use super::scenario::{LOG_NAME, Scenario, What};
@@ -163,6 +163,9 @@ pub fn judge_downstream(
     if scenario.archive {
         let objects = world.objects();
         check_archive(ended, &objects, scenario.twins)?;
+        if let Some(classes) = scenario.held {
+            check_holds(classes, &objects, &world.held())?;
+        }
         tally.objects = objects.len() as u64;
     }
     Ok(())

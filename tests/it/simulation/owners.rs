@@ -218,7 +218,7 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
     };
     let mut sealer = Sealer::new(
         run.log(owner),
-        Arc::new(run.world.signer(owner, run.scenario.signer.clone())),
+        Arc::new(run.world.signer(owner, run.scenario.signer_of(partition))),
         Arc::new(run.world.clock()),
         Box::new(session),
         run.scenario.partition(partition),
@@ -262,7 +262,7 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
 async fn notarize(run: Rc<Run>, owner: usize, partition: u32) {
     let mut notary = Notary::new(
         run.log(owner),
-        Arc::new(run.world.signer(owner, run.scenario.signer.clone())),
+        Arc::new(run.world.signer(owner, run.scenario.signer_of(partition))),
         Arc::new(run.world.clock()),
         run.scenario.partition(partition),
         run.scenario.notarize_config(),
@@ -290,15 +290,21 @@ async fn archive(run: Rc<Run>, owner: usize, partition: u32) {
         Scenario::classes(),
     )
     .with_twins(run.scenario.twins);
-    while run.final_size[partition as usize]
-        .get()
-        .is_none_or(|size| archiver.archived_size() < size)
+    // With nothing to do, all holds are told.
+    let mut is_idle = run.scenario.held.is_none();
+    while !is_idle
+        || run.final_size[partition as usize]
+            .get()
+            .is_none_or(|size| archiver.archived_size() < size)
     {
         run.tick();
         let seen = run.world.changes();
         match archiver.step().await {
-            Ok(Step::Progress) | Err(StageError::Retry { .. }) => {}
-            Ok(Step::Idle) => run.idle(seen).await,
+            Ok(Step::Progress) | Err(StageError::Retry { .. }) => is_idle = run.scenario.held.is_none(),
+            Ok(Step::Idle) => {
+                is_idle = true;
+                run.idle(seen).await;
+            }
             Err(error) => return run.fail(owner, &error),
         }
     }

@@ -14,7 +14,6 @@ use ledgerline::stages::notarize::NotarizeConfig;
 use ledgerline::stages::restore::PartitionConfig;
 use ledgerline::stages::seal::SealConfig;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub const LOG_NAME: &str = "sim.example/ledger";
@@ -49,6 +48,8 @@ pub struct Scenario {
     pub archive: bool,
     /// Whether segments get Parquet twins.
     pub twins: bool,
+    /// The classes that are held in the end, where any is held or released; archivers then tell all of that.
+    pub held: Option<&'static [&'static str]>,
     /// Writers of dead letters at once, of each partition.
     pub letter_writers: usize,
     /// Steps that the second sealer of a partition makes before it leaves.
@@ -60,6 +61,8 @@ pub struct Scenario {
     pub checkpoint_interval_micros: i64,
     pub window_entries_max: usize,
     pub signer: Arc<SimKeys>,
+    /// What the owners of partition 1 sign with, where it is another one: as where its instance has other settings.
+    pub signer_of_1: Option<Arc<SimKeys>>,
     /// The second key comes after this many steps.
     pub second_key_after: Option<u64>,
 }
@@ -80,6 +83,7 @@ impl Scenario {
             notarize: true,
             archive: true,
             twins: false,
+            held: None,
             letter_writers: 2,
             visitor_steps: 2,
             clock_step_micros: 1,
@@ -88,6 +92,7 @@ impl Scenario {
             checkpoint_interval_micros: i64::MAX,
             window_entries_max: 100,
             signer: Arc::new(SimKeys::new(1)),
+            signer_of_1: None,
             second_key_after: None,
         }
     }
@@ -143,6 +148,13 @@ impl Scenario {
         self
     }
 
+    /// The same ledger, to which nothing more is sent.
+    #[must_use]
+    pub fn without_inputs(mut self) -> Self {
+        self.inputs = vec![Vec::new(); self.partitions as usize];
+        self
+    }
+
     pub fn partition(&self, partition: u32) -> PartitionConfig {
         PartitionConfig {
             origin: names::origin(LOG_NAME, partition),
@@ -151,6 +163,12 @@ impl Scenario {
             window_entries_max: self.window_entries_max,
             archived: None,
         }
+    }
+
+    /// What a partition's owners sign with.
+    pub fn signer_of(&self, partition: u32) -> Arc<SimKeys> {
+        let other = self.signer_of_1.as_ref().filter(|_| partition == 1);
+        Arc::clone(other.unwrap_or(&self.signer))
     }
 
     pub fn seal_config(&self) -> SealConfig {
@@ -285,14 +303,15 @@ impl Making {
 /// Ed25519 keys from fixed seeds: the same signatures in every run.
 pub struct SimKeys {
     keys: Vec<(PublicKey, Ed25519KeyPair)>,
-    shown: AtomicUsize,
+    /// Which of them.
+    shown: Mutex<Vec<usize>>,
     /// Made before: the same message has the same signature, and runs repeat each other.
     made: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl std::fmt::Debug for SimKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SimKeys({} shown)", self.shown.load(Ordering::Relaxed))
+        write!(f, "SimKeys({:?} shown)", self.shown.lock().unwrap())
     }
 }
 
@@ -304,8 +323,8 @@ impl SimKeys {
             (PublicKey::from_ed25519(format!("sim-{n}"), &point), pair)
         };
         Self {
-            keys: (1..=2).map(make).collect(),
-            shown: AtomicUsize::new(shown),
+            keys: (1..=3).map(make).collect(),
+            shown: Mutex::new((0..shown).collect()),
             made: Mutex::default(),
         }
     }
@@ -315,20 +334,23 @@ impl SimKeys {
     }
 
     pub fn show(&self, count: usize) {
-        self.shown.store(count, Ordering::Relaxed);
+        self.show_only(&(0..count).collect::<Vec<_>>());
+    }
+
+    /// The keys at these places, in that order.
+    pub fn show_only(&self, places: &[usize]) {
+        places.clone_into(&mut self.shown.lock().unwrap());
     }
 }
 
 #[async_trait]
 impl Signer for SimKeys {
     fn keys(&self) -> Vec<HeldKey> {
-        let shown = self.keys.iter().take(self.shown.load(Ordering::Relaxed));
-        shown
-            .map(|(key, _)| HeldKey {
-                key: key.clone(),
-                retired: false,
-            })
-            .collect()
+        let held = |place: &usize| HeldKey {
+            key: self.keys[*place].0.clone(),
+            retired: false,
+        };
+        self.shown.lock().unwrap().iter().map(held).collect()
     }
 
     async fn sign(&self, kid: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {

@@ -13,6 +13,7 @@ use rdkafka::admin::{
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use std::time::Duration;
 /// How long a broker may take over a change.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
+/// Half of the largest request that a broker reads (`socket.request.max.bytes`).
+const OFFERED_BYTES_MAX: usize = 50 << 20;
 
 /// An administrator's connection.
 pub struct Cluster {
@@ -188,6 +191,51 @@ impl Cluster {
         match altered.into_iter().next() {
             Some(Ok(_)) | None => Ok(()),
             Some(Err((_, code))) => Err(self.failure().of(&doing, KafkaError::AdminOp(code))),
+        }
+    }
+
+    /// Whether this user may write to a topic, without writing: a record larger than the topic takes is offered. Brokers ask who may before they look at what they are given.
+    ///
+    /// # Errors
+    /// Where it cannot be found out.
+    pub async fn may_write(&self, topic: &str) -> Result<bool, LogError> {
+        let name = self.config.topic(topic);
+        let doing = format!("offering {name} a record that it does not take");
+        let untold = |what: String| LogError::Retry { what, source: None };
+        let settings = self.settings(topic).await?;
+        let largest = settings
+            .as_ref()
+            .and_then(|settings| {
+                settings
+                    .get("max.message.bytes")?
+                    .value
+                    .as_ref()?
+                    .parse::<usize>()
+                    .ok()
+            })
+            .filter(|bytes| *bytes < OFFERED_BYTES_MAX);
+        let Some(largest) = largest else {
+            return Err(untold(format!(
+                "the largest record of {name} is not known, or too large to go beyond it: grant describe-configs (ACL)"
+            )));
+        };
+        let producer: FutureProducer<Context> = client::quiet_settings(&self.config)?
+            .set("message.max.bytes", (2 * OFFERED_BYTES_MAX).to_string())
+            .set("compression.type", "none")
+            .set("message.timeout.ms", CHANGE_PATIENCE.as_millis().to_string())
+            .create_with_context(Context(Arc::clone(&self.troubles)))
+            .map_err(|error| self.failure().of(&doing, error))?;
+        let offered = vec![0; largest + 1];
+        let record = FutureRecord::<(), _>::to(&name).partition(0).payload(&offered);
+        let Err((error, _)) = producer.send(record, CHANGE_PATIENCE).await else {
+            return Err(untold(format!(
+                "{name} took a record larger than its max.message.bytes"
+            )));
+        };
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => Ok(true),
+            Some(RDKafkaErrorCode::TopicAuthorizationFailed) => Ok(false),
+            Some(_) | None => Err(self.failure().of(&doing, error)),
         }
     }
 

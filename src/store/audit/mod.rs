@@ -1,20 +1,24 @@
-//! A pass over a partition's rows: each against its leaf, the leaves against the hash tiles, the tiles against the newest checkpoint.
+//! A pass over a partition's rows: each against its leaf, the leaves against the hash tiles, the tiles against the newest checkpoint, and the tables that say of the rows
+//! what no leaf says again, targets and months, against the rows.
 //!
 //! It says which rows somebody changed, not whether the ledger is right: what it is held against stands in the same database. That the checkpoint is one that the
 //! ledger's keys signed is what ties it to the world outside.
 
-use super::StoreError;
+mod tables;
+
 use super::check::{COLUMNS, Difference, StoredRow};
+use super::months::{self, PartitionMonth};
+use super::{StoreError, key_leaves};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::key::PublicKey;
 use crate::ledger::keyring::KeyRing;
-use crate::ledger::leaf::Body;
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::tile::{TILE_WIDTH, TileBuilder, TileName};
+use crate::stages::index::LeafRow;
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row as _};
-use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::{BTreeMap, HashMap};
+use tables::{Said, TenantMonths, are_whole};
 
 /// Rows of one step: a tile of them.
 const ROWS_AT_ONCE: u64 = TILE_WIDTH;
@@ -22,7 +26,8 @@ const ROWS_AT_ONCE: u64 = TILE_WIDTH;
 /// What was found wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    pub leaf_index: u64,
+    /// `None`: it is of no one leaf.
+    pub leaf_index: Option<u64>,
     pub what: Difference,
 }
 
@@ -36,8 +41,10 @@ pub struct Audit {
     next_index: u64,
     /// Where it will end: what the tables held when it began.
     end: u64,
-    /// Leaves of months that were detached.
-    let_go: Vec<Range<u64>>,
+    months: Vec<PartitionMonth>,
+    /// What the table of key leaves has, by index.
+    key_leaves: BTreeMap<u64, Vec<u8>>,
+    tenant_months: TenantMonths,
     /// The tree that the tiles of level 0 make.
     tree: TileBuilder,
     /// As the leaves declare them.
@@ -47,88 +54,128 @@ pub struct Audit {
 impl Audit {
     /// A pass over all that the partition's newest checkpoint covers; `None` where there is none yet.
     pub async fn begin(pool: PgPool, partition: u32, origin: &str) -> Result<Option<Self>, StoreError> {
+        let mut connection = pool.acquire().await?;
         let row = sqlx::query("SELECT max(size) FROM checkpoints WHERE partition = $1")
             .bind(partition as i32)
-            .fetch_one(&pool)
+            .fetch_one(&mut *connection)
             .await?;
         let end: Option<i64> = row.try_get(0)?;
-        let Some(end) = end else { return Ok(None) };
+        let Some(end) = end.map(|end| end as u64) else {
+            return Ok(None);
+        };
+        let months = months::of_partition(&mut connection, partition).await?;
+        let key_leaves = key_leaves::read(&mut connection, partition, end).await?;
+        drop(connection);
         Ok(Some(Self {
-            let_go: let_go(&pool, partition).await?,
             pool,
             partition,
             origin: origin.to_owned(),
             next_index: 0,
-            end: end as u64,
+            end,
+            months,
+            key_leaves: key_leaves.into_iter().collect(),
+            tenant_months: TenantMonths::default(),
             tree: TileBuilder::new(),
             keys: KeyRing::default(),
         }))
     }
 
-    /// Leaves that were looked at.
+    /// Leaves, and months of tenants, that were looked at.
     #[must_use]
     pub const fn checked(&self) -> u64 {
-        self.next_index
+        self.next_index + self.tenant_months.checked
     }
 
     /// Looks at the next rows. `None`: that was all, and [`Audit::finish`] is due.
     pub async fn step(&mut self) -> Result<Option<Vec<Found>>, StoreError> {
-        if self.next_index >= self.end {
-            return Ok(None);
+        if self.next_index < self.end {
+            return self.leaves().await.map(Some);
         }
-        let until = (self.next_index + ROWS_AT_ONCE).min(self.end);
+        self.tenant_months.step(&self.pool, self.partition).await
+    }
+
+    async fn leaves(&mut self) -> Result<Vec<Found>, StoreError> {
+        let from = self.next_index;
+        let until = (from + ROWS_AT_ONCE).min(self.end);
         let rows = self.rows(until).await?;
-        let tile = self.tile(0, self.next_index / TILE_WIDTH).await?;
-        let (mut found, mut completed) = (Vec::new(), Vec::new());
-        for index in self.next_index..until {
+        let tile = self.tile(0, from / TILE_WIDTH).await?;
+        let (mut said, mut found, mut completed) = (Said::default(), Vec::new(), Vec::new());
+        if from == 0 && !are_whole(&self.months, self.end) {
+            found.push(Found {
+                leaf_index: None,
+                what: Difference::PartitionMonths,
+            });
+        }
+        for index in from..until {
             let at = usize::try_from(index % TILE_WIDTH).unwrap_or_default() * 32;
             let hash = tile.as_deref().and_then(|tile| tile.get(at..at + 32));
-            let outcome = match rows.get(&index) {
-                Some(row) => self.one(row, hash),
-                None if self.let_go.iter().any(|range| range.contains(&index)) => Ok(()),
-                None => Err(Difference::Missing),
-            };
-            if let Err(what) = outcome {
-                found.push(Found {
-                    leaf_index: index,
-                    what,
-                });
-            }
+            let row = rows.get(&index);
+            let of_keys = self.key_leaf(index, row, hash);
+            let wrong = [self.one(index, row, hash, &mut said), of_keys];
+            found.extend(wrong.into_iter().filter_map(Result::err).map(|what| Found {
+                leaf_index: Some(index),
+                what,
+            }));
             // The tree is that of the tiles: a row that is wrong must not make all that follows wrong.
             if let Some(hash) = hash.and_then(|hash| hash.try_into().ok()) {
                 self.tree.push(hash, &mut completed);
             }
         }
+        found.extend(said.compare(&self.pool, self.partition).await?);
         self.next_index = until;
         if !self.are_there(&completed).await? {
             found.push(self.tiles_differ());
         }
-        Ok(Some(found))
+        Ok(found)
     }
 
-    fn one(&mut self, row: &StoredRow, hash: Option<&[u8]>) -> Result<(), Difference> {
-        let leaf = row.check()?;
-        if leaf.origin != self.origin {
+    fn one(
+        &self,
+        index: u64,
+        row: Option<&StoredRow>,
+        hash: Option<&[u8]>,
+        said: &mut Said,
+    ) -> Result<(), Difference> {
+        let month = self.months.iter().find(|month| month.leaves.contains(&index));
+        let Some(row) = row else {
+            let is_let_go = month.is_some_and(|month| !month.is_here);
+            return if is_let_go {
+                Ok(())
+            } else {
+                Err(Difference::Missing)
+            };
+        };
+        let due: LeafRow<'_> = row.check()?;
+        if due.leaf.origin != self.origin {
             return Err(Difference::Origin);
         }
         if hash != Some(&leaf_hash(&row.leaf)[..]) {
             return Err(Difference::Tree);
         }
-        match &leaf.body {
-            Body::Genesis { keys, .. } => self.keys = KeyRing::genesis(keys).map_err(|_| Difference::Leaf)?,
-            Body::Key { action, key, proof } => self
-                .keys
-                .apply(&self.origin, leaf.index, *action, key, proof)
-                .map_err(|_| Difference::Leaf)?,
-            Body::Entry { .. }
-            | Body::Duplicate { .. }
-            | Body::Rejected { .. }
-            | Body::Rerouted { .. }
-            | Body::Source { .. }
-            | Body::Cut { .. }
-            | Body::Hold { .. } => {}
+        if month.is_none_or(|month| month.date != row.month) {
+            return Err(Difference::PartitionMonths);
         }
+        said.take(row, &due);
         Ok(())
+    }
+
+    /// Holds the table of key leaves against the tree, which knows them also where their month was let go of, and takes what they declare.
+    fn key_leaf(
+        &mut self,
+        index: u64,
+        row: Option<&StoredRow>,
+        hash: Option<&[u8]>,
+    ) -> Result<(), Difference> {
+        let is_due = row.is_some_and(|row| ["genesis", "key"].contains(&row.kind.as_str()));
+        let Some(leaf) = self.key_leaves.get(&index) else {
+            return if is_due { Err(Difference::Keys) } else { Ok(()) };
+        };
+        let is_in_tree = hash == Some(&leaf_hash(leaf)[..]);
+        if is_in_tree && key_leaves::take(&mut self.keys, &self.origin, index, leaf) {
+            Ok(())
+        } else {
+            Err(Difference::Keys)
+        }
     }
 
     async fn rows(&self, until: u64) -> Result<HashMap<u64, StoredRow>, StoreError> {
@@ -158,7 +205,7 @@ impl Audit {
     }
 
     /// Holds the tiles against the checkpoint of the size at which the pass ended. `known` are keys of the ledger that are known from elsewhere; without any, those
-    /// that the leaves declare count; where these were let go of, the signatures are not judged.
+    /// that the leaves declare count.
     pub async fn finish(&self, known: &[PublicKey]) -> Result<Vec<Found>, StoreError> {
         let keys = if known.is_empty() {
             self.keys.declared()
@@ -201,25 +248,8 @@ impl Audit {
 
     fn tiles_differ(&self) -> Found {
         Found {
-            leaf_index: self.next_index.saturating_sub(1),
+            leaf_index: Some(self.next_index.saturating_sub(1)),
             what: Difference::Checkpoint,
         }
     }
-}
-
-/// The leaves of months whose tables are no longer attached: they are not missing.
-async fn let_go(pool: &PgPool, partition: u32) -> Result<Vec<Range<u64>>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT first_index, last_index FROM partition_months WHERE partition = $1 AND NOT EXISTS (SELECT FROM pg_inherits \
-         WHERE inhparent = 'leaves'::regclass AND inhrelid = to_regclass('leaves_' || to_char(month, 'YYYY_MM')))",
-    )
-    .bind(partition as i32)
-    .fetch_all(pool)
-    .await?;
-    rows.iter()
-        .map(|row| {
-            let (first, last): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            Ok(first as u64..last as u64 + 1)
-        })
-        .collect()
 }

@@ -1,0 +1,110 @@
+//! Which keys partition 0 has declared: the other partitions declare the same in the same order (docs/FORMAT.md section 6). Instances with different keys may own them at one
+//! time, as while settings are rolled out: of two that declared different keys, each by itself, no archive would verify again.
+//!
+//! Reads `ledger.entries` of partition 0 for its `key` leaves, and only where there is a key that is not declared here.
+
+use crate::clock::UnixMicros;
+use crate::ledger::key::PublicKey;
+use crate::ledger::leaf::{Body, KeyAction};
+use crate::log::Log;
+use crate::log::reader::{Position, Reader, Seen};
+use crate::stages::StageError;
+use crate::stages::restore::reader_error;
+use crate::stages::snapshot;
+
+const LEADER: u32 = 0;
+/// A key that waits for partition 0 is looked for again after so long.
+const LOOK_PAUSE: UnixMicros = 1_000_000;
+
+/// What is known of them, and when that was looked at.
+#[derive(Debug, Default)]
+pub(super) struct Leading {
+    known: Option<Known>,
+    looked_at: Option<UnixMicros>,
+}
+
+#[derive(Debug)]
+struct Known {
+    keys: Vec<PublicKey>,
+    /// Behind what was read of partition 0.
+    reader: Reader,
+}
+
+impl Leading {
+    /// Whether a look is due: none is while no key waits.
+    pub fn is_due(&self, now: UnixMicros) -> bool {
+        // A clock that is set back keeps nobody waiting.
+        self.looked_at
+            .is_some_and(|at| !(0..LOOK_PAUSE).contains(&now.saturating_sub(at)))
+    }
+
+    /// A key waits. Whether that is news.
+    pub fn wait(&mut self, now: UnixMicros) -> bool {
+        self.looked_at.replace(now).is_none()
+    }
+
+    /// None does.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// All keys that partition 0 has declared, in order. After an error it is read anew.
+    pub async fn keys(&mut self, log: &dyn Log) -> Result<&[PublicKey], StageError> {
+        let mut known = match self.known.take() {
+            Some(known) => known,
+            None => Known::begin(log).await?,
+        };
+        known.read_on(log).await?;
+        Ok(&self.known.insert(known).keys)
+    }
+}
+
+impl Known {
+    async fn begin(log: &dyn Log) -> Result<Self, StageError> {
+        let (keys, position) = match snapshot::newest(log, LEADER).await? {
+            Some((snapshot, _)) => (snapshot.state.keys.declared().to_vec(), snapshot.position),
+            None => (Vec::new(), Position::BEGIN),
+        };
+        let reader = Reader::open(log, LEADER, position)
+            .await
+            .map_err(|error| reader_error(LEADER, error))?;
+        Ok(Self { keys, reader })
+    }
+
+    async fn read_on(&mut self, log: &dyn Log) -> Result<(), StageError> {
+        let failed = |error| reader_error(LEADER, error);
+        loop {
+            let records = self.reader.fetch(log).await.map_err(failed)?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            for record in &records {
+                if let Seen::Leaf(accepted) = self.reader.offer(record).map_err(failed)? {
+                    self.keys.extend(declared_by(&accepted.leaf.body));
+                }
+            }
+        }
+    }
+}
+
+fn declared_by(body: &Body<'_>) -> Vec<PublicKey> {
+    match body {
+        Body::Genesis { keys, .. } => keys.clone(),
+        Body::Key {
+            action: KeyAction::Add,
+            key,
+            ..
+        } => vec![key.clone()],
+        Body::Key {
+            action: KeyAction::Retire,
+            ..
+        }
+        | Body::Entry { .. }
+        | Body::Duplicate { .. }
+        | Body::Rejected { .. }
+        | Body::Rerouted { .. }
+        | Body::Source { .. }
+        | Body::Cut { .. }
+        | Body::Hold { .. } => Vec::new(),
+    }
+}
