@@ -8,6 +8,7 @@ use ledgerline::log::record::LedgerRecord;
 use ledgerline::log::topic::{self, AUDIT_EVENTS};
 use ledgerline::log::{Log, LogError, NewRecord};
 use std::process::Output;
+use std::time::Duration;
 
 fn topics_apply(ledger: &Ledger, more: &[&str]) -> Output {
     let log = format!("--log={}", ledger.url(""));
@@ -233,7 +234,13 @@ async fn a_record_that_the_topic_is_too_small_for_is_refused_for_good() {
     let small = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "1000");
     admin.alter_configs([&small], &AdminOptions::new()).await.unwrap();
     let log = ledger.log();
-    let unfit = log.prepare().await.unwrap_err().to_string();
+    // The broker heeds it a moment later.
+    let unfit = loop {
+        match log.prepare().await {
+            Ok(()) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(unfit) => break unfit.to_string(),
+        }
+    };
     assert!(
         unfit.contains("audit.events has max.message.bytes=1000"),
         "{unfit}"
@@ -299,6 +306,10 @@ async fn events_that_the_broker_refuses_take_nothing_of_what_is_being_sealed() {
         headers: Vec::new(),
     };
     let (log, refused) = (ledger.log(), AtomicBool::new(false));
+    // The broker heeds it a moment later.
+    while log.append(AUDIT_EVENTS, 0, vec![record(9_000)]).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let coming_in = async {
         for nth in 0..20 {
             let outcome = log.append(AUDIT_EVENTS, 0, vec![record(9_000)]).await;
