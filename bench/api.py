@@ -33,7 +33,7 @@ class Api:
         self.bench, self.source, self.port = bench, source, free_ports(1)[0]
         keys = bench.work / "api-keys.toml"
         keys.write_text("".join(map(key, range(CALLERS))), encoding="utf-8")
-        arguments = [f"--api=127.0.0.1:{self.port}", f"--api-keys={keys}", *more]
+        arguments = [f"--api=127.0.0.1:{self.port}", f"--api-keys={keys}", "--api-limit-default=off", "--api-limit-writes=off", *more]
         arguments += [f"--database={database.url}", "--index-check-interval-ms=0"] if database else []
         self.instance = source.instance(*arguments)
 

@@ -164,7 +164,9 @@ class ApiCase(unittest.TestCase):
         command = [PROGRAM, "run", self.log, f"--archive=file:{self.archive}", f"--signer=file:{self.directory / 'keys'}", f"--log-name={self.LOG_NAME}"]
         command += ["--cut-interval-ms=1000", "--checkpoint-interval-ms=200", f"--api-keys={self.keys.file}"]
         command += [f"--database={self.postgres.url}"] if database else []
-        environment = os.environ | {"ADMIN_API_KEY": self.keys.admin}
+        # Tests ask as often as they like.
+        unlimited = {"LEDGERLINE_API_LIMIT_DEFAULT": "off", "LEDGERLINE_API_LIMIT_WRITES": "off"}
+        environment = os.environ | unlimited | {"ADMIN_API_KEY": self.keys.admin}
         log = self.directory / f"run-{len(self.servers)}.log"
         self.servers.append(Server([*command, *more], environment, log, self.keys))
         return self.servers[-1]

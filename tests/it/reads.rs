@@ -91,6 +91,9 @@ impl Ledger {
         let mut settings = self.settings.clone();
         settings.api.api = Some("127.0.0.1:0".to_owned());
         settings.api.api_keys = Some(keys_file(self.dir.path()));
+        // Tests ask as often as they like.
+        settings.api.api_limit_default = Some("off".to_owned());
+        settings.api.api_limit_writes = Some("off".to_owned());
         let config = settings.check().unwrap();
         let (stop, shutdown) = watch::channel(false);
         let (address, task, seams) = self.database.runtime.block_on(async {

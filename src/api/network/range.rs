@@ -67,10 +67,10 @@ impl Network {
         }
     }
 
-    /// Whether an address is in it that is mapped no more. An IPv4 address is in no IPv6 network, `::/0` either.
+    /// Whether an address is in it. A mapped IPv4 address is the IPv4 address, and that is in no IPv6 network, `::/0` either.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
-        match (self, address) {
+        match (self, address.to_canonical()) {
             (Self::V4 { first, mask }, IpAddr::V4(v4)) => v4.to_bits() & mask == first,
             (Self::V6 { first, mask }, IpAddr::V6(v6)) => v6.to_bits() & mask == first,
             (Self::V4 { .. }, IpAddr::V6(_)) | (Self::V6 { .. }, IpAddr::V4(_)) => false,
