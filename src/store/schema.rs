@@ -47,12 +47,23 @@ pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 /// `Wrong` where the user may not, or where a newer program was here before.
 pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Result<(), StoreError> {
     make(pool, schema, migrator(&MIGRATIONS, version)).await?;
+    let mut transaction = begin_alone(pool).await?;
     for role in [READER_ROLE, AUDITOR_ROLE] {
         sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
-            .execute(pool)
+            .execute(&mut *transaction)
             .await?;
     }
+    transaction.commit().await?;
     Ok(())
+}
+
+/// Whoever makes or alters a schema at the same time waits here: the server would refuse the second one, and the migrator's own lock comes only after the schema.
+async fn begin_alone(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction)
 }
 
 /// Makes what the API keeps, or brings it up to this version. `pool` MUST be the owner's, of [`API_SCHEMA`].
@@ -83,11 +94,7 @@ async fn make(pool: &PgPool, schema: &'static str, migrator: Migrator) -> Result
 }
 
 async fn make_now(pool: &PgPool, schema: &'static str, migrator: &Migrator) -> Result<(), StoreError> {
-    // Whoever comes at the same time waits here: the migrator's own lock comes only after the schema.
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
-        .execute(&mut *transaction)
-        .await?;
+    let mut transaction = begin_alone(pool).await?;
     sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}")))
         .execute(&mut *transaction)
         .await?;
