@@ -573,11 +573,16 @@ class Outbox(Payloads, OutboxCase):
         self.assertEqual(contexts["bytes"]["headers"], {"id": "bytes", **dict(own), "blob": {"base64": "/wA="}, "empty": ""})
 
 
-class QuotedOutboxWithSchemas(Payloads, OutboxCase):
+class QuotedOutbox(Payloads, OutboxCase):
     """A converter that writes the payload's text as a string of JSON."""
 
     MAPPING = OutboxCase.MAPPING.replace('payload = "json"', 'payload = "quoted"')
-    CONVERTER = {"value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "true"}
+    CONVERTER = {"value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "false"}
+
+
+class QuotedOutboxWithSchemas(Payloads, OutboxCase):
+    MAPPING = QuotedOutbox.MAPPING
+    CONVERTER = QuotedOutbox.CONVERTER | {"value.converter.schemas.enable": "true"}
 
 
 if __name__ == "__main__":

@@ -272,7 +272,8 @@ fn payload(value: &[u8], form: Payload) -> Result<Option<Cow<'_, [u8]>>, Refusal
             .ok_or_else(no_json),
         Payload::Quoted => {
             let value = connect::plain(value).map_err(|error| refused(&error.to_string()))?;
-            if value.is_empty() {
+            // As a converter of JSON writes NULL without a schema. JSON's own null is in quotes.
+            if value.is_empty() || span::value(&value).is_some_and(|value| value == b"null") {
                 return Ok(None);
             }
             let inside = span::string(&value).ok_or_else(|| {
@@ -575,7 +576,7 @@ context = { traceparent = "/headers/traceparent" }
             sealed_by(&quoted(), r#"" [1, \"a\"] ""#).as_deref(),
             Ok(r#"[1,"a"]"#)
         );
-        for not_quoted in ["7", "{}", "null", "\"no json\"", "plain text"] {
+        for not_quoted in ["7", "{}", "\"no json\"", "plain text"] {
             let refused = sealed_by(&quoted(), not_quoted);
             assert_eq!(refused, Err(RejectCode::InvalidJson), "{not_quoted}");
         }
@@ -600,6 +601,7 @@ context = { traceparent = "/headers/traceparent" }
             (OUTBOX.to_owned(), ""),
             (quoted(), ""),
             (quoted(), "\"\""),
+            (quoted(), "null"),
             (quoted(), null),
         ] {
             let captured = take(&mapping, "app.outbox", &record("42", value, &OUTBOX_HEADERS));
