@@ -20,9 +20,20 @@ SELECT least(
     $1::text::timestamptz,
     now() - interval '5 minutes',
     (SELECT min(xact_start) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid())
-)::text AS before, pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_all";
+)::text AS before, pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS sees_others,
+    EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND state = 'disabled') AS has_untracked";
 
-/// A time as Postgres writes it, and whether this role could see all transactions. Neither `wanted` is passed, nor five minutes ago. Of transactions that are prepared
+/// Whether it is seen since when the transactions of others run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sees {
+    All,
+    /// The role may not.
+    NotOthers,
+    /// A session does not tell (`track_activities = off`).
+    NotUntracked,
+}
+
+/// A time as Postgres writes it, and whether all transactions could be seen. Neither `wanted` is passed, nor five minutes ago. Of transactions that are prepared
 /// it knows nothing: [`prepared_writers`] MUST be asked behind it.
 ///
 /// # Errors
@@ -30,12 +41,17 @@ SELECT least(
 pub async fn settled_before(
     connection: &mut PgConnection,
     wanted: Option<&str>,
-) -> Result<(String, bool), sqlx::Error> {
+) -> Result<(String, Sees), sqlx::Error> {
     let row = sqlx::query(AssertSqlSafe(SETTLED))
         .bind(wanted)
         .fetch_one(connection)
         .await?;
-    Ok((row.try_get("before")?, row.try_get("sees_all")?))
+    let sees = match (row.try_get("sees_others")?, row.try_get("has_untracked")?) {
+        (false, _) => Sees::NotOthers,
+        (true, true) => Sees::NotUntracked,
+        (true, false) => Sees::All,
+    };
+    Ok((row.try_get("before")?, sees))
 }
 
 /// Who writes a row locks the table until he commits: locks `l` that say so of a table, the first parameter, or of a part of it.

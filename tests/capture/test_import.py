@@ -112,6 +112,16 @@ class Runs(ImportCase):
         leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
         self.assert_each_row_once(leaves)
 
+    def test_by_time_is_refused_where_nobody_sees_since_when_a_transaction_runs(self):
+        self.write("now() - interval '1 hour'")
+        arguments = self.arguments("--by-time", "--dry-run", address=self.ten_minutes_later())
+        with self.open_sql() as other:
+            other.execute("SET track_activities = off")
+            self.assertIn("track_activities", self.refused(2, *arguments))
+        wait("the session has gone", lambda: subprocess.run([PROGRAM, *arguments], capture_output=True, timeout=PATIENCE_S).returncode == 0)
+        self.sql.execute(f"REVOKE pg_read_all_stats FROM {self.name}_later")
+        self.assertIn("GRANT pg_read_all_stats", self.refused(2, *arguments))
+
     def prepare(self, gid, write):
         """Leaves a transaction prepared that does what `write` does on its connection."""
         connection = self.open_sql()

@@ -4,7 +4,7 @@ use super::Args;
 use crate::cli::Failure;
 use crate::cli::postgres::unreachable;
 use crate::import::page::{Bounds, Order};
-use crate::import::settled::{self, SettledKey, prepared_writers, settled_before, settled_key};
+use crate::import::settled::{self, Sees, SettledKey, prepared_writers, settled_before, settled_key};
 use crate::import::table::{Table, TimeKind};
 use crate::mapping::Mapping;
 use sqlx::postgres::PgConnection;
@@ -32,15 +32,10 @@ pub(super) async fn bounds(
         });
     };
     let wanted = before.map(|(_, before)| before);
-    let (before, sees_all) = settled_before(connection, wanted.as_deref())
+    let (before, sees) = settled_before(connection, wanted.as_deref())
         .await
         .map_err(|error| unreachable(&error))?;
-    if !sees_all {
-        eprintln!(
-            "ledgerline: this role does not see the transactions of others: a row of one that runs for longer than five minutes is passed over. GRANT \
-             pg_read_all_stats lets it see them"
-        );
-    }
+    sees_what_runs(table, sees)?;
     await_prepared(args, connection, table).await?;
     Ok(Bounds {
         order: Order::Time(column.clone()),
@@ -48,6 +43,25 @@ pub(super) async fn bounds(
         until: None,
         rows_max,
     })
+}
+
+/// What is not seen to run may yet add a row with a time before those that are read, which no later run by time would read.
+fn sees_what_runs(table: &Table, sees: Sees) -> Result<(), Failure> {
+    let why = match sees {
+        _ if table.on_standby => {
+            "this server is a standby, which does not know what still runs on its primary: read the primary"
+        }
+        Sees::All => return Ok(()),
+        Sees::NotOthers => {
+            "this role does not see since when the transactions of others run: GRANT pg_read_all_stats to it"
+        }
+        Sees::NotUntracked => {
+            "a session of this database has track_activities off, so that nobody sees since when its transaction runs: have it set it on"
+        }
+    };
+    Err(Failure::usage(format!(
+        "--by-time: {why}. Without that a row that is committed late could be passed over for ever. Without --by-time the table is read by its key"
+    )))
 }
 
 /// A row of a transaction that is prepared has the time at which that began, which nobody knows: where it is committed later, it may lie before what was read.
@@ -72,7 +86,7 @@ fn still_prepared(table: &str, gids: &[String]) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::unreadable(format!(
-        "{} prepared transactions that have written to {table} have not ended for a minute ({first:?} is one): when they began, Postgres does not tell, so each could yet          add a row with an earlier time than any that is read, which no later run by time would read. Nothing was imported: have them ended (pg_prepared_xacts names all;          COMMIT PREPARED or ROLLBACK PREPARED), and run it again",
+        "{} prepared transactions that have written to {table} have not ended for a minute ({first:?} is one): when they began, Postgres does not tell, so each could yet add a row with an earlier time than any that is read, which no later run by time would read. Nothing was imported: have them ended (pg_prepared_xacts names all; COMMIT PREPARED or ROLLBACK PREPARED), and run it again",
         gids.len()
     )))
 }

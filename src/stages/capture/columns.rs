@@ -127,6 +127,8 @@ fn write_object(value: &[u8], depth: usize, out: &mut Vec<u8>) -> Option<()> {
 
 fn write_number(token: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
+    // What Postgres prints of a double's negative zero is what converters write as -0.0.
+    let token = if token == b"-0" { b"0" } else { token };
     let is_whole = !token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'));
     if is_whole || number::write_same_decimal(token, out).is_err() {
         out.extend_from_slice(token);
