@@ -4,7 +4,7 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 33] = [
+const COUNTERS: [Described; 34] = [
     (
         "ledgerline_api_key_lookups_total",
         Unit::Count,
@@ -69,6 +69,11 @@ const COUNTERS: [Described; 33] = [
         "ledgerline_capture_refused_total",
         Unit::Count,
         "Records of captured topics that are no event by their mapping, and are sealed as rejected, by code",
+    ),
+    (
+        "ledgerline_capture_without_before_total",
+        Unit::Count,
+        "Captured updates without the row as it was, of mappings that say that whole rows come",
     ),
     (
         "ledgerline_dead_letters_total",

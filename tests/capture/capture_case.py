@@ -255,12 +255,16 @@ class CaptureCase(unittest.TestCase):
 
     def captured(self, outcome):
         """How many captured records came to that, by the metrics of the first program."""
+        return self.counted(rf'ledgerline_captured_records_total\{{outcome="{outcome}"\}}')
+
+    def counted(self, series):
+        """What the first program says of a series; 0 where it says nothing."""
         listening = [line for line in (self.directory / "run-0.log").read_text().splitlines() if '"listening"' in line]
         if not listening:
             return 0
         (line,) = map(json.loads, listening)
         with urllib.request.urlopen(f"http://{line['address']}/metrics", timeout=30) as answer:
-            found = re.search(rf'^ledgerline_captured_records_total\{{outcome="{outcome}"\}} (\d+)$', answer.read().decode(), re.MULTILINE)
+            found = re.search(rf"^{series} (\d+)$", answer.read().decode(), re.MULTILINE)
         return int(found.group(1)) if found else 0
 
     def verify(self):

@@ -7,7 +7,7 @@ import os
 import subprocess
 import unittest
 
-from capture_case import PROGRAM, ROOT, CaptureCase, database, kinds
+from capture_case import PROGRAM, ROOT, CaptureCase, database, kinds, wait
 
 INSTANT = """to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 # A row in the form of docs/CAPTURE.md, by SQL; and the key that its event is called by.
@@ -121,6 +121,7 @@ class Partitioned(CaptureCase):
             key, before, (_, after) = self.changed(10 * month, "actor_id = 'eve'")
             updates[key] = (before, after)
             gone |= self.deleted(10 * month + 1)
+        self.assertEqual(self.counted("ledgerline_capture_without_before_total"), 0)
         entries = len(rows) + len(updates) + len(gone)
         leaves = self.wait_leaves("all is archived", lambda leaves: kinds(leaves).get("entry", 0) >= entries)
         self.stop_program(program)
@@ -129,6 +130,23 @@ class Partitioned(CaptureCase):
         self.assertEqual({key: (data["before"], data["row"]) for key, data in self.sealed(leaves, "update").items()}, updates)
         self.assertEqual({key: data["row"] for key, data in self.sealed(leaves, "delete").items()}, gone)
         self.assertEqual([leaf["kind"] for leaf, _ in leaves if leaf["kind"] in ("rejected", "duplicate")], [])
+
+    def test_an_update_in_a_partition_that_is_not_full_is_counted(self):
+        self.add(1)
+        self.prepare()
+        self.add(2)
+        self.write(1, 1)
+        self.write(2, 2)
+        program = self.start_program()
+        self.start_connector()
+        for id in (1, 2):
+            self.changed(id, "action = 'changed'")
+        wait("the update is counted", lambda: self.counted("ledgerline_capture_without_before_total") == 1)
+        leaves = self.wait_leaves("both updates are archived", lambda leaves: len(self.sealed(leaves, "update")) == 2)
+        self.assertEqual(self.counted("ledgerline_capture_without_before_total"), 1)
+        self.stop_program(program)
+        befores = {key: "before" in data for key, data in self.sealed(leaves, "update").items()}
+        self.assertEqual(befores, {self.key(1): True, self.key(2): False})
 
     def test_a_partition_that_is_emptied_detached_or_dropped_leaves_no_trace_and_a_table_that_is_emptied_does(self):
         first, second, third, _ = (self.add(month) for month in (1, 2, 3, 4))

@@ -119,6 +119,7 @@ pub(super) async fn send(log: &dyn Log, targets: BTreeMap<u32, Vec<NewRecord>>) 
 pub(super) struct Tally {
     events: u64,
     refused: BTreeMap<&'static str, u64>,
+    without_before: u64,
     no_change: BTreeMap<&'static str, u64>,
 }
 
@@ -131,6 +132,9 @@ impl Tally {
         }
         for (code, count) in self.refused {
             metrics::counter!("ledgerline_capture_refused_total", "code" => code).increment(count);
+        }
+        if self.without_before > 0 {
+            metrics::counter!("ledgerline_capture_without_before_total").increment(self.without_before);
         }
     }
 }
@@ -153,9 +157,13 @@ fn targets(
         targets,
         tally,
         first_refused,
+        first_without_before,
     } = taken;
     if let Some((offset, refusal)) = first_refused {
         tell_refused(machine, offset, &refusal, tally.refused.values().sum());
+    }
+    if let Some(offset) = first_without_before {
+        tell_without_before(machine, offset, tally.without_before);
     }
     (targets, tally)
 }
@@ -165,12 +173,18 @@ struct Taken {
     targets: BTreeMap<u32, Vec<NewRecord>>,
     tally: Tally,
     first_refused: Option<(Offset, Refusal)>,
+    first_without_before: Option<Offset>,
 }
 
 impl Taken {
     fn put(&mut self, offset: Offset, captured: Captured) {
         match captured {
             Captured::NoChange(kind) => *self.tally.no_change.entry(kind.as_str()).or_default() += 1,
+            Captured::WithoutBefore(captured) => {
+                self.tally.without_before += 1;
+                self.first_without_before.get_or_insert(offset);
+                self.put(offset, *captured);
+            }
             Captured::Moved { left, came } => {
                 self.put(offset, *left);
                 self.put(offset, *came);
@@ -202,5 +216,17 @@ fn tell_refused(machine: &CaptureMachine<'_>, offset: Offset, refusal: &Refusal,
         detail = refusal.detail,
         count,
         "captured records are no events: they are sealed as rejected. The first of this batch is named"
+    );
+}
+
+/// One line for a batch here, too.
+fn tell_without_before(machine: &CaptureMachine<'_>, offset: Offset, count: u64) {
+    tracing::warn!(
+        topic = machine.topic,
+        partition = machine.source_partition,
+        offset,
+        count,
+        "updates came without the row as it was, although the mapping says replica_identity = \"full\": their table, or its partition, is not REPLICA IDENTITY FULL, and \
+         what comes of a row that is deleted there is made up but for the key. `ledgerline connectors lag` names it. The first of this batch is named"
     );
 }

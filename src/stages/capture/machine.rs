@@ -32,6 +32,9 @@ pub enum Captured {
         left: Box<Captured>,
         came: Box<Captured>,
     },
+    /// The same as within, of an update without the row as it was, where the mapping says that whole rows come: the table, or the partition that the row is in, is
+    /// not `REPLICA IDENTITY FULL`, so what comes of a row that it deletes is made up but for the key.
+    WithoutBefore(Box<Captured>),
     /// It tells of no change.
     NoChange(NoChange),
 }
@@ -80,6 +83,9 @@ impl CaptureMachine<'_> {
         };
         match mapped {
             Ok(Told::Change(change, op)) => self.event(record, Part::Last, &change, op),
+            Ok(Told::WithoutBefore(change)) => {
+                Captured::WithoutBefore(Box::new(self.event(record, Part::Last, &change, Op::Update)))
+            }
             Ok(Told::Moved(moved)) => self.moved(record, &moved),
             Ok(Told::NoChange(kind)) => Captured::NoChange(kind),
             Err(refusal) => self.refused(record, refusal),
@@ -185,7 +191,10 @@ impl CaptureMachine<'_> {
         {
             return Ok(Told::Moved(moved));
         }
-        Ok(Told::Change(change, envelope.op))
+        Ok(match (envelope.op, envelope.before, identity) {
+            (Op::Update, None, ReplicaIdentity::Full) => Told::WithoutBefore(change),
+            (op, _, ReplicaIdentity::Full | ReplicaIdentity::Key) => Told::Change(change, op),
+        })
     }
 
     /// What the EventRouter writes: the payload as value, the aggregate's id as key, all else in headers.
@@ -236,6 +245,8 @@ fn of_deleted(op: Op, refusal: Refusal) -> Refusal {
 enum Told {
     /// JSON.
     Change(Vec<u8>, Op),
+    /// An update's.
+    WithoutBefore(Vec<u8>),
     Moved(Moved),
     NoChange(NoChange),
 }
@@ -358,6 +369,7 @@ context = { traceparent = "/headers/traceparent" }
                 let header = record.headers.iter().find(|(name, _)| name == REFUSED)?;
                 std::str::from_utf8(&header.1).ok()
             }
+            Captured::WithoutBefore(captured) => code(captured),
             Captured::Moved { .. } | Captured::NoChange(_) => None,
         }
     }
@@ -445,6 +457,32 @@ context = { traceparent = "/headers/traceparent" }
         };
         let detail = refused.unwrap().detail;
         assert!(detail.contains("REPLICA IDENTITY FULL"), "{detail}");
+    }
+
+    #[test]
+    fn an_update_without_the_row_as_it_was_is_told_of_where_whole_rows_are_promised() {
+        let update = |before: &str| {
+            let value = format!(
+                r#"{{"before":{before},"after":{ROW},"op":"u","source":{{"db":"app","schema":"public","table":"t","lsn":5}}}}"#
+            );
+            record(r#"{"id":1}"#, &value, &[])
+        };
+        let updated = format!("{TABLE}update = {{ action = {{ constant = \"changed\" }} }}\n");
+        let full = format!("replica_identity = \"full\"\n{updated}");
+        let promised = take(&full, "app.public.t", &update("null"));
+        let Captured::WithoutBefore(within) = promised else {
+            panic!("{promised:?}")
+        };
+        assert_eq!(*within, take(&updated, "app.public.t", &update("null")));
+        assert!(
+            matches!(*within, Captured::Record { refused: None, .. }),
+            "{within:?}"
+        );
+        let whole = take(&full, "app.public.t", &update(ROW));
+        assert!(
+            matches!(whole, Captured::Record { refused: None, .. }),
+            "{whole:?}"
+        );
     }
 
     #[test]
