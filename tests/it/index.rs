@@ -140,6 +140,10 @@ pub fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
         }
         lines.push(event("acme", id));
     }
+    ingest_lines(settings, &lines);
+}
+
+pub fn ingest_lines(settings: &Settings, lines: &[String]) {
     let log = settings.log.clone().unwrap();
     let output = ledgerline_with_input(
         &["ingest", "--log", &log, "-"],

@@ -15,13 +15,16 @@ use crate::ledger::keyring::KeyRing;
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::tile::{TILE_WIDTH, TileBuilder, TileName};
 use crate::stages::index::LeafRow;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::{BTreeMap, HashMap};
 use tables::{Said, TenantMonths, are_whole};
 
-/// Rows of one step: a tile of them.
-const ROWS_AT_ONCE: u64 = TILE_WIDTH;
+/// A step ends behind the row whose leaf and event go beyond so much, and with its tile.
+const BYTES_AT_ONCE: u64 = 2 << 20;
+
+/// Of a row, what may be large.
+const BYTES: &str = "(octet_length(leaf) + coalesce(octet_length(canonical_event_json), 0))";
 
 /// What was found wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +52,31 @@ pub struct Audit {
     tree: TileBuilder,
     /// As the leaves declare them.
     keys: KeyRing,
+}
+
+/// Rows that are looked at together.
+struct Page {
+    rows: HashMap<u64, StoredRow>,
+    /// It is all that is there below this index.
+    until: u64,
+}
+
+impl Page {
+    fn of(rows: &[PgRow], end: u64) -> Result<Self, sqlx::Error> {
+        let (mut page, mut bytes) = (HashMap::new(), 0);
+        let mut last = None;
+        for row in rows {
+            let row = StoredRow::read(row)?;
+            bytes += row.leaf.len() as u64 + row.event.as_ref().map_or(0, |event| event.len() as u64);
+            last = Some(row.leaf_index as u64);
+            page.insert(row.leaf_index as u64, row);
+        }
+        let is_cut = bytes > BYTES_AT_ONCE;
+        Ok(Self {
+            rows: page,
+            until: last.filter(|_| is_cut).map_or(end, |last| last + 1),
+        })
+    }
 }
 
 impl Audit {
@@ -96,8 +124,8 @@ impl Audit {
 
     async fn leaves(&mut self) -> Result<Vec<Found>, StoreError> {
         let from = self.next_index;
-        let until = (from + ROWS_AT_ONCE).min(self.end);
-        let rows = self.rows(until).await?;
+        let tile_end = (from / TILE_WIDTH + 1) * TILE_WIDTH;
+        let Page { rows, until } = self.page(tile_end.min(self.end)).await?;
         let tile = self.tile(0, from / TILE_WIDTH).await?;
         let (mut said, mut found, mut completed) = (Said::default(), Vec::new(), Vec::new());
         if from == 0 && !are_whole(&self.months, self.end) {
@@ -178,19 +206,23 @@ impl Audit {
         }
     }
 
-    async fn rows(&self, until: u64) -> Result<HashMap<u64, StoredRow>, StoreError> {
+    /// The next rows, below `end`: none behind the one that goes beyond [`BYTES_AT_ONCE`].
+    async fn page(&self, end: u64) -> Result<Page, StoreError> {
+        // Lengths come of a row without its bytes being read.
         let sql = format!(
-            "SELECT {COLUMNS} FROM leaves WHERE partition = $1 AND leaf_index >= $2 AND leaf_index < $3 AND month IN \
-             (SELECT month FROM partition_months WHERE partition = $1 AND first_index < $3 AND last_index >= $2)"
+            "SELECT * FROM (SELECT {COLUMNS}, {BYTES} AS bytes, sum({BYTES}) OVER (ORDER BY leaf_index ROWS UNBOUNDED PRECEDING) AS bytes_with \
+             FROM leaves WHERE partition = $1 AND leaf_index >= $2 AND leaf_index < $3 AND month IN \
+             (SELECT month FROM partition_months WHERE partition = $1 AND first_index < $3 AND last_index >= $2)) AS page \
+             WHERE bytes_with - bytes <= $4 ORDER BY leaf_index"
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(self.partition as i32)
             .bind(self.next_index as i64)
-            .bind(until as i64)
+            .bind(end as i64)
+            .bind(BYTES_AT_ONCE as i64)
             .fetch_all(&self.pool)
             .await?;
-        let read = |row| StoredRow::read(row).map(|row| (row.leaf_index as u64, row));
-        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+        Ok(Page::of(&rows, end)?)
     }
 
     async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
