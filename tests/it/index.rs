@@ -367,15 +367,24 @@ fn forget_what_snapshots_cover(database: &Database, settings: &Settings) {
     });
 }
 
-/// What a pass over every partition finds.
-pub fn audit(database: &Database) -> Vec<String> {
+/// A pass over each partition, before its first step.
+pub fn begin_audits(database: &Database) -> Vec<Audit> {
     let pool = database.pool(Role::Auditor);
     database.runtime.block_on(async {
-        let mut told = Vec::new();
+        let mut audits = Vec::new();
         for partition in 0..4 {
             let origin = format!("{LOG_NAME}/{partition}");
             let begun = Audit::begin(pool.clone(), partition, &origin).await.unwrap();
-            let mut audit = begun.expect("a checkpoint");
+            audits.push(begun.expect("a checkpoint"));
+        }
+        audits
+    })
+}
+
+pub fn end_audits(database: &Database, audits: Vec<Audit>) -> Vec<String> {
+    database.runtime.block_on(async {
+        let mut told = Vec::new();
+        for mut audit in audits {
             let mut found = Vec::new();
             while let Some(more) = audit.step().await.unwrap() {
                 found.extend(more);
@@ -385,6 +394,11 @@ pub fn audit(database: &Database) -> Vec<String> {
         }
         told
     })
+}
+
+/// What a pass over every partition finds.
+pub fn audit(database: &Database) -> Vec<String> {
+    end_audits(database, begin_audits(database))
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod tables;
 
 use super::check::{COLUMNS, Difference, StoredRow};
 use super::months::{self, PartitionMonth};
+use super::read::BEGIN;
 use super::{StoreError, key_leaves};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::key::PublicKey;
@@ -16,7 +17,7 @@ use crate::ledger::merkle::leaf_hash;
 use crate::ledger::tile::{TILE_WIDTH, TileBuilder, TileName};
 use crate::stages::index::LeafRow;
 use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, Transaction};
 use std::collections::{BTreeMap, HashMap};
 use tables::{Said, TenantMonths, are_whole};
 
@@ -44,7 +45,6 @@ pub struct Audit {
     next_index: u64,
     /// Where it will end: what the tables held when it began.
     end: u64,
-    months: Vec<PartitionMonth>,
     /// What the table of key leaves has, by index.
     key_leaves: BTreeMap<u64, Vec<u8>>,
     tenant_months: TenantMonths,
@@ -91,7 +91,6 @@ impl Audit {
         let Some(end) = end.map(|end| end as u64) else {
             return Ok(None);
         };
-        let months = months::of_partition(&mut connection, partition).await?;
         let key_leaves = key_leaves::read(&mut connection, partition, end).await?;
         drop(connection);
         Ok(Some(Self {
@@ -100,7 +99,6 @@ impl Audit {
             origin: origin.to_owned(),
             next_index: 0,
             end,
-            months,
             key_leaves: key_leaves.into_iter().collect(),
             tenant_months: TenantMonths::default(),
             tree: TileBuilder::new(),
@@ -123,23 +121,26 @@ impl Audit {
     }
 
     async fn leaves(&mut self) -> Result<Vec<Found>, StoreError> {
+        let mut moment = self.moment().await?;
+        let months = months::of_partition(&mut moment, self.partition).await?;
         let from = self.next_index;
         let tile_end = (from / TILE_WIDTH + 1) * TILE_WIDTH;
-        let Page { rows, until } = self.page(tile_end.min(self.end)).await?;
-        let tile = self.tile(0, from / TILE_WIDTH).await?;
+        let page = self.page(&mut moment, tile_end.min(self.end)).await?;
+        let tile = self.tile(&mut moment, 0, from / TILE_WIDTH).await?;
         let (mut said, mut found, mut completed) = (Said::default(), Vec::new(), Vec::new());
-        if from == 0 && !are_whole(&self.months, self.end) {
+        if from == 0 && !are_whole(&months, self.end) {
             found.push(Found {
                 leaf_index: None,
                 what: Difference::PartitionMonths,
             });
         }
-        for index in from..until {
+        for index in from..page.until {
             let at = usize::try_from(index % TILE_WIDTH).unwrap_or_default() * 32;
             let hash = tile.as_deref().and_then(|tile| tile.get(at..at + 32));
-            let row = rows.get(&index);
+            let row = page.rows.get(&index);
+            let month = months.iter().find(|month| month.leaves.contains(&index));
             let of_keys = self.key_leaf(index, row, hash);
-            let wrong = [self.one(index, row, hash, &mut said), of_keys];
+            let wrong = [self.one(row, month, hash, &mut said), of_keys];
             found.extend(wrong.into_iter().filter_map(Result::err).map(|what| Found {
                 leaf_index: Some(index),
                 what,
@@ -149,22 +150,31 @@ impl Audit {
                 self.tree.push(hash, &mut completed);
             }
         }
-        found.extend(said.compare(&self.pool, self.partition).await?);
-        self.next_index = until;
-        if !self.are_there(&completed).await? {
+        found.extend(said.compare(&mut moment, self.partition).await?);
+        self.next_index = page.until;
+        if !self.are_there(&mut moment, &completed).await? {
             found.push(self.tiles_differ());
         }
+        moment.commit().await?;
         Ok(found)
+    }
+
+    /// One moment of the tables, in which no month is let go of: who does that waits for its end. The lock comes first, for what is seen is fixed by what is asked next.
+    async fn moment(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut moment = self.pool.begin_with(BEGIN).await?;
+        sqlx::query("LOCK TABLE ONLY leaves, ONLY targets IN ACCESS SHARE MODE")
+            .execute(&mut *moment)
+            .await?;
+        Ok(moment)
     }
 
     fn one(
         &self,
-        index: u64,
         row: Option<&StoredRow>,
+        month: Option<&PartitionMonth>,
         hash: Option<&[u8]>,
         said: &mut Said,
     ) -> Result<(), Difference> {
-        let month = self.months.iter().find(|month| month.leaves.contains(&index));
         let Some(row) = row else {
             let is_let_go = month.is_some_and(|month| !month.is_here);
             return if is_let_go {
@@ -207,7 +217,7 @@ impl Audit {
     }
 
     /// The next rows, below `end`: none behind the one that goes beyond [`BYTES_AT_ONCE`].
-    async fn page(&self, end: u64) -> Result<Page, StoreError> {
+    async fn page(&self, connection: &mut PgConnection, end: u64) -> Result<Page, StoreError> {
         // Lengths come of a row without its bytes being read.
         let sql = format!(
             "SELECT * FROM (SELECT {COLUMNS}, {BYTES} AS bytes, sum({BYTES}) OVER (ORDER BY leaf_index ROWS UNBOUNDED PRECEDING) AS bytes_with \
@@ -220,18 +230,23 @@ impl Audit {
             .bind(self.next_index as i64)
             .bind(end as i64)
             .bind(BYTES_AT_ONCE as i64)
-            .fetch_all(&self.pool)
+            .fetch_all(connection)
             .await?;
         Ok(Page::of(&rows, end)?)
     }
 
-    async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn tile(
+        &self,
+        connection: &mut PgConnection,
+        level: u8,
+        index: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let row =
             sqlx::query("SELECT hashes FROM tiles WHERE partition = $1 AND level = $2 AND tile_index = $3")
                 .bind(self.partition as i32)
                 .bind(i16::from(level))
                 .bind(index as i64)
-                .fetch_optional(&self.pool)
+                .fetch_optional(connection)
                 .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
@@ -244,10 +259,11 @@ impl Audit {
         } else {
             known
         };
+        let mut connection = self.pool.acquire().await?;
         let note = sqlx::query("SELECT note FROM checkpoints WHERE partition = $1 AND size = $2")
             .bind(self.partition as i32)
             .bind(self.end as i64)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *connection)
             .await?;
         let Some(note) = note else {
             // Newer ones have taken its place meanwhile: the next pass has one of those.
@@ -259,7 +275,7 @@ impl Audit {
                 && signed.checkpoint.root == self.tree.root()
                 && (keys.is_empty() || signed.verify_by_known(keys).is_ok())
         });
-        let is_whole = self.are_there(&self.tree.partials()).await?;
+        let is_whole = self.are_there(&mut connection, &self.tree.partials()).await?;
         Ok(if is_signed && is_whole {
             Vec::new()
         } else {
@@ -268,9 +284,13 @@ impl Audit {
     }
 
     /// Whether the tables have these tiles; a partial one may have grown.
-    async fn are_there(&self, due: &[(TileName, Vec<u8>)]) -> Result<bool, StoreError> {
+    async fn are_there(
+        &self,
+        connection: &mut PgConnection,
+        due: &[(TileName, Vec<u8>)],
+    ) -> Result<bool, StoreError> {
         for (name, hashes) in due {
-            let tile = self.tile(name.level, name.index).await?;
+            let tile = self.tile(connection, name.level, name.index).await?;
             if !tile.is_some_and(|tile| tile.starts_with(hashes)) {
                 return Ok(false);
             }

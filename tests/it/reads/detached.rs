@@ -158,6 +158,21 @@ fn a_page_that_goes_on_in_a_month_that_was_let_go_of_meanwhile_says_so() {
     assert_eq!((gone.status, gone.code().as_str()), (410, "detached"));
 }
 
+#[test]
+fn a_month_that_is_let_go_of_during_a_pass_is_not_missed() {
+    let ledger = of_two_months();
+    let begun = crate::index::begin_audits(&ledger.database);
+    detach(
+        &ledger,
+        "2026-11",
+        "leaves_2026_10 detached\ntargets_2026_10 detached\n",
+    );
+    assert_eq!(
+        crate::index::end_audits(&ledger.database, begun),
+        Vec::<String>::new()
+    );
+}
+
 fn detach(ledger: &Ledger, before: &str, told: &str) {
     let output = ledgerline(&[
         "index",
