@@ -193,6 +193,30 @@ fn a_request_that_comes_again_long_after_it_was_sealed_is_sealed_once() {
 }
 
 #[test]
+fn a_database_that_takes_too_long_to_say_what_is_sealed_is_one_that_does_not_answer() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let url = format!("--database={}", database.url);
+    let server = Server::start(dir.path(), &[&url, "--api-request-timeout-ms=3000"]);
+    let first = once(&server, "acme-writer", "k1", BARE).ids();
+    let path = "/v1/events?wait=sealed&wait_timeout_ms=30000";
+    let waited = server.request("POST", path, "acme-writer").json(&event("acme", "behind")).send();
+    assert_eq!(waited.status, 200);
+    let unfinished = "UPDATE ledgerline_api.idempotency SET done = false, held_until_ms = 0";
+    assert_eq!(database.execute(unfinished).unwrap(), 1);
+    let pool = database.pool(Role::Owner);
+    let mut held = database.runtime.block_on(pool.begin()).unwrap();
+    let lock = held.execute("LOCK TABLE ledgerline.leaves IN ACCESS EXCLUSIVE MODE");
+    database.runtime.block_on(lock).unwrap();
+    let refused = once(&server, "acme-writer", "k1", BARE);
+    assert_eq!((refused.status, &*refused.problem()), (503, "database_unavailable"));
+    assert!(refused.header("retry-after").is_some());
+    database.runtime.block_on(held.rollback()).unwrap();
+    assert_eq!(once(&server, "acme-writer", "k1", BARE).ids(), first);
+    server.end();
+    assert_eq!(members(&sealed(&dir).events["acme"], "event_id"), [first, vec!["behind".to_owned()]].concat());
+}
+
+#[test]
 fn a_row_that_is_taken_over_while_old_ones_are_taken_away_stays() {
     let database = Database::new();
     let options = parse_url(&database.url).unwrap();
