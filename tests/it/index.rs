@@ -60,6 +60,23 @@ impl Database {
             .options([("role", &self.name)])
     }
 
+    /// The URL of a user that may log in and make roles, and is no superuser. It has the database's name.
+    pub fn login(&self) -> String {
+        self.on_server("CREATE ROLE");
+        let password = "of-this-database-alone";
+        for sql in [
+            format!(
+                "ALTER ROLE {0} LOGIN CREATEROLE NOSUPERUSER PASSWORD '{password}'",
+                self.name
+            ),
+            format!("GRANT CREATE ON DATABASE {0} TO {0}", self.name),
+        ] {
+            self.execute(&sql).unwrap();
+        }
+        let (_, place) = self.url.split_once('@').unwrap();
+        format!("postgres://{}:{password}@{place}", self.name)
+    }
+
     fn on_server(&self, what: &str) {
         let sql = format!("{what} {}", self.name);
         let force = if what == "DROP DATABASE" {

@@ -7,6 +7,7 @@ mod filters;
 mod migration;
 mod plans;
 mod proofs;
+mod roles;
 mod routes;
 mod tiles;
 mod verify;
