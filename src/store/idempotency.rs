@@ -81,7 +81,7 @@ impl Idempotency {
 
     async fn pool(&self) -> Result<&PgPool, StoreError> {
         self.made
-            .get_or_try_init(|| schema::migrate_api(&self.pool))
+            .get_or_try_init(|| schema::migrate_api(&self.pool, schema::API_VERSION))
             .await?;
         Ok(&self.pool)
     }

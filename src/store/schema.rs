@@ -54,6 +54,9 @@ BEGIN
 END
 $$";
 
+/// The newest version of what the API keeps.
+pub const API_VERSION: i64 = API_MIGRATIONS[API_MIGRATIONS.len() - 1].0;
+
 /// Makes the copy `schema` where it is not there, and applies the migrations up to `version` that it lacks. `pool` MUST be the owner's, of that schema.
 ///
 /// # Errors
@@ -69,12 +72,12 @@ pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Resul
     Ok(())
 }
 
-/// Makes what the API keeps, or brings it up to this version. `pool` MUST be the owner's, of [`API_SCHEMA`].
+/// Makes what the API keeps, or brings it up to `version`. `pool` MUST be the owner's, of [`API_SCHEMA`].
 ///
 /// # Errors
 /// As [`migrate`].
-pub async fn migrate_api(pool: &PgPool) -> Result<(), StoreError> {
-    make(pool, API_SCHEMA, migrator(&API_MIGRATIONS, i64::MAX)).await
+pub async fn migrate_api(pool: &PgPool, version: i64) -> Result<(), StoreError> {
+    make(pool, API_SCHEMA, migrator(&API_MIGRATIONS, version)).await
 }
 
 /// In a task that nobody's going ends: the migrator's lock is its connection's, and one that was cut short would keep it for as long as it is in the pool.

@@ -4,7 +4,7 @@ use super::client::{Answer, Request};
 use super::{Server, event, key, members, sealed};
 use crate::index::Database;
 use ledgerline::store::idempotency::{Begun, Idempotency, Request as Row};
-use ledgerline::store::{Role, parse_url};
+use ledgerline::store::{self, Role, parse_url, schema};
 use sqlx::{Connection as _, Executor as _};
 use std::time::Duration;
 
@@ -246,6 +246,49 @@ fn old_rows_are_taken_away_however_many_there_are_and_others_stay() {
     });
     let left = "SELECT count(*) FROM ledgerline_api.idempotency";
     assert_eq!(database.number(left), 1);
+}
+
+#[test]
+fn requests_of_two_tenants_that_the_first_version_took_come_again_after_the_second_was_made() {
+    let (dir, database) = (tempfile::tempdir().unwrap(), Database::new());
+    let login = database.login();
+    let url = format!("--database={login}");
+    let server = Server::start(dir.path(), &[&url]);
+    let acme = once(&server, "acme-writer", "k1", BARE).ids();
+    let globex = once(&server, "globex-writer", "k1", BARE).ids();
+    server.end();
+    // As the first version left it.
+    let filled = "ALTER SCHEMA ledgerline_api RENAME TO filled";
+    database.execute(filled).unwrap();
+    let options = parse_url(&login).unwrap();
+    database.runtime.block_on(async {
+        let pool = store::pool(&options, schema::API_SCHEMA, Role::Owner, 1);
+        schema::migrate_api(&pool, 1).await.unwrap();
+    });
+    let rows = "INSERT INTO ledgerline_api.idempotency SELECT * FROM filled.idempotency";
+    assert_eq!(database.execute(rows).unwrap(), 2);
+    database.execute("DROP SCHEMA filled CASCADE").unwrap();
+    let policies = "SELECT count(*) FROM pg_policies WHERE schemaname = 'ledgerline_api'";
+    assert_eq!(database.number(policies), 0);
+
+    let server = Server::start(dir.path(), &[&url]);
+    for (id, ids) in [("acme-writer", &acme), ("globex-writer", &globex)] {
+        let again = once(&server, id, "k1", BARE);
+        assert_eq!(again.ids(), *ids, "{id}");
+        assert_eq!(again.header("idempotency-replayed"), Some("true"), "{id}");
+        let reused = once(&server, id, "k1", &event("acme", "e1"));
+        assert_eq!(reused.status, 422, "{id}");
+        let new = once(&server, id, "k2", BARE);
+        assert_eq!(new.header("idempotency-replayed"), None, "{id}");
+        assert_eq!(new.status, 202, "{id}");
+    }
+    assert!(database.number(policies) > 0);
+    let version = "SELECT max(version) FROM ledgerline_api._sqlx_migrations";
+    assert_eq!(database.number(version), schema::API_VERSION);
+    server.end();
+    let sealed = sealed(&dir);
+    assert_eq!(sealed.events["acme"].len() + sealed.events["globex"].len(), 4);
+    assert_eq!(sealed.count("duplicate"), 0);
 }
 
 #[test]
