@@ -78,7 +78,14 @@ CREATE TABLE IF NOT EXISTS public.outbox_events (
 --            in `after` either, but the text __debezium_unavailable_value in its place.
 --   FULL     the whole row: `before` is true, and `after` is whole. It costs log at UPDATE and DELETE only, not at INSERT.
 -- Audit rows are inserted, and what is done to them later is just what an auditor asks for.
-ALTER TABLE public.audit_logs REPLICA IDENTITY FULL;
+-- Of a partitioned table each partition has an identity of its own, and the table's is not theirs: so all of them are set. A partition that is made later has
+-- DEFAULT: set it in the transaction that makes it (ALTER TABLE .. REPLICA IDENTITY FULL), or run this file again before a row in it is changed or deleted.
+-- `ledgerline connectors lag` names those that are not FULL.
+SELECT format('ALTER TABLE %s REPLICA IDENTITY FULL', oid::regclass)
+FROM pg_class
+WHERE oid IN (SELECT 'public.audit_logs'::regclass UNION SELECT relid FROM pg_partition_tree('public.audit_logs'))
+  AND relkind IN ('r', 'p') AND relreplident <> 'f'
+ORDER BY oid \gexec
 
 -- The role ---------------------------------------------------------------------------------------------------------------------
 
@@ -121,18 +128,16 @@ $$;
 
 -- Made here, so that the connectors' role need not own the tables (publication.autocreate.mode=disabled). One each: a slot
 -- then decodes only what its connector takes.
-SELECT 'CREATE PUBLICATION ledgerline_audit_logs FOR TABLE public.audit_logs'
-WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ledgerline_audit_logs') \gexec
+-- Rows of a partitioned table come under the name of the table, not of its partitions (publish_via_partition_root). Set before a table is looked for: without it
+-- pg_publication_tables has the partitions in its place.
+SELECT 'CREATE PUBLICATION ledgerline_audit_logs' WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ledgerline_audit_logs') \gexec
+-- All that can be done to a row, and TRUNCATE.
+ALTER PUBLICATION ledgerline_audit_logs SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);
 SELECT 'ALTER PUBLICATION ledgerline_audit_logs ADD TABLE public.audit_logs'
 WHERE NOT EXISTS (SELECT FROM pg_publication_tables WHERE pubname = 'ledgerline_audit_logs' AND (schemaname, tablename) = ('public', 'audit_logs')) \gexec
--- All that can be done to a row, and TRUNCATE. Rows of a partitioned table come under the name of the table, not of its partitions; but each partition has a
--- replica identity of its own, which the table's does not set: ALTER TABLE .. REPLICA IDENTITY FULL for each of them, and for each that is made later. Without it a
--- deleted row comes with values that it never had.
-ALTER PUBLICATION ledgerline_audit_logs SET (publish = 'insert, update, delete, truncate', publish_via_partition_root = true);
 
-SELECT 'CREATE PUBLICATION ledgerline_outbox FOR TABLE public.outbox_events'
-WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ledgerline_outbox') \gexec
-SELECT 'ALTER PUBLICATION ledgerline_outbox ADD TABLE public.outbox_events'
-WHERE NOT EXISTS (SELECT FROM pg_publication_tables WHERE pubname = 'ledgerline_outbox' AND (schemaname, tablename) = ('public', 'outbox_events')) \gexec
+SELECT 'CREATE PUBLICATION ledgerline_outbox' WHERE NOT EXISTS (SELECT FROM pg_publication WHERE pubname = 'ledgerline_outbox') \gexec
 -- Only new rows are events. That they are deleted is housekeeping.
 ALTER PUBLICATION ledgerline_outbox SET (publish = 'insert', publish_via_partition_root = true);
+SELECT 'ALTER PUBLICATION ledgerline_outbox ADD TABLE public.outbox_events'
+WHERE NOT EXISTS (SELECT FROM pg_publication_tables WHERE pubname = 'ledgerline_outbox' AND (schemaname, tablename) = ('public', 'outbox_events')) \gexec

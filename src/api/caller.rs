@@ -1,14 +1,17 @@
 //! Who asks, and what he may: decided before any handler of a guarded route runs.
 
 use super::Api;
+use super::issued::signed::{self, Signature};
+use super::issued::text::is_issued;
 use super::keys::Holder;
 use super::problem::{Code, Problem};
 use super::rate::KeyLimits;
 use super::target::{self, Query};
-use crate::ledger::names;
+use crate::ledger::{Digest, names};
+use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderName, header};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -23,25 +26,41 @@ pub enum Scope {
     Write,
     /// The tenant's own entries may be read.
     Read,
+    /// It may be checked that they are there and whole, by hashes, proofs and checks, without their content.
+    Verify,
     /// Every tenant's may.
     Auditor,
 }
 
 impl Scope {
-    const ALL: [Self; 3] = [Self::Write, Self::Read, Self::Auditor];
+    const ALL: [Self; 4] = [Self::Write, Self::Read, Self::Verify, Self::Auditor];
 
     const fn bit(self) -> u8 {
         match self {
             Self::Write => 1,
             Self::Read => 2,
             Self::Auditor => 4,
+            Self::Verify => 8,
         }
     }
 
-    const fn as_str(self) -> &'static str {
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
+
+    /// All of them, for a person.
+    #[must_use]
+    pub fn names() -> String {
+        Self::ALL.map(Self::as_str).join(", ")
+    }
+
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Write => "write",
             Self::Read => "read",
+            Self::Verify => "verify",
             Self::Auditor => "auditor",
         }
     }
@@ -74,6 +93,8 @@ pub struct Caller {
     tenant: Option<Arc<str>>,
     scopes: Scopes,
     limits: Arc<KeyLimits>,
+    /// What the body was when the request was signed.
+    signed_body: Option<Digest>,
 }
 
 impl Caller {
@@ -81,10 +102,10 @@ impl Caller {
     ///
     /// # Errors
     /// 401 without a key that is known; 403 where it may not be used from there, or names another tenant than its own; 400 where headers are there twice
-    /// or name no tenant.
-    pub(super) fn of(api: &Api, parts: &Parts) -> Result<Self, Problem> {
-        let holder = authorize(api, &parts.headers)?;
-        api.networks.admit(holder, parts)?;
+    /// or name no tenant; 503 where a key cannot be looked up.
+    pub(super) async fn of(api: &Api, parts: &Parts) -> Result<Self, Problem> {
+        let (holder, signed_body) = authorize(api, parts).await?;
+        api.networks.admit(&holder, parts)?;
         let named = named_tenant(parts)?;
         let tenant = match (&holder.tenant, named) {
             (Some(own), Some(named)) if **own != *named => {
@@ -101,6 +122,7 @@ impl Caller {
             tenant,
             scopes: holder.scopes,
             limits: Arc::clone(&holder.limits),
+            signed_body,
         })
     }
 
@@ -132,6 +154,14 @@ impl Caller {
         Err(Problem::new(Code::Scope, what))
     }
 
+    /// The body of its request, which ends with an error where it is not the one that was signed.
+    pub(super) fn body(&self, body: Body) -> Body {
+        match self.signed_body {
+            Some(due) => signed::checked(body, due),
+            None => body,
+        }
+    }
+
     /// Whose buckets its requests are counted in.
     pub(super) fn limits(&self) -> &KeyLimits {
         &self.limits
@@ -160,22 +190,50 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-fn authorize<'a>(api: &'a Api, headers: &HeaderMap) -> Result<&'a Holder, Problem> {
-    let unauthenticated = |what: &str| Problem::new(Code::Unauthenticated, what);
-    let Some(value) = target::single(headers, &header::AUTHORIZATION)? else {
+/// Who holds the key of a request, and of a signed one what its body must be.
+async fn authorize(api: &Api, parts: &Parts) -> Result<(Arc<Holder>, Option<Digest>), Problem> {
+    let Some(value) = target::single(&parts.headers, &header::AUTHORIZATION)? else {
         return Err(unauthenticated(
             "send a key of this service in the header Authorization, as Bearer KEY",
         ));
     };
-    let (scheme, key) = value
-        .as_bytes()
-        .split_at_checked(SCHEME.len())
-        .unwrap_or_default();
-    if !scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) {
-        return Err(unauthenticated("the header Authorization must be Bearer KEY"));
+    if let Some(text) = behind(value.as_bytes(), signed::SCHEME) {
+        return signed_by(api, parts, text).await;
     }
-    let found = api.keys.find(key.trim_ascii());
-    found.ok_or_else(|| unauthenticated("the key is none of this service's"))
+    let key = behind(value.as_bytes(), SCHEME)
+        .ok_or_else(|| unauthenticated("the header Authorization must be Bearer KEY"))?
+        .trim_ascii();
+    let found = match &api.issued {
+        Some(issued) if is_issued(key) => issued.find(key).await?,
+        Some(_) | None => api.keys.find(key),
+    };
+    let holder = found.ok_or_else(|| unauthenticated("the key is none of this service's"))?;
+    Ok((holder, None))
+}
+
+async fn signed_by(api: &Api, parts: &Parts, text: &[u8]) -> Result<(Arc<Holder>, Option<Digest>), Problem> {
+    let read = std::str::from_utf8(text).ok().and_then(Signature::read);
+    let signature = read.ok_or_else(|| {
+        unauthenticated(
+            "the header Authorization must be Ledgerline-HMAC-SHA256 Key=ID, Timestamp=SECONDS, Nonce=NONCE, Body=SHA256, Signature=HMAC",
+        )
+    })?;
+    let found = match &api.issued {
+        Some(issued) => issued.find_signed(&signature, parts).await?,
+        None => None,
+    };
+    let holder = found.ok_or_else(|| unauthenticated("the signature is of no key of this service"))?;
+    Ok((holder, Some(signature.body)))
+}
+
+/// What stands behind the scheme, where it is this one.
+fn behind<'v>(value: &'v [u8], scheme: &str) -> Option<&'v [u8]> {
+    let (given, rest) = value.split_at_checked(scheme.len())?;
+    given.eq_ignore_ascii_case(scheme.as_bytes()).then_some(rest)
+}
+
+fn unauthenticated(what: &str) -> Problem {
+    Problem::new(Code::Unauthenticated, what)
 }
 
 fn named_tenant(parts: &Parts) -> Result<Option<String>, Problem> {

@@ -37,7 +37,7 @@ pub struct Holder {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Key {
     sha256: Digest,
-    holder: Holder,
+    holder: Arc<Holder>,
 }
 
 /// All keys of a service.
@@ -104,20 +104,20 @@ impl Keys {
     pub fn with_admin(mut self, secret: &str) -> Self {
         self.0.push(Key {
             sha256: Sha256::digest(secret).into(),
-            holder: Holder {
+            holder: Arc::new(Holder {
                 id: ADMIN_ID.into(),
                 tenant: None,
                 scopes: Scopes::all(),
                 networks: Vec::new(),
                 limits: Arc::new(KeyLimits::new(ADMIN_ID, None, Rates::default())),
-            },
+            }),
         });
         self
     }
 
     /// Who holds the key that was presented. Takes as long for a key that is none as for one that is.
     #[must_use]
-    pub fn find(&self, presented: &[u8]) -> Option<&Holder> {
+    pub fn find(&self, presented: &[u8]) -> Option<Arc<Holder>> {
         let is_too_long = presented.len() > KEY_BYTES_MAX;
         let digest: Digest = Sha256::digest(&presented[..presented.len().min(KEY_BYTES_MAX)]).into();
         let mut found = None;
@@ -126,7 +126,7 @@ impl Keys {
                 found = Some(&key.holder);
             }
         }
-        found.filter(|_| !is_too_long)
+        found.filter(|_| !is_too_long).map(Arc::clone)
     }
 
     #[must_use]
@@ -149,6 +149,23 @@ impl Keys {
                 }
             }
         }
+    }
+}
+
+/// Whether a key of a tenant, or of none, may have these scopes.
+///
+/// # Errors
+/// What is wrong.
+pub fn check_scopes(is_tenants: bool, scopes: Scopes) -> Result<(), String> {
+    match (is_tenants, scopes.has(Scope::Auditor)) {
+        (true, true) => {
+            Err("an auditor sees every tenant: leave out tenant, or the scope auditor".to_owned())
+        }
+        (false, false) => Err("tenant is required without the scope auditor".to_owned()),
+        (true, false) if scopes == Scopes::default() => {
+            Err(format!("scopes must have one of {}", Scope::names()))
+        }
+        (true, false) | (false, true) => Ok(()),
     }
 }
 
@@ -176,7 +193,8 @@ fn bind_tenants(keys: &mut [Key], tenants: Vec<TenantForm>) -> Result<(), String
     }
     for Key { holder, .. } in keys {
         let of_tenant = holder.tenant.as_deref().and_then(|tenant| by_id.get(tenant));
-        holder.networks.extend(of_tenant.cloned().flatten());
+        let networks = of_tenant.cloned().flatten();
+        Arc::make_mut(holder).networks.extend(networks);
     }
     Ok(())
 }
@@ -194,18 +212,7 @@ impl Key {
             return Err(format!("tenant must be {}", names::TENANT_FORM));
         }
         let scopes = Scopes::of(&form.scopes);
-        match (form.tenant.is_some(), scopes.has(Scope::Auditor)) {
-            (true, true) => {
-                return Err(
-                    "an auditor sees every tenant: leave out tenant, or the scope auditor".to_owned(),
-                );
-            }
-            (false, false) => return Err("tenant is required without the scope auditor".to_owned()),
-            (true, false) | (false, true) => {}
-        }
-        if form.scopes.is_empty() {
-            return Err("scopes must have one of write, read, auditor".to_owned());
-        }
+        check_scopes(form.tenant.is_some(), scopes)?;
         let sha256 = HEXLOWER
             .decode(form.sha256.as_bytes())
             .ok()
@@ -215,13 +222,13 @@ impl Key {
         let limits = KeyLimits::new(&form.id, form.tenant.as_deref(), rates);
         Ok(Self {
             sha256,
-            holder: Holder {
+            holder: Arc::new(Holder {
                 id: form.id.into(),
                 tenant: form.tenant.map(Into::into),
                 scopes,
                 networks: form.networks.as_ref().map(read_networks).into_iter().collect(),
                 limits: Arc::new(limits),
-            },
+            }),
         })
     }
 }
@@ -269,8 +276,11 @@ mod tests {
         let keys = Keys::parse(&text).unwrap();
         let lists = |key: &[u8]| keys.find(key).unwrap().networks.len();
         assert_eq!((lists(b"k1"), lists(b"k2"), lists(b"k3")), (2, 1, 1));
-        let of_k3 = &keys.find(b"k3").unwrap().networks[0];
-        assert!(matches!(of_k3.as_ref(), Allowlist::Unreadable(_)), "others go on");
+        let k3 = keys.find(b"k3").unwrap();
+        assert!(
+            matches!(k3.networks[0].as_ref(), Allowlist::Unreadable(_)),
+            "others go on"
+        );
         let nobody = text.replace("id = \"acme\"", "id = \"acne\"");
         assert!(
             Keys::parse(&nobody)

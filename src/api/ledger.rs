@@ -100,7 +100,7 @@ pub struct Verification {
         (status = 200, description = "The last entry, and the checkpoint that covers it", body = Head),
         Reading, Absent))]
 pub async fn head(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
-    let tenant = reading::tenant(&caller)?;
+    let tenant = reading::verified_tenant(&caller)?;
     Query::of(&uri, &[])?;
     let head = answer(&api, &caller, reads(&api)?.head(tenant)).await?;
     Ok(json(StatusCode::OK, &head_body(tenant, head)))
@@ -170,7 +170,7 @@ pub async fn proof(
     Path(sequence): Path<String>,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let tenant = reading::tenant(&caller)?;
+    let tenant = reading::verified_tenant(&caller)?;
     let size = Query::of(&uri, &["size"])?.number("size", 1..=INTEGER_MAX)?;
     let sequence = reading::sequence(&sequence)?;
     let proof = answer(&api, &caller, reads(&api)?.proof(tenant, sequence, size)).await?;
@@ -225,7 +225,7 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
             answer(api, caller, reads(api)?.partition(number)).await
         }
         (None, None) => {
-            let tenant = reading::tenant(caller)?;
+            let tenant = reading::verified_tenant(caller)?;
             answer(api, caller, reads(api)?.partition_of_tenant(tenant)).await
         }
     }
@@ -247,7 +247,7 @@ async fn partition(api: &Api, caller: &Caller, query: &Query) -> Result<Partitio
         (status = 200, description = "What was found", body = Verification),
         Reading, Absent, Gone))]
 pub async fn verify(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
-    let tenant = reading::tenant(&caller)?;
+    let tenant = reading::verified_tenant(&caller)?;
     let query = Query::of(&uri, &["from_sequence", "from_index", "max_entries"])?;
     let from = check_from(&query)?;
     let rows = query.number("max_entries", 1..=CHECKED_MAX)?;

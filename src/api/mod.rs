@@ -12,6 +12,7 @@ pub mod correlation;
 mod database;
 pub mod entry;
 pub mod events;
+pub mod issued;
 pub mod keys;
 pub mod ledger;
 pub mod limits;
@@ -45,6 +46,7 @@ use crate::store::{ReadModel, SCHEMA};
 use browser::Origins;
 use connections::Connections;
 use database::Turns;
+use issued::IssuedKeys;
 use keys::Keys;
 use limits::{ApiLimits, Quota};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -81,6 +83,8 @@ pub struct Api {
     pub metrics: PrometheusHandle,
     pub log_name: String,
     pub keys: Arc<Keys>,
+    /// `None`: none are issued here.
+    pub issued: Option<IssuedKeys>,
     pub networks: Networks,
     /// Of pages that may call.
     pub origins: Origins,
@@ -135,6 +139,11 @@ impl Api {
             metrics,
             log_name: config.log_name.clone(),
             keys: Arc::clone(&api.keys),
+            issued: config
+                .database
+                .as_ref()
+                .zip(api.peppers.clone())
+                .map(|(options, peppers)| IssuedKeys::new(options, peppers, Arc::clone(&seams.clock))),
             networks: api.networks.clone(),
             origins: api.origins.clone(),
             rates: RateLimits::new(api.rates),
@@ -208,9 +217,16 @@ async fn keep_up(api: &Api, mut ending: watch::Receiver<bool>) -> Infallible {
             (Some(_) | None, _) => pending().await,
         }
     };
+    let issue = async {
+        match &api.issued {
+            Some(issued) => issued.keep_up(api.log.as_ref()).await,
+            None => pending().await,
+        }
+    };
     tokio::select! {
         never = purge => never,
         never = wait => never,
+        never = issue => never,
         never = tell => never,
     }
 }

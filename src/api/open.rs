@@ -28,7 +28,8 @@ pub async fn healthz() -> &'static str {
         (status = 503, description = "Not ready, and why", body = serde_json::Value)))]
 pub async fn readyz(State(api): State<Arc<Api>>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let tells = Caller::of(&api, &parts).is_ok_and(|caller| caller.has(Scope::Auditor));
+    let caller = Caller::of(&api, &parts).await;
+    let tells = caller.is_ok_and(|caller| caller.has(Scope::Auditor));
     http::readiness(&api.status, tells)
 }
 

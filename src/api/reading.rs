@@ -22,6 +22,17 @@ pub(super) fn tenant(caller: &Caller) -> Result<&Arc<str>, Problem> {
     caller.tenant()
 }
 
+/// The tenant whose chain the caller may check.
+///
+/// # Errors
+/// As [`tenant`]; the scope `verify` is enough.
+pub(super) fn verified_tenant(caller: &Caller) -> Result<&Arc<str>, Problem> {
+    if caller.has(Scope::Verify) {
+        return caller.tenant();
+    }
+    tenant(caller)
+}
+
 /// The read model.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 const CONTENT_TYPE: &str = "application/problem+json";
 const SCHEMA: &str = "Problem";
 
-const GUARDED: [Code; 11] = [
+const GUARDED: [Code; 12] = [
     Code::InvalidTarget,
     Code::InvalidHeader,
     Code::UnknownParameter,
@@ -20,16 +20,16 @@ const GUARDED: [Code; 11] = [
     Code::RateLimited,
     Code::TenantBusy,
     Code::Busy,
+    Code::DatabaseUnavailable,
 ];
-const READING: [Code; 6] = [
+const READING: [Code; 5] = [
     Code::TenantRequired,
     Code::Internal,
     Code::ReadModelDamaged,
     Code::NoReadModel,
-    Code::DatabaseUnavailable,
     Code::QueryTimeout,
 ];
-const SENDING: [Code; 14] = [
+const SENDING: [Code; 13] = [
     Code::TenantRequired,
     Code::InvalidBody,
     Code::TooSlow,
@@ -43,7 +43,6 @@ const SENDING: [Code; 14] = [
     Code::NoReadModel,
     Code::LogUnavailable,
     Code::OutcomeUnknown,
-    Code::DatabaseUnavailable,
 ];
 
 /// Of every guarded route.

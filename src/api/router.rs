@@ -66,7 +66,11 @@ async fn method_not_allowed() -> Problem {
 /// Lets those in whose key is known and who have not asked too often, while there is a place for them.
 async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let caller = match target::check_path(&parts.uri).and_then(|()| Caller::of(&api, &parts)) {
+    let caller = match target::check_path(&parts.uri) {
+        Ok(()) => Caller::of(&api, &parts).await,
+        Err(problem) => Err(problem),
+    };
+    let caller = match caller {
         Ok(caller) => caller,
         Err(problem) => return problem.into_response(),
     };
@@ -80,6 +84,7 @@ async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Res
         Some(seconds) => too_often(&caller, class).retry_after(seconds).into_response(),
         None => match api.places.take(&share, 1) {
             Ok(place) => {
+                let body = caller.body(body);
                 parts.extensions.insert(caller);
                 let response = next.run(Request::from_parts(parts, body)).await;
                 // It is there: whatever there is room for, its bytes count until they are taken.

@@ -2,6 +2,7 @@
 
 mod address;
 mod apply;
+mod identity;
 mod lag;
 mod rest;
 mod status;
@@ -60,7 +61,8 @@ struct Status {
     worker: Worker,
 }
 
-/// A line for each replication slot: how far its reader is behind the log of Postgres, and how much log it keeps, in bytes. Exit status 1 where one is lost, or about to be (unreserved)
+/// A line for each replication slot: how far its reader is behind the log of Postgres, and how much log it keeps, in bytes. Exit status 1 where one is lost, or about to be (unreserved). Warns of
+/// published tables and partitions that are not REPLICA IDENTITY FULL
 #[derive(Debug, clap::Args)]
 struct Lag {
     /// postgres://USER@HOST:PORT/DATABASE; the password comes from PGPASSWORD or a .pgpass file

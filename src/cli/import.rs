@@ -59,7 +59,7 @@ pub struct Args {
     /// The column that --before and --by-time go by; for --by-time a timestamptz [default: the mapping's occurred_at]
     #[arg(long, value_name = "COLUMN")]
     time_column: Option<String>,
-    /// Read by time, and within it by the key: what was written since the last run, as far as no transaction that still runs could add to it
+    /// Read by time, and within it by the key: what was written since the last run, as far as no transaction that still runs could add to it, and never what is younger than five minutes
     #[arg(long)]
     by_time: bool,
     /// Columns that are left out, as the connector's column.exclude.list leaves them out

@@ -12,6 +12,7 @@ pub mod import;
 mod index;
 pub mod ingest;
 pub mod keys;
+mod keys_api;
 mod openapi;
 pub mod parquet;
 mod postgres;
@@ -20,6 +21,7 @@ pub mod restore;
 pub mod run;
 pub mod scrub;
 pub mod sources;
+mod tenants;
 pub mod topics;
 pub mod verify;
 pub mod verify_proof;
@@ -55,6 +57,8 @@ enum Command {
     Parquet(parquet::Args),
     Canonical(canonical::Args),
     Keys(keys::Args),
+    KeysApi(keys_api::Args),
+    Tenants(tenants::Args),
     Topics(topics::Args),
     Sources(sources::Args),
     Hold(hold::Args),
@@ -219,6 +223,8 @@ pub fn main() -> ExitCode {
         Command::Parquet(args) => parquet::run(args),
         Command::Canonical(args) => canonical::run(args),
         Command::Keys(args) => keys::run(args),
+        Command::KeysApi(args) => keys_api::run(args),
+        Command::Tenants(args) => tenants::run(args),
         Command::Topics(args) => topics::run(args),
         Command::Sources(args) => sources::run(args),
         Command::Hold(args) => hold::run(args),

@@ -2,6 +2,7 @@
 
 use super::Reader;
 use crate::api::browser::Origins;
+use crate::api::issued::pepper::{self, Peppers};
 use crate::api::keys::{ADMIN_KEY_BYTES_MIN, FILE_BYTES_MAX, Keys};
 use crate::api::limits::{ApiLimits, MEMORY_PER_BODY_BYTE, MEMORY_PER_REQUEST};
 use crate::api::network::{Networks, Proxies};
@@ -126,6 +127,8 @@ pub struct ApiSettings {
 pub struct ApiConfig {
     pub listen: SocketAddr,
     pub keys: Arc<Keys>,
+    /// `None`: no keys are issued.
+    pub peppers: Option<Peppers>,
     pub networks: Networks,
     pub origins: Origins,
     pub limits: ApiLimits,
@@ -149,18 +152,37 @@ pub(super) fn check(settings: &ApiSettings, r: &mut Reader<'_>) -> Option<ApiCon
     let admin = std::env::var(ADMIN_KEY_VARIABLE)
         .ok()
         .filter(|key| !key.is_empty());
-    let keys = keys(settings.api_keys.as_deref(), admin.as_deref());
+    let peppers = peppers(r);
+    let keys = keys(settings.api_keys.as_deref(), admin.as_deref(), peppers.is_some());
     let keys = keys
         .map_err(|what| r.fault("api-keys", "LEDGERLINE_API_KEYS", what))
         .ok();
     Some(ApiConfig {
         listen: listen?,
         keys: Arc::new(keys?),
+        peppers,
         networks,
         origins,
         limits,
         rates,
     })
+}
+
+/// What issued keys are digested by.
+fn peppers(r: &mut Reader<'_>) -> Option<Peppers> {
+    let read = Peppers::of_environment();
+    let peppers = read.unwrap_or_else(|what| {
+        r.fault("api", "LEDGERLINE_API", what);
+        None
+    })?;
+    if r.settings.database.is_none() {
+        r.fault(
+            "database",
+            "LEDGERLINE_DATABASE",
+            format!("is required by {}: issued keys are kept there", pepper::VARIABLE),
+        );
+    }
+    Some(peppers)
 }
 
 fn rates(settings: &ApiSettings, r: &mut Reader<'_>) -> Rates {
@@ -220,11 +242,14 @@ fn named(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
 
-fn keys(file: Option<&str>, admin: Option<&str>) -> Result<Keys, String> {
+fn keys(file: Option<&str>, admin: Option<&str>, are_issued: bool) -> Result<Keys, String> {
     let of_file = file.map(|file| read_keys(Path::new(file))).transpose()?;
     match (of_file, admin) {
+        (None, None) if are_issued => Ok(Keys::default()),
         (None, None) => Err(format!(
-            "is required by --api: a file of keys (docs/API.md), or {ADMIN_KEY_VARIABLE} in the environment, of at least {ADMIN_KEY_BYTES_MIN} characters"
+            "is required by --api: a file of keys (docs/API.md), {ADMIN_KEY_VARIABLE} in the environment, of at least {ADMIN_KEY_BYTES_MIN} characters, or {} for keys \
+             that `ledgerline keys-api` issues",
+            pepper::VARIABLE
         )),
         (_, Some(admin))
             if admin.len() < ADMIN_KEY_BYTES_MIN || !admin.bytes().all(|byte| byte.is_ascii_graphic()) =>
@@ -318,18 +343,19 @@ mod tests {
 
     #[test]
     fn without_a_key_of_16_characters_or_a_file_nothing_is_served() {
-        assert!(keys(None, None).unwrap_err().contains("ADMIN_API_KEY"));
-        let told = keys(None, Some("fifteen-letters")).unwrap_err();
+        assert!(keys(None, None, false).unwrap_err().contains("ADMIN_API_KEY"));
+        assert!(keys(None, None, true).is_ok(), "keys are issued");
+        let told = keys(None, Some("fifteen-letters"), false).unwrap_err();
         assert!(told.contains("16 visible") && !told.contains("fifteen"), "{told}");
-        assert!(keys(None, Some("sixteen letters!")).is_err(), "a space");
+        assert!(keys(None, Some("sixteen letters!"), false).is_err(), "a space");
         assert!(
-            keys(None, Some("sixteen-letters!"))
+            keys(None, Some("sixteen-letters!"), false)
                 .unwrap()
                 .find(b"sixteen-letters!")
                 .is_some()
         );
         assert!(
-            keys(Some("/nowhere/keys.toml"), Some("sixteen-letters!"))
+            keys(Some("/nowhere/keys.toml"), Some("sixteen-letters!"), false)
                 .unwrap_err()
                 .contains("/nowhere")
         );

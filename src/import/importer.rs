@@ -10,8 +10,10 @@ use crate::log::{Log, LogError, NewRecord, topic};
 use crate::mapping::Mapping;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join;
-use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{AssertSqlSafe, Row as _, ValueRef as _};
+use futures_util::stream::BoxStream;
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Postgres, Row as _, ValueRef as _};
 use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
@@ -139,18 +141,28 @@ impl<'a> Importer<'a> {
             ..Imported::default()
         };
         let (log, group, dry_run) = (self.log, self.group.clone(), self.options.dry_run);
-        let mut ready = self.next(connection, place.as_ref(), &mut imported).await?;
-        while let Some(page) = ready {
-            let at = page.place.clone();
-            let next = self.next(connection, Some(&at), &mut imported);
-            ready = if dry_run {
-                next.await?
+        let mut rows = self.page(connection, place.as_ref()).await?;
+        while let Some(last) = rows.last() {
+            let at = self.behind(last, rows.len(), &imported)?;
+            // From its first row on the server makes the next page by itself, while this one is judged.
+            let mut stream = self.query(Some(&at)).fetch(&mut *connection);
+            let first = patiently(stream.try_next()).await;
+            let records = self.records(&rows, &mut imported)?;
+            imported.rows += rows.len() as u64;
+            imported.pages += 1;
+            // Memory has room for one page as rows and one as records.
+            rows.clear();
+            let rest = patiently(async { take(first?, stream).await });
+            let next = if dry_run {
+                rest.await?
             } else {
-                // The next page is read meanwhile. Whatever becomes of that, the place of this one is stored.
-                let (appended, next) = join(append(log, &group, page), next).await;
+                let place = at.clone();
+                // The rest of the next page is read meanwhile. Whatever becomes of that, the place of this one is stored.
+                let (appended, rest) = join(append(log, &group, Page { records, place }), rest).await;
                 appended?;
-                next?
+                rest?
             };
+            rows = self.taken(next);
             progress(at.rows);
             place = Some(at);
         }
@@ -189,64 +201,53 @@ impl<'a> Importer<'a> {
         Ok(place)
     }
 
-    /// The page behind a place, judged; `None` where there are no more rows.
-    async fn next(
-        &mut self,
-        connection: &mut PgConnection,
-        place: Option<&Place>,
-        imported: &mut Imported,
-    ) -> Result<Option<Page>, ImportError> {
-        let rows = tokio::time::timeout(PAGE_PATIENCE, self.page(connection, place))
-            .await
-            .map_err(|_| sqlx::Error::Io(io::Error::from(io::ErrorKind::TimedOut)))??;
-        let Some(last) = rows.last() else {
-            return Ok(None);
-        };
+    /// The place behind `last`, the last of so many rows that were read behind those that are counted.
+    fn behind(&self, last: &PgRow, rows: usize, imported: &Imported) -> Result<Place, sqlx::Error> {
         let values = (self.judge.table.columns.len()..)
             .take(self.places.len())
             .map(|at| last.try_get::<String, _>(at))
             .collect::<Result<Vec<_>, _>>()?;
-        let records = self.records(&rows, imported)?;
-        imported.rows += rows.len() as u64;
-        imported.pages += 1;
         let bounds = &self.options.bounds;
-        let place = Place {
+        Ok(Place {
             values,
             columns: self.places.clone(),
-            rows: imported.rows_before + imported.rows,
+            rows: imported.rows_before + imported.rows + rows as u64,
             before: match bounds.order {
                 Order::Key => bounds.before.as_ref().map(|(_, before)| before.clone()),
                 Order::Time(_) => None,
             },
             ended: false,
-        };
-        Ok(Some(Page { records, place }))
+        })
     }
 
-    /// The next rows, as many as memory has room for.
-    async fn page(
-        &mut self,
-        connection: &mut PgConnection,
-        place: Option<&Place>,
-    ) -> Result<Vec<PgRow>, sqlx::Error> {
+    /// Of the page behind a place.
+    fn query(&self, place: Option<&Place>) -> Query<'static, Postgres, PgArguments> {
         let bounds = &self.options.bounds;
         let sql = page::query(self.judge.table, bounds, place.is_some(), self.rows_next);
         let mut query = sqlx::query(AssertSqlSafe(sql));
         for value in parameters(place, bounds) {
             query = query.bind(value.clone());
         }
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        let mut stream = query.fetch(connection);
-        while let Some(row) = stream.try_next().await? {
-            bytes += size(&row)?;
-            rows.push(row);
-            // What the server sends of this page behind it is passed over, and asked for again.
-            if bytes >= PAGE_BYTES_MAX {
-                break;
-            }
-        }
-        self.rows_next = page::rows_next(rows.len(), bytes, PAGE_BYTES_MAX, bounds.rows_max);
-        Ok(rows)
+        query
+    }
+
+    /// The page behind a place, the whole of it. Empty where there are no more rows.
+    async fn page(
+        &mut self,
+        connection: &mut PgConnection,
+        place: Option<&Place>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut stream = self.query(place).fetch(connection);
+        let first = patiently(stream.try_next()).await?;
+        let taken = patiently(take(first, stream)).await?;
+        Ok(self.taken(taken))
+    }
+
+    /// As many rows are asked for next as memory has room for, by these.
+    fn taken(&mut self, (rows, bytes): (Vec<PgRow>, usize)) -> Vec<PgRow> {
+        let rows_max = self.options.bounds.rows_max;
+        self.rows_next = page::rows_next(rows.len(), bytes, PAGE_BYTES_MAX, rows_max);
+        rows
     }
 
     /// The records of a page, by partition.
@@ -297,6 +298,31 @@ impl<'a> Importer<'a> {
         let query = sqlx::query(AssertSqlSafe(page::younger(self.judge.table, column))).bind(before.clone());
         count(&query.fetch_one(connection).await?)
     }
+}
+
+/// The rows of a page, as many as memory has room for, and their bytes.
+async fn take(
+    first: Option<PgRow>,
+    mut stream: BoxStream<'_, Result<PgRow, sqlx::Error>>,
+) -> Result<(Vec<PgRow>, usize), sqlx::Error> {
+    let (mut rows, mut bytes, mut next) = (Vec::new(), 0, first);
+    while let Some(row) = next {
+        bytes += size(&row)?;
+        rows.push(row);
+        // What the server sends of this page behind it is passed over, and asked for again.
+        if bytes >= PAGE_BYTES_MAX {
+            break;
+        }
+        next = stream.try_next().await?;
+    }
+    Ok((rows, bytes))
+}
+
+/// What the server is asked for, if it comes.
+async fn patiently<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(PAGE_PATIENCE, asked)
+        .await
+        .map_err(|_| sqlx::Error::Io(io::Error::from(io::ErrorKind::TimedOut)))?
 }
 
 /// What [`page::query`] is asked with.

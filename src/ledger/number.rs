@@ -33,6 +33,23 @@ pub fn write_canonical(token: &[u8], out: &mut Vec<u8>) -> Result<(), NotExact> 
     Ok(())
 }
 
+/// As [`write_canonical`], where the canonical form has the decimal value of the token itself. That of a rendering with 17 digits is the shortest decimal of the same
+/// binary64, and another number than what was sent: who does not know that a binary64 was sent would alter it.
+///
+/// # Errors
+/// [`NotExact`]; `out` is then as before.
+pub fn write_same_decimal(token: &[u8], out: &mut Vec<u8>) -> Result<(), NotExact> {
+    let before = out.len();
+    write_canonical(token, out)?;
+    let (sent, written) = (Decimal::of(token), Decimal::of(&out[before..]));
+    if sent == written || (sent.is_zero() && written.is_zero()) {
+        Ok(())
+    } else {
+        out.truncate(before);
+        Err(NotExact)
+    }
+}
+
 /// Whether `token` is kept and is its own canonical form.
 #[must_use]
 pub fn is_canonical(token: &[u8]) -> bool {
@@ -207,6 +224,36 @@ mod tests {
             assert_eq!(canonical(token), None, "{token}");
             assert!(!is_canonical(token.as_bytes()), "{token}");
         }
+    }
+
+    #[test]
+    fn a_decimal_that_is_not_the_shortest_of_its_double_is_kept_by_the_format_and_is_not_the_same() {
+        let same = |token: &str| {
+            let mut out = b"n".to_vec();
+            let written = write_same_decimal(token.as_bytes(), &mut out);
+            (written, String::from_utf8(out).unwrap())
+        };
+        for (token, form) in [
+            ("0.1", "0.1"),
+            ("1.50", "1.5"),
+            ("-0.00e7", "0"),
+            ("1.0E-7", "1e-7"),
+            ("0.30000000000000004", "0.30000000000000004"),
+            ("9007199254740992.0", "9007199254740992"),
+            ("1.0E300", "1e+300"),
+        ] {
+            assert_eq!(same(token), (Ok(()), format!("n{form}")), "{token}");
+        }
+        for token in [
+            "0.10000000000000001",
+            "-0.10000000000000001",
+            "5.6843418860808015E-14",
+            "4.9406564584124654e-324",
+        ] {
+            assert!(canonical(token).is_some(), "{token}");
+            assert_eq!(same(token), (Err(NotExact), "n".to_owned()), "{token}");
+        }
+        assert_eq!(same("1e400"), (Err(NotExact), "n".to_owned()));
     }
 
     #[test]

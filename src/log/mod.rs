@@ -54,6 +54,9 @@ pub struct NewRecord {
     pub headers: Vec<(String, Vec<u8>)>,
 }
 
+/// The one header of a record whose headers cannot be read: a name among them is no UTF-8. The name is the character that stands for such bytes.
+pub const HEADERS_UNREADABLE: &str = "\u{fffd}";
+
 /// A record read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {

@@ -7,6 +7,7 @@
 //! Who reads is a role that owns nothing: `ledgerline_reader` sees the rows of the tenant that its transaction names, `ledgerline_auditor` those of all. Row-level
 //! security is forced, so that the owner of the tables sees none through them either; it writes to the months' own tables.
 
+pub mod api_keys;
 pub mod audit;
 pub mod check;
 pub mod checks;

@@ -31,6 +31,13 @@ const API_MIGRATIONS: [(i64, &str, &str); 2] = [
     ),
 ];
 
+/// Keys of the API that were issued, of whichever copy.
+pub const KEYS_SCHEMA: &str = "ledgerline_keys";
+const KEYS_MIGRATIONS: [(i64, &str, &str); 2] = [
+    (1, "keys", include_str!("../../migrations/keys/0001_keys.sql")),
+    (2, "signed", include_str!("../../migrations/keys/0002_signed.sql")),
+];
+
 /// The newest version of this program.
 pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
@@ -63,13 +70,24 @@ pub const API_VERSION: i64 = API_MIGRATIONS[API_MIGRATIONS.len() - 1].0;
 /// `Wrong` where the user may not, or where a newer program was here before.
 pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Result<(), StoreError> {
     make(pool, schema, migrator(&MIGRATIONS, version)).await?;
-    sqlx::query(JOIN_ROLES).execute(pool).await?;
+    let mut transaction = begin_alone(pool).await?;
+    sqlx::query(JOIN_ROLES).execute(&mut *transaction).await?;
     for role in [READER_ROLE, AUDITOR_ROLE] {
         sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
-            .execute(pool)
+            .execute(&mut *transaction)
             .await?;
     }
+    transaction.commit().await?;
     Ok(())
+}
+
+/// Whoever makes or alters a schema at the same time waits here: the server would refuse the second one, and the migrator's own lock comes only after the schema.
+async fn begin_alone(pool: &PgPool) -> Result<Transaction<'static, Postgres>, StoreError> {
+    let mut transaction = pool.begin().await?;
+    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction)
 }
 
 /// Makes what the API keeps, or brings it up to `version`. `pool` MUST be the owner's, of [`API_SCHEMA`].
@@ -78,6 +96,14 @@ pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Resul
 /// As [`migrate`].
 pub async fn migrate_api(pool: &PgPool, version: i64) -> Result<(), StoreError> {
     make(pool, API_SCHEMA, migrator(&API_MIGRATIONS, version)).await
+}
+
+/// Makes the tables of issued keys, or brings them up to this version. `pool` MUST be the owner's, of [`KEYS_SCHEMA`].
+///
+/// # Errors
+/// As [`migrate`].
+pub async fn migrate_keys(pool: &PgPool) -> Result<(), StoreError> {
+    make(pool, KEYS_SCHEMA, migrator(&KEYS_MIGRATIONS, i64::MAX)).await
 }
 
 /// In a task that nobody's going ends: the migrator's lock is its connection's, and one that was cut short would keep it for as long as it is in the pool.
@@ -92,11 +118,7 @@ async fn make(pool: &PgPool, schema: &'static str, migrator: Migrator) -> Result
 }
 
 async fn make_now(pool: &PgPool, schema: &'static str, migrator: &Migrator) -> Result<(), StoreError> {
-    // Whoever comes at the same time waits here: the migrator's own lock comes only after the schema.
-    let mut transaction = pool.begin().await?;
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtext('ledgerline.schema'))")
-        .execute(&mut *transaction)
-        .await?;
+    let mut transaction = begin_alone(pool).await?;
     sqlx::query(AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}")))
         .execute(&mut *transaction)
         .await?;

@@ -4,7 +4,17 @@ use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 type Described = (&'static str, Unit, &'static str);
 
-const COUNTERS: [Described; 31] = [
+const COUNTERS: [Described; 33] = [
+    (
+        "ledgerline_api_key_lookups_total",
+        Unit::Count,
+        "Ids of issued keys that the database was asked for, by outcome: found, absent, away (it did not say)",
+    ),
+    (
+        "ledgerline_api_acts_total",
+        Unit::Count,
+        "What was done to keys and tenants, on its way into the ledger, by outcome: appended, later (the log did not take it)",
+    ),
     (
         "ledgerline_api_rate_limited_total",
         Unit::Count,

@@ -6,9 +6,8 @@ import os
 import unittest
 
 import psycopg
-from capture_case import PARTITIONS, ROOT, CaptureCase, archive, database, kinds, stack, wait
+from capture_case import ROOT, CaptureCase, archive, database, kinds, stack, wait
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
 # One of each type that is captured, with what is in it.
 WIDE = {
@@ -184,7 +183,6 @@ class Changes(CaptureCase):
         (refused,) = [json.loads(line) for line in lines]
         self.assertIn(text.encode(), base64.b64decode(refused["raw"]))
 
-
     def test_a_row_that_gets_another_tenant_leaves_the_one_and_comes_to_the_other(self):
         program = self.start_program()
         self.start_connector()
@@ -215,6 +213,33 @@ class Changes(CaptureCase):
             self.assertNotIn("before", change)
         for (row, tenant), columns in came.items():
             self.assertEqual((columns["tenant_id"], columns["action"]), (tenant, "moved" if tenant.startswith("new") else "back"))
+
+
+class ComesAgain:
+    """A row that is deleted and inserted again under its key: equal, and then as another one."""
+
+    def test_a_row_that_is_inserted_again_is_told_as_the_mapping_calls_it(self):
+        program = self.start_program()
+        self.start_connector()
+        insert = f"INSERT INTO {self.table} (id, tenant_id, occurred_at, actor_id, action) VALUES (7, 'acme', '2026-01-02 03:04:05Z', 'ada', %s)"
+        for action in ("row", "row", "other"):
+            self.sql.execute(f"DELETE FROM {self.table}")
+            self.sql.execute(insert, [action])
+        changes = ("entry", "duplicate", "rejected conflict")
+        leaves = self.wait_leaves("all are archived", lambda leaves: sum(kinds(leaves).get(kind, 0) for kind in changes) == 5)
+        self.stop_program(program)
+        self.verify()
+        told = [event["action"] for leaf, event in leaves if leaf["kind"] == "entry"]
+        self.assertEqual((told.count("audit_log.deleted"), {kind: kinds(leaves)[kind] for kind in changes if kind in kinds(leaves)}), (2, self.SEALED))
+
+
+class ComesAgainByRow(ComesAgain, CaptureCase):
+    SEALED = {"entry": 3, "duplicate": 1, "rejected conflict": 1}
+
+
+class ComesAgainByChange(ComesAgain, CaptureCase):
+    MAPPING = CaptureCase.MAPPING.replace('event_id = "/row_id"', 'event_id = "/id"')
+    SEALED = {"entry": 5}
 
 
 class KeyAlone(CaptureCase):
@@ -278,32 +303,6 @@ class Import(CaptureCase):
         self.assertNotIn("rejected conflict", kinds(leaves))
 
 
-class Restored(CaptureCase):
-    def test_a_log_that_is_made_anew_from_the_archive_captures_what_its_topics_still_hold_and_seals_no_row_twice(self):
-        self.insert(200)
-        program = self.start_program()
-        self.start_connector()
-        self.insert(100, first=200)
-        self.wait_rows()
-        self.stop_program(program)
-        admin = AdminClient({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
-        lost = [name for name in admin.list_topics(timeout=30).topics if name.startswith((f"{self.name}.ledger.", f"{self.name}.audit.events", f"{self.name}.audit.rerouted", f"{self.name}.audit.captured"))]
-        for deleted in admin.delete_topics(lost).values():
-            deleted.result(60)
-        # The application goes on.
-        self.insert(50, first=300)
-        wait("they are gone", lambda: not set(lost) & set(admin.list_topics(timeout=30).topics))
-        self.command("topics", "apply", f"--log={self.log}", f"--partitions={PARTITIONS}", "--replication=1")
-        self.command("restore", f"--from=file:{self.archive}", f"--log={self.log}", "--trust-archive-keys")
-        program = self.start_program()
-        leaves = self.wait_rows()
-        leaves = self.wait_leaves("what was captured before is sealed as duplicates", lambda leaves: kinds(leaves).get("duplicate", 0) >= 300)
-        self.stop_program(program)
-        self.verify()
-        self.assert_each_row_once(leaves)
-        self.assertEqual(kinds(leaves)["duplicate"], 300)
-
-
 class Columns(CaptureCase):
     COLUMNS = CaptureCase.COLUMNS + "".join(f', "{name}" {kind}' for name, (kind, _) in WIDE.items())
 
@@ -343,7 +342,6 @@ class Columns(CaptureCase):
         self.stop_program(program)
         self.assertEqual(self.data(leaves), [self.expected()])
 
-
     def test_avro_means_the_same_and_what_is_none_is_rejected_with_its_reason(self):
         program = self.start_program(f"--schema-registry={stack('REGISTRY_URL')}")
         self.start_connector(**avro_settings())
@@ -368,25 +366,27 @@ class Columns(CaptureCase):
 class Numeric(CaptureCase):
     """Decimals as numbers of JSON, with more digits than a double has."""
 
-    COLUMNS = CaptureCase.COLUMNS + ", amount numeric(12,2), exact numeric(30,10)"
+    COLUMNS = CaptureCase.COLUMNS + ", amount numeric(12,2), exact numeric(30,10), fine numeric(20,17)"
     DIGITS = "12345678901234567890.1234567891"
+    # Of the double that is the nearest, the shortest decimal is another number.
+    FINE = "0.10000000000000001"
 
     def captured(self, **settings):
         program = self.start_program()
         self.start_connector(**{"decimal.handling.mode": "precise", "value.converter.decimal.format": "NUMERIC"} | settings)
-        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, amount, exact) VALUES ('acme', 'a', 'row', -0.50, {self.DIGITS})")
+        self.sql.execute(f"INSERT INTO {self.table} (tenant_id, actor_id, action, amount, exact, fine) VALUES ('acme', 'a', 'row', -0.50, {self.DIGITS}, {self.FINE})")
         leaves = self.wait_rows()
         self.stop_program(program)
         self.verify()
-        return [(event["data"]["amount"], event["data"]["exact"]) for leaf, event in leaves if leaf["kind"] == "entry"]
+        return [tuple(event["data"][name] for name in ("amount", "exact", "fine")) for leaf, event in leaves if leaf["kind"] == "entry"]
 
-    def test_a_number_that_no_double_holds_is_sealed_digit_for_digit(self):
+    def test_a_number_that_is_not_the_shortest_of_a_double_is_sealed_digit_for_digit(self):
         # Whether -0.5 is a decimal or a double, the record does not say.
-        self.assertEqual(self.captured(), [("-0.5", self.DIGITS)])
+        self.assertEqual(self.captured(), [("-0.5", self.DIGITS, self.FINE)])
 
     def test_with_its_schema_a_number_keeps_its_scale_too(self):
         settings = {"key.converter.schemas.enable": "true", "value.converter.schemas.enable": "true"}
-        self.assertEqual(self.captured(**settings), [("-0.50", self.DIGITS)])
+        self.assertEqual(self.captured(**settings), [("-0.50", self.DIGITS, self.FINE)])
 
 
 class Inexact(CaptureCase):
@@ -467,45 +467,40 @@ class Defaults(CaptureCase):
         return [event["data"]["note"] for leaf, event in leaves if leaf["kind"] == "entry"]
 
 
-class Outbox(CaptureCase):
+class OutboxCase(CaptureCase):
     MAPPING = (ROOT / "connectors" / "outbox.toml").read_text()
     CONNECTOR = json.loads((ROOT / "connectors" / "outbox.json").read_text())
     COLUMNS = """id uuid PRIMARY KEY DEFAULT gen_random_uuid(), aggregatetype text NOT NULL, aggregateid text NOT NULL, type text NOT NULL,
         payload jsonb NOT NULL, tenant_id text, actor_type text NOT NULL DEFAULT 'user', actor_id text NOT NULL, correlation_id text, traceparent text,
         created_at timestamptz NOT NULL DEFAULT now()"""
     IDENTITY = "DEFAULT"
+    CONVERTER = {}
 
     def setUp(self):
         super().setUp()
-        topic = f"{self.name}.events"
-        self.mapping = self.write_mapping("outbox.toml", self.MAPPING.replace("outbox.events", topic))
+        self.events = f"{self.name}.events"
+        mapping = self.MAPPING.replace('topics = ["outbox.events"]', f'topics = ["{self.events}", "__debezium-heartbeat.{self.name}"]')
+        self.mapping = self.write_mapping("outbox.toml", mapping)
         self.sql.execute(f"ALTER PUBLICATION {self.name} SET (publish = 'insert')")
-        self.start_connector(**{"transforms.outbox.route.topic.replacement": topic})
+        self.start_connector(**{"transforms.outbox.route.topic.replacement": self.events}, **self.CONVERTER)
 
-    def test_an_event_is_sealed_with_what_it_was_written_with(self):
+
+class Payloads:
+    """Of any converter."""
+
+    def test_heartbeats_of_a_connector_are_counted_where_their_topic_is_named_and_seal_nothing(self):
         program = self.start_program()
-        insert = f"INSERT INTO {self.table} (aggregatetype, aggregateid, type, payload, tenant_id, actor_id, correlation_id, traceparent) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
-        with self.sql.transaction():
-            row = ("order", "42", "OrderCreated", '{"total": 1.10, "note": null}', "acme", "carol", "cor-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-            (kept,) = self.sql.execute(insert, row).fetchone()
-            self.sql.execute(f"DELETE FROM {self.table}")
-        self.sql.execute(insert, ("order", "43", "OrderCreated", "{}", None, "carol", None, None))
-        leaves = self.wait_leaves("both are archived", lambda leaves: {"entry", "rejected missing_member"} <= set(kinds(leaves)))
+        wait("heartbeats are counted", lambda: self.captured("heartbeat") > 1)
         self.stop_program(program)
         self.verify()
-        (event,) = [event for leaf, event in leaves if leaf["kind"] == "entry"]
-        self.assertEqual((event["event_id"], event["tenant_id"], event["action"]), (str(kept), "acme", "OrderCreated"))
-        self.assertEqual(event["data"], {"total": 1.1, "note": None})
-        self.assertEqual(event["actor"], {"type": "user", "id": "carol"})
-        self.assertEqual(
-            event["context"],
-            {"aggregate_type": "order", "aggregate_id": "42", "correlation_id": "cor-1", "traceparent": row[-1]},
-        )
+        self.assertEqual({leaf["kind"] for leaf, _ in self.leaves()} - {"source"}, {"genesis", "cut"})
 
     def test_a_payload_of_any_type_is_sealed_exactly_or_rejected_with_its_reason(self):
         self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN payload DROP NOT NULL")
         program = self.start_program()
-        sealed = ["7", "1.5", "true", "null", '"text"', '"7"', '""', '[1, "a"]', None]
+        # A text is a text, whatever is in it.
+        texts = ['"text"', '"7"', '""', '"[1]"', '"{\\"a\\": 1}"', '"\\"quoted\\""']
+        sealed = ["7", "1.5", "true", "null", *texts, '[1, "a"]', None]
         refused = {"12345678901234567890.123": "number_not_exact", '{"n": 9007199254740993}': "number_not_exact"}
         insert = f"INSERT INTO {self.table} (aggregatetype, aggregateid, type, payload, tenant_id, actor_id, correlation_id) VALUES ('order', '42', %s, %s, 'acme', 'carol', %s)"
         for at, payload in enumerate(sealed + list(refused)):
@@ -524,6 +519,70 @@ class Outbox(CaptureCase):
         raws = {base64.b64decode(json.loads(line)["raw"]) for line in lines}
         for payload in refused:
             self.assertEqual(sum(f'"data":{payload},'.encode() in raw for raw in raws), 1, payload)
+
+
+class Outbox(Payloads, OutboxCase):
+    def test_an_event_is_sealed_with_what_it_was_written_with(self):
+        program = self.start_program()
+        insert = f"INSERT INTO {self.table} (aggregatetype, aggregateid, type, payload, tenant_id, actor_id, correlation_id, traceparent) VALUES (%s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
+        with self.sql.transaction():
+            row = ("order", "42", "OrderCreated", '{"total": 1.10, "note": null}', "acme", "carol", "cor-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+            (kept,) = self.sql.execute(insert, row).fetchone()
+            self.sql.execute(f"DELETE FROM {self.table}")
+        self.sql.execute(insert, ("order", "43", "OrderCreated", "{}", None, "dave", None, None))
+        leaves = self.wait_leaves("both are archived", lambda leaves: {"entry", "rejected missing_member"} <= set(kinds(leaves)))
+        self.stop_program(program)
+        self.verify()
+        (event,) = [event for leaf, event in leaves if leaf["kind"] == "entry"]
+        self.assertEqual((event["event_id"], event["tenant_id"], event["action"]), (str(kept), "acme", "OrderCreated"))
+        self.assertEqual(event["data"], {"total": 1.1, "note": None})
+        self.assertEqual(event["actor"], {"type": "user", "id": "carol"})
+        self.assertEqual(
+            event["context"],
+            {"aggregate_type": "order", "aggregate_id": "42", "correlation_id": "cor-1", "traceparent": row[-1]},
+        )
+        # What is no event is not only its payload.
+        (refused,) = self.refused_rows()
+        self.assertEqual((refused["key"], refused["payload"], refused["headers"]["actor_id"]), ("43", {}, "dave"))
+
+    def test_headers_are_sealed_all_of_them_or_the_record_is_rejected_with_its_reason(self):
+        self.mapping.write_text(self.mapping.read_text() + 'headers = "/headers"\n')
+        program = self.start_program()
+        # Its topic is there then.
+        self.sql.execute(f"INSERT INTO {self.table} (aggregatetype, aggregateid, type, payload, tenant_id, actor_id) VALUES ('order', '42', 'first', '{{}}', 'acme', 'carol')")
+        self.wait_leaves("the first is archived", lambda leaves: kinds(leaves).get("entry", 0) == 1)
+        producer = Producer({"bootstrap.servers": os.environ["LEDGERLINE_TEST_KAFKA"]})
+        own = [("type", "made"), ("tenant_id", "acme"), ("actor_id", "carol"), ("created_at", "2026-11-22T01:25:13Z")]
+        more = {
+            "twice": [("traceparent", "00-1"), ("traceparent", "00-2")],
+            "bytes": [("blob", b"\xff\x00"), ("empty", b"")],
+            # Whose event it is, or which one, is not guessed.
+            "whose": [("tenant_id", "globex")],
+            "which": [("id", "other")],
+        }
+        for id, headers in more.items():
+            producer.produce(self.events, b"{}", key=b"42", headers=[("id", id), *own, *headers])
+        producer.flush(30)
+        wanted = {"entry": 3, "rejected wrong_member": 1, "rejected unmapped": 1}
+        leaves = self.wait_leaves("all are archived", lambda leaves: wanted.items() <= kinds(leaves).items())
+        self.stop_program(program)
+        self.verify()
+        contexts = {event["event_id"]: event["context"] for leaf, event in leaves if leaf["kind"] == "entry" and event["action"] == "made"}
+        self.assertEqual(contexts["twice"]["traceparent"], ["00-1", "00-2"])
+        self.assertEqual(contexts["twice"]["headers"], {"id": "twice", **dict(own), "traceparent": ["00-1", "00-2"]})
+        self.assertEqual(contexts["bytes"]["headers"], {"id": "bytes", **dict(own), "blob": {"base64": "/wA="}, "empty": ""})
+
+
+class QuotedOutbox(Payloads, OutboxCase):
+    """A converter that writes the payload's text as a string of JSON."""
+
+    MAPPING = OutboxCase.MAPPING.replace('payload = "json"', 'payload = "quoted"')
+    CONVERTER = {"value.converter": "org.apache.kafka.connect.json.JsonConverter", "value.converter.schemas.enable": "false"}
+
+
+class QuotedOutboxWithSchemas(Payloads, OutboxCase):
+    MAPPING = QuotedOutbox.MAPPING
+    CONVERTER = QuotedOutbox.CONVERTER | {"value.converter.schemas.enable": "true"}
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 import http.server
 import json
 import os
-import re
 import socket
 import subprocess
 import threading
 import unittest
-import urllib.request
 
 from capture_case import PATIENCE_S, PROGRAM, CaptureCase, database, stack, wait
 
@@ -164,15 +162,7 @@ class Connectors(CaptureCase):
         self.apply()
         self.insert(1)
         self.wait_rows()
-        (line,) = [json.loads(line) for line in (self.directory / "run-0.log").read_text().splitlines() if '"listening"' in line]
-        self.assertIn("address", line)
-
-        def beats():
-            with urllib.request.urlopen(f"http://{line['address']}/metrics", timeout=30) as answer:
-                found = re.search(r'^ledgerline_captured_records_total\{outcome="heartbeat"\} (\d+)$', answer.read().decode(), re.MULTILINE)
-            return int(found.group(1)) if found else 0
-
-        wait("heartbeats are counted", lambda: beats() > 1)
+        wait("heartbeats are counted", lambda: self.captured("heartbeat") > 1)
         self.connect.ask("PUT", f"/connectors/{self.name}/stop")
         wait("it has stopped", lambda: self.connect.states(self.name) == ["STOPPED"])
         self.stop_program(program)
@@ -198,6 +188,16 @@ class Connectors(CaptureCase):
         self.assertTrue(written <= slot["behind_bytes"] <= behind, (written, slot, behind))
         self.assertTrue(slot["behind_bytes"] <= slot["kept_bytes"] <= kept, (slot, kept))
         self.assertIn(self.name, [slot["slot"] for slot in json.loads(self.ask("lag", self.address(), "--json")[0])["slots"]])
+        # A table that is published, and of whose old rows the key alone is sent.
+        full = [one["table"] for one in json.loads(self.ask("lag", self.address(), "--json")[0])["not_full"]]
+        self.assertNotIn(self.table, full)
+        self.sql.execute(f"ALTER TABLE {self.table} REPLICA IDENTITY DEFAULT")
+        text, said = self.ask("lag", self.address(), "--json")
+        self.assertIn({"table": self.table, "published": self.table}, json.loads(text)["not_full"])
+        self.assertRegex(said, rf"not REPLICA IDENTITY FULL: .*\b{self.table}\b")
+        # Where inserts alone are published, there is nothing to know of old rows.
+        self.sql.execute(f"ALTER PUBLICATION {self.name} SET (publish = 'insert')")
+        self.assertNotIn(self.table, [one["table"] for one in json.loads(self.ask("lag", self.address(), "--json")[0])["not_full"]])
         self.assertIn("there is no slot nothing", self.ask("lag", self.address(), "--slot", "nothing", status=INVALID)[1])
 
     def test_what_is_wrong_is_told_with_a_status_of_its_own(self):

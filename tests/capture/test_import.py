@@ -19,11 +19,23 @@ PARTITIONS = 3
 
 
 class ImportCase(CaptureCase):
-    def arguments(self, *more):
-        return ["import", self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", *more]
+    def arguments(self, *more, address=None):
+        return ["import", address or self.import_address(), f"--table={self.table}", f"--mapping={self.mapping}", f"--log={self.log}", *more]
 
-    def imported(self, *more):
-        return json.loads(self.command(*self.arguments("--json", *more)))
+    def imported(self, *more, address=None):
+        return json.loads(self.command(*self.arguments("--json", *more, address=address)))
+
+    def ten_minutes_later(self):
+        """Where a role finds the database for which it is ten minutes later than it is: its `now()` is not the server's."""
+        role = f"{self.name}_later"
+        self.sql.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'later' IN ROLE pg_read_all_stats")
+        self.addCleanup(lambda: self.open_sql().execute(f"DROP OWNED BY {role}; DROP ROLE {role}"))
+        self.sql.execute(f"GRANT USAGE ON SCHEMA {self.name} TO {role}; GRANT SELECT ON {self.table} TO {role}")
+        self.sql.execute(f"CREATE FUNCTION {self.name}.now() RETURNS timestamptz STABLE LANGUAGE sql AS $$ SELECT pg_catalog.now() + interval '10 minutes' $$")
+        self.sql.execute(f"ALTER ROLE {role} SET search_path = {self.name}, pg_catalog")
+        address = self.import_address().replace(f"{self.sql.info.user}@", f"{role}@")
+        os.environ["PGPASSWORD"] = "later"
+        return address
 
     def refused(self, status, *arguments):
         """What a run says that ends with this status."""
@@ -31,8 +43,8 @@ class ImportCase(CaptureCase):
         self.assertEqual(ended.returncode, status, f"{arguments}: {ended.stdout}{ended.stderr}")
         return ended.stderr
 
-    def start_import(self, *more):
-        importing = subprocess.Popen([PROGRAM, *self.arguments("--json", *more)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start_import(self, *more, address=None):
+        importing = subprocess.Popen([PROGRAM, *self.arguments("--json", *more, address=address)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.programs.append(importing)
         self.addCleanup(importing.stdout.close)
         self.addCleanup(importing.stderr.close)
@@ -89,16 +101,69 @@ class Runs(ImportCase):
 
     def test_by_time_stops_before_a_transaction_that_still_runs_and_takes_its_rows_once_it_has_ended(self):
         self.write("now() - interval '1 hour'")
-        until = "--before=2100-01-01"
+        address = self.ten_minutes_later()
         with self.open_sql() as other, other.transaction():
             late = self.write(connection=other)
             later = self.write()
-            wait("the settled row is read", lambda: self.read_by_time(until))
-            self.assertEqual(self.read_by_time(until), 1)
+            wait("the settled row is read", lambda: self.read_by_time(address))
+            self.assertEqual(self.read_by_time(address), 1)
         self.assertLess(late, later)
-        wait("all are read", lambda: self.read_by_time(until) == 3)
+        wait("all are read", lambda: self.read_by_time(address) == 3)
         leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
         self.assert_each_row_once(leaves)
+
+    def test_by_time_is_refused_where_nobody_sees_since_when_a_transaction_runs(self):
+        self.write("now() - interval '1 hour'")
+        arguments = self.arguments("--by-time", "--dry-run", address=self.ten_minutes_later())
+        with self.open_sql() as other:
+            other.execute("SET track_activities = off")
+            self.assertIn("track_activities", self.refused(2, *arguments))
+        wait("the session has gone", lambda: subprocess.run([PROGRAM, *arguments], capture_output=True, timeout=PATIENCE_S).returncode == 0)
+        self.sql.execute(f"REVOKE pg_read_all_stats FROM {self.name}_later")
+        self.assertIn("GRANT pg_read_all_stats", self.refused(2, *arguments))
+
+    def prepare(self, gid, write):
+        """Leaves a transaction prepared that does what `write` does on its connection."""
+        connection = self.open_sql()
+        connection.execute("BEGIN")
+        made = write(connection)
+        self.addCleanup(self.roll_back_prepared, gid)
+        return made, lambda: connection.execute(f"PREPARE TRANSACTION '{gid}'")
+
+    def roll_back_prepared(self, gid):
+        if self.open_sql().execute("SELECT FROM pg_prepared_xacts WHERE gid = %s", [gid]).fetchone() is not None:
+            self.open_sql().execute(f"ROLLBACK PREPARED '{gid}'")
+
+    def test_by_time_a_prepared_transaction_that_has_written_to_the_table_is_waited_for_and_no_other_is(self):
+        self.write("now() - interval '1 hour'")
+        address = self.ten_minutes_later()
+        mine, others = f"{self.name}-mine", f"{self.name}-others"
+        late, prepare = self.prepare(mine, lambda connection: self.write(connection=connection))
+        # Before that is prepared, and behind it in time.
+        later = self.write()
+        self.assertLess(late, later)
+        prepare()
+        self.sql.execute(f"CREATE TABLE {self.name}.other (id bigint)")
+        self.prepare(others, lambda connection: connection.execute(f"INSERT INTO {self.name}.other SELECT count(*) FROM {self.table}"))[1]()
+        self.assertEqual(self.imported("--by-time", "--dry-run", "--before=2000-01-01", address=address)["rows"], 0)
+        importing = self.start_import("--by-time", address=address)
+        self.assertIn("waiting for 1 prepared transactions", importing.stderr.readline())
+        self.sql.execute(f"COMMIT PREPARED '{mine}'")
+        self.assertEqual(importing.wait(60), 0)
+        wait("all are read", lambda: self.read_by_time(address) == 3)
+        left = self.sql.execute("SELECT gid FROM pg_prepared_xacts WHERE gid LIKE %s", [f"{self.name}-%"]).fetchall()
+        self.assertEqual(left, [(others,)])
+        leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
+        self.assert_each_row_once(leaves)
+
+    def test_by_time_a_later_bound_does_not_take_what_is_younger_than_five_minutes(self):
+        self.write("now() - interval '1 hour'")
+        self.write()
+        self.assertEqual(self.imported("--by-time", "--before=2000-01-01", "--dry-run")["read_before"], "2000-01-01 00:00:00+00")
+        for bound in (f"--before={self.sql.execute('SELECT now()').fetchone()[0].isoformat()}", "--before=2100-01-01"):
+            summary = self.imported("--by-time", bound)
+            self.assertEqual((summary["rows_before"] + summary["rows"], summary["younger"]), (1, 1))
+            self.assertEqual(self.sql.execute("SELECT %s::timestamptz <= now() - interval '5 minutes'", [summary["read_before"]]).fetchone(), (True,))
 
     def test_by_time_a_column_that_does_not_say_its_zone_is_refused_and_as_a_timestamptz_loses_no_row(self):
         """A session behind UTC writes `now()` into a timestamp: it lies hours before each bound, before it is committed."""
@@ -112,19 +177,20 @@ class Runs(ImportCase):
                 self.assertIn("does not say in which time zone", said)
             self.assertEqual(self.appended(), 0)
             self.sql.execute(f"ALTER TABLE {self.table} ALTER COLUMN occurred_at TYPE timestamptz USING occurred_at AT TIME ZONE 'America/Bogota'")
+            address = self.ten_minutes_later()
             with other.transaction():
                 late = self.write(connection=other)
                 later = self.write()
-                wait("the settled row is read", lambda: self.read_by_time("--before=2100-01-01"))
-                self.assertEqual(self.read_by_time("--before=2100-01-01"), 1)
+                wait("the settled row is read", lambda: self.read_by_time(address))
+                self.assertEqual(self.read_by_time(address), 1)
             self.assertLess(late, later)
-        wait("all are read", lambda: self.read_by_time("--before=2100-01-01") == 3)
+        wait("all are read", lambda: self.read_by_time(address) == 3)
         leaves = self.sealed("every row is archived", lambda leaves: self.row_ids() <= set(self.row_entries(leaves)))
         self.assert_each_row_once(leaves)
 
-    def read_by_time(self, *more):
+    def read_by_time(self, address):
         """Rows that all runs have read."""
-        summary = self.imported("--by-time", *more)
+        summary = self.imported("--by-time", address=address)
         return summary["rows_before"] + summary["rows"]
 
     def test_by_key_a_transaction_that_holds_a_smaller_key_is_waited_for(self):

@@ -8,10 +8,12 @@ SMALL = "memory and disk of a machine that runs all tests; nothing is decided by
 SOON = "so that a test which kills a broker or a member need not wait; a container is not killed for a test"
 
 VERSIONS = {
-    "postgres": "the image and Debian give out minor versions on days of their own: the major version is compared",
-    "prometheus": "Debian has the version of its release, whichever that is, and builds it anew (2.42.0+ds): the major version is compared, by which rules and configuration are read",
-    "kms": "LocalStack's image has a number of its own (4.x) and its package one by the year (2026.x): that both start KMS is all that is compared",
+    "postgres": "Debian's archive has one minor version of 15, the newest, so that no older one can be installed on purpose, and the image is given out on days of its own: the major version and the release of Debian are compared",
+    "prometheus": "Debian has one version for each of its releases, which it builds anew (2.42.0+ds): on the release of the images it is compared whole; on another the package cannot be of that version, and the major one is compared, by which rules and configuration are read",
+    "kms": "LocalStack's image and its package are numbered otherwise, and no image is to be had without a login that is of the package's number: both are pinned, and PINNED says which two go together",
 }
+# Versions that are pinned on both sides and are not equal: the image's, the package's. Who alters one looks at the other.
+PINNED = {"kms": ("4.12.0", "2026.3.0")}
 # Services of one that the other has not.
 SERVICES = {
     "connectors": "gives the worker its connectors; each test gives it its own",

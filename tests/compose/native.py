@@ -35,6 +35,17 @@ def postgres_major():
     return re.search(r"^postgres_programs=/usr/lib/postgresql/(\d+)/bin$", text("tests/native/postgres.sh"), re.MULTILINE)[1]
 
 
+def kms_version():
+    return re.search(r"^localstack-core\[base-runtime\]==(\S+)$", text("tests/native/kms/requirements.txt"), re.MULTILINE)[1]
+
+
+def debian():
+    """The name of this machine's release; "" where it is not Debian."""
+    release = pathlib.Path("/etc/os-release")
+    told = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line) if release.exists() else {}
+    return told.get("VERSION_CODENAME", "") if told.get("ID") == "debian" else ""
+
+
 def rust():
     return re.search(r'^channel = "([^"]+)"$', text("rust-toolchain.toml"), re.MULTILINE)[1]
 

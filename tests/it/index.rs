@@ -119,6 +119,14 @@ impl Database {
         })
     }
 
+    pub fn text(&self, sql: &str) -> String {
+        let pool = self.pool(Role::Owner);
+        let sql = format!("SELECT ({sql})::text");
+        self.runtime
+            .block_on(async { sqlx::query(AssertSqlSafe(sql)).fetch_one(&pool).await?.try_get(0) })
+            .unwrap()
+    }
+
     pub fn number(&self, sql: &str) -> i64 {
         let pool = self.pool(Role::Owner);
         self.runtime

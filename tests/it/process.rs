@@ -44,6 +44,7 @@ pub fn program() -> Command {
             "SIGNING_KEY",
             "KMS_KEY",
             "AWS_",
+            "API_KEY",
             "CORS_",
             "IP_ALLOWLIST",
         ];

@@ -4,6 +4,7 @@ mod background;
 mod checks;
 mod detached;
 mod filters;
+mod matrix;
 mod migration;
 mod plans;
 mod proofs;
@@ -29,11 +30,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Whose key it is, and what it may.
-const KEYS: [(&str, Option<&str>, &str); 6] = [
+const KEYS: [(&str, Option<&str>, &str); 7] = [
     ("acme", Some("acme"), r#"["read"]"#),
     ("globex", Some("globex"), r#"["read"]"#),
     ("stranger", Some("stranger"), r#"["read"]"#),
     ("sender", Some("acme"), r#"["write"]"#),
+    ("checker", Some("acme"), r#"["verify"]"#),
     ("auditor", None, r#"["auditor"]"#),
     ("nobody", Some("initech"), r#"["write"]"#),
 ];

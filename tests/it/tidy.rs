@@ -106,6 +106,7 @@ fn every_metric_is_described_has_a_unit_in_its_name_and_no_tenant() {
         "_findings",
         "_holds",
         "_requests",
+        "_connections",
     ];
     let mut found = 0;
     for file in rust_files(&root().join("src")) {

@@ -37,7 +37,7 @@ class Client(threading.Thread):
 
     def __init__(self, port):
         super().__init__(daemon=True)
-        self.port, self.ends, self.statuses = port, threading.Event(), set()
+        self.port, self.ends, self.statuses, self.faults = port, threading.Event(), set(), []
 
     def ask(self, method, path, tenant, accept="application/json"):
         headers = {"Authorization": f"Bearer {ADMIN_KEY}", "Ledgerline-Tenant": tenant, "Accept": accept}
@@ -54,6 +54,8 @@ class Client(threading.Thread):
                     self.statuses.add(200)
                 except urllib.error.HTTPError as error:
                     self.statuses.add(error.code)
+                    if error.code == 500:
+                        self.faults.append(f"{path}: {error.read().decode()}")
                 except (OSError, HTTPException):
                     # Nobody listens, or he that did was killed.
                     continue
@@ -187,6 +189,7 @@ class Kills(unittest.TestCase):
     def assert_answers_are_the_ledgers(self):
         self.client.ends.set()
         self.client.join(PATIENCE_S)
+        self.assertEqual(self.client.faults, [])
         self.assertIn(200, self.client.statuses)
         # Not there yet, not signed yet, and the database away: nothing else goes wrong.
         self.assertLessEqual(self.client.statuses, {200, 404, 409, 503})

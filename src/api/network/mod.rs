@@ -32,15 +32,30 @@ impl Allowlist {
         Self::try_read(value).map_or_else(Self::Unreadable, Self::Only)
     }
 
+    /// Of networks as they are written.
+    #[must_use]
+    pub fn of(networks: &[String]) -> Self {
+        if networks.len() > NETWORKS_MAX {
+            return Self::Unreadable(too_many());
+        }
+        let each = networks.iter().map(|text| Network::parse(text));
+        each.collect::<Result<_, _>>()
+            .map_or_else(Self::Unreadable, Self::Only)
+    }
+
     fn try_read(value: &toml::Value) -> Result<Vec<Network>, String> {
         let is_list = "networks must be a list of networks, as [\"203.0.113.0/24\", \"2001:db8::/32\"]";
         let listed = value.as_array().ok_or(is_list)?;
         if listed.len() > NETWORKS_MAX {
-            return Err(format!("networks must be at most {NETWORKS_MAX}"));
+            return Err(too_many());
         }
         let each = listed.iter().map(|one| one.as_str().ok_or(is_list));
         each.map(|text| Network::parse(text?)).collect()
     }
+}
+
+fn too_many() -> String {
+    format!("networks must be at most {NETWORKS_MAX}")
 }
 
 /// What becomes of a request by where it comes from.

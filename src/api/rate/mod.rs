@@ -124,6 +124,15 @@ pub fn parse(text: &str) -> Result<Option<Rate>, String> {
     })
 }
 
+/// Reads a limit of a key's own: `BURST:PER_SECOND`.
+///
+/// # Errors
+/// What is wrong. `off` is none: without a limit of its own a key has its tenant's.
+pub fn parse_own(text: &str) -> Result<Rate, String> {
+    parse(text)?
+        .ok_or_else(|| "must be BURST:PER_SECOND; without it the key is limited with its tenant".to_owned())
+}
+
 /// Whose buckets the requests of a key are counted in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyLimits {

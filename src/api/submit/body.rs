@@ -30,7 +30,12 @@ pub async fn receive(
         let Some(piece) = piece else {
             return Ok(whole);
         };
-        let piece = piece.map_err(|_| Problem::new(Code::InvalidBody, "the body ends before its end"))?;
+        let piece = piece.map_err(|_| {
+            Problem::new(
+                Code::InvalidBody,
+                "the body ends before its end, or is not the one that was signed",
+            )
+        })?;
         if whole.len() + piece.len() > bytes_max {
             return Err(too_large(bytes_max));
         }

@@ -48,7 +48,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
     ),
     request_body(content(
         (SentEvents = "application/json", example = json!({"occurred_at": "2026-11-28T10:00:00Z", "action": "order.ship", "actor": {"type": "user", "id": "u-7"}})),
-        (String = "application/x-ndjson", example = json!("{\"occurred_at\":\"2026-11-28T10:00:00Z\",\"action\":\"order.ship\",\"actor\":{\"type\":\"user\",\"id\":\"u-7\"}}\n")),
+        (String = "application/x-ndjson"),
         (serde_json::Value = "application/cloudevents+json"),
         (serde_json::Value = "application/cloudevents-batch+json"),
     )),

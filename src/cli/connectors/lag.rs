@@ -1,5 +1,6 @@
 //! `connectors lag`: what only the database knows. A slot keeps the log of Postgres until its reader has stored it.
 
+use super::identity::{self, NotFull};
 use super::{Lag, Told};
 use crate::cli::{Failure, postgres};
 use serde_json::{Value, json};
@@ -42,9 +43,18 @@ pub(super) async fn lag(args: &Lag, as_json: bool) -> Result<Told, Failure> {
         .map(Slot::read)
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
+    let not_full = identity::not_full(&mut connection).await.map_err(failed)?;
     drop(connection.close().await);
+    if let Some(warning) = identity::warning(&not_full) {
+        eprintln!("ledgerline: {warning}");
+    }
     let outcome = outcome(&slots, &args.slot);
-    Ok((if as_json { json_of(&slots) } else { table(&slots) }, outcome))
+    let told = if as_json {
+        json_of(&slots, &not_full)
+    } else {
+        table(&slots)
+    };
+    Ok((told, outcome))
 }
 
 /// A slot is `unreserved` when the next checkpoint of the server may take log that its reader has not read: the last state before `lost`.
@@ -99,14 +109,17 @@ impl Slot {
     }
 }
 
-fn json_of(slots: &[Slot]) -> String {
+fn json_of(slots: &[Slot], not_full: &[NotFull]) -> String {
     let rows: Vec<Value> = slots
         .iter()
         .map(|slot| {
             json!({ "slot": slot.name, "active": slot.active, "wal_status": slot.wal_status, "behind_bytes": slot.behind, "kept_bytes": slot.kept, "safe_bytes": slot.safe })
         })
         .collect();
-    format!("{}\n", json!({ "slots": rows }))
+    format!(
+        "{}\n",
+        json!({ "slots": rows, "not_full": identity::json_of(not_full) })
+    )
 }
 
 fn table(slots: &[Slot]) -> String {

@@ -4,7 +4,7 @@ use super::Args;
 use crate::cli::Failure;
 use crate::cli::postgres::unreachable;
 use crate::import::page::{Bounds, Order};
-use crate::import::settled::{self, SettledKey, settled_before, settled_key};
+use crate::import::settled::{self, Sees, SettledKey, prepared_writers, settled_before, settled_key};
 use crate::import::table::{Table, TimeKind};
 use crate::mapping::Mapping;
 use sqlx::postgres::PgConnection;
@@ -32,21 +32,63 @@ pub(super) async fn bounds(
         });
     };
     let wanted = before.map(|(_, before)| before);
-    let (before, sees_all) = settled_before(connection, wanted.as_deref())
+    let (before, sees) = settled_before(connection, wanted.as_deref())
         .await
         .map_err(|error| unreachable(&error))?;
-    if !sees_all {
-        eprintln!(
-            "ledgerline: this role does not see the transactions of others: a row of one that runs for longer than five minutes is passed over. GRANT \
-             pg_read_all_stats lets it see them"
-        );
-    }
+    sees_what_runs(table, sees)?;
+    await_prepared(args, connection, table).await?;
     Ok(Bounds {
         order: Order::Time(column.clone()),
         before: Some((column, before)),
         until: None,
         rows_max,
     })
+}
+
+/// What is not seen to run may yet add a row with a time before those that are read, which no later run by time would read.
+fn sees_what_runs(table: &Table, sees: Sees) -> Result<(), Failure> {
+    let why = match sees {
+        _ if table.on_standby => {
+            "this server is a standby, which does not know what still runs on its primary: read the primary"
+        }
+        Sees::All => return Ok(()),
+        Sees::NotOthers => {
+            "this role does not see since when the transactions of others run: GRANT pg_read_all_stats to it"
+        }
+        Sees::NotUntracked => {
+            "a session of this database has track_activities off, so that nobody sees since when its transaction runs: have it set it on"
+        }
+    };
+    Err(Failure::usage(format!(
+        "--by-time: {why}. Without that a row that is committed late could be passed over for ever. Without --by-time the table is read by its key"
+    )))
+}
+
+/// A row of a transaction that is prepared has the time at which that began, which nobody knows: where it is committed later, it may lie before what was read.
+async fn await_prepared(args: &Args, connection: &mut PgConnection, table: &Table) -> Result<(), Failure> {
+    if args.dry_run {
+        return Ok(());
+    }
+    let name = table.full_name();
+    let waits = |count| {
+        eprintln!(
+            "ledgerline: waiting for {count} prepared transactions that have written to {name}: the times of their rows may be earlier than those that are there"
+        );
+    };
+    let left = prepared_writers(connection, table, waits)
+        .await
+        .map_err(|error| unreachable(&error))?;
+    still_prepared(&name, &left)
+}
+
+fn still_prepared(table: &str, gids: &[String]) -> Result<(), Failure> {
+    let Some(first) = gids.first() else {
+        return Ok(());
+    };
+    Err(Failure::unreadable(format!(
+        "{} prepared transactions that have written to {table} have not ended for a minute ({first:?} is one): when they began, Postgres does not tell, so each could yet add a row with an earlier time than any that is read, which no later run by time would read. Nothing was imported: have them ended (pg_prepared_xacts names all; COMMIT PREPARED or ROLLBACK PREPARED), and run it again",
+        gids.len()
+    )))
 }
 
 /// The column that --before and --by-time go by; `None` where neither is given.
@@ -171,6 +213,15 @@ id = { constant = "u" }
         table.columns[1].time = time;
         let mapping = Mapping::from_toml(MAPPING).unwrap();
         time_column(&args, &table, &mapping).map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn transactions_that_stay_prepared_end_an_import_by_time_with_what_to_do() {
+        assert!(still_prepared("public.t", &[]).is_ok());
+        let told = still_prepared("public.t", &["of-7".to_owned(), "of-8".to_owned()]).unwrap_err();
+        for part in ["2 prepared", "public.t", "\"of-7\"", "COMMIT PREPARED"] {
+            assert!(told.message.contains(part), "{part}: {}", told.message);
+        }
     }
 
     #[test]

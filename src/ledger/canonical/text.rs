@@ -2,6 +2,7 @@
 
 use super::{Fault, scan};
 use crate::ledger::leaf::RejectCode;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// The character of the escape at `at` (its backslash), and the offset behind it.
@@ -148,6 +149,15 @@ pub(crate) fn unescape(spelled: &[u8]) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
+/// As [`unescape`], without a copy where nothing is escaped.
+pub(crate) fn plain(spelled: &[u8]) -> Option<Cow<'_, str>> {
+    if spelled.contains(&b'\\') {
+        unescape(spelled).map(Cow::Owned)
+    } else {
+        std::str::from_utf8(spelled).ok().map(Cow::Borrowed)
+    }
+}
+
 /// The end of the escape at `at`, whatever it stands for.
 pub(super) fn escape_end(bytes: &[u8], at: usize) -> Option<usize> {
     match bytes.get(at + 1)? {
@@ -204,6 +214,7 @@ mod tests {
             let mut spelled = Vec::new();
             write_char(char::from(code), &mut spelled);
             assert_eq!(unescape(&spelled), Some(char::from(code).to_string()));
+            assert_eq!(plain(&spelled).as_deref(), unescape(&spelled).as_deref());
             if spelled[0] == b'\\' {
                 assert_eq!(minimal_escape_end(&spelled, 0), Some(spelled.len()), "{code}");
             }

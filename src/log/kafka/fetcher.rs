@@ -9,7 +9,7 @@ use super::client::{self, Troubles};
 use super::statistics::{self, Reading};
 use super::url::KafkaConfig;
 use super::window::Window;
-use crate::log::{LogError, Offset, Record, topic};
+use crate::log::{HEADERS_UNREADABLE, LogError, Offset, Record, topic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
@@ -367,7 +367,7 @@ pub(super) fn record(message: &BorrowedMessage<'_>) -> Option<Record> {
     })
 }
 
-/// The library panics over a header's name that is not UTF-8, and anybody who may produce can send one. Such a record has no headers.
+/// The library panics over a header's name that is not UTF-8, and anybody who may produce can send one. Such a record has one header, which says so.
 fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
     let Some(headers) = message.headers() else {
         return Vec::new();
@@ -378,7 +378,7 @@ fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
         };
         headers.iter().map(pair).collect()
     };
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_default()
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| vec![(HEADERS_UNREADABLE.to_owned(), Vec::new())])
 }
 
 impl Assigned {

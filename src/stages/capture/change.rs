@@ -17,11 +17,14 @@ use crate::ledger::leaf::RejectCode;
 use crate::ledger::time::write_sealed_at;
 use crate::log::Record;
 use crate::mapping::json::{ObjectWriter, write_list};
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
 
 /// Header names and values of one record, in bytes: a record with more is refused.
 const HEADER_BYTES_MAX: usize = 16 << 10;
+/// Names and values may be empty.
+const HEADERS_MAX: usize = 1_024;
 /// Of the digest of a row that stands in its id.
 const ROW_DIGEST_BYTES: usize = 16;
 
@@ -44,7 +47,9 @@ pub enum ChangeError {
         "the table has no primary key: its rows cannot be told apart, so a change that comes again could not be told from another one"
     )]
     NoIdentity,
-    #[error("the record's headers have more than {HEADER_BYTES_MAX} bytes: an event holds them, or is none")]
+    #[error(
+        "the record's headers are more than {HEADERS_MAX}, or have more than {HEADER_BYTES_MAX} bytes: an event holds them, or is none"
+    )]
     Headers,
 }
 
@@ -248,23 +253,48 @@ fn bounded(id: String) -> String {
     }
 }
 
-/// The record's own headers. All of them or an error: an event without some would say that there were no others.
+/// The record's own headers. All of them or an error: an event without some would say that there were no others. Of a name that is there more than once all values
+/// are told, as a list: which of them counts is not for this to say.
 pub(super) fn write_headers(record: &Record, change: &mut ObjectWriter<'_>) -> Result<(), ChangeError> {
-    let mut json = Vec::new();
-    let mut object = ObjectWriter::open(&mut json);
-    let mut bytes = 0;
+    let (mut count, mut bytes) = (0, 0);
+    let mut by_name: BTreeMap<&str, Vec<&[u8]>> = BTreeMap::new();
     for (name, value) in headers(record) {
-        bytes += name.len() + value.len();
-        if bytes > HEADER_BYTES_MAX {
+        (count, bytes) = (count + 1, bytes + name.len() + value.len());
+        if count > HEADERS_MAX || bytes > HEADER_BYTES_MAX {
             return Err(ChangeError::Headers);
         }
-        object.text(name, value);
+        by_name.entry(name).or_default().push(value);
+    }
+    if by_name.is_empty() {
+        return Ok(());
+    }
+    let mut object = ObjectWriter::open(change.begin("headers"));
+    for (name, values) in by_name {
+        match values.as_slice() {
+            [value] => write_text_or_base64(value, object.begin(name)),
+            values => {
+                let write = |value: &&[u8], out: &mut Vec<u8>| {
+                    write_text_or_base64(value, out);
+                    Some(())
+                };
+                write_list(values, object.begin(name), write).ok_or(ChangeError::NoRow)?;
+            }
+        }
     }
     object.close();
-    if bytes > 0 {
-        change.member("headers", &json);
-    }
     Ok(())
+}
+
+/// Text; of other bytes an object, which is not taken for text.
+pub(super) fn write_text_or_base64(value: &[u8], out: &mut Vec<u8>) {
+    match std::str::from_utf8(value) {
+        Ok(value) => text::write_string(value, out),
+        Err(_) => {
+            let mut object = ObjectWriter::open(out);
+            object.text("base64", &BASE64.encode(value));
+            object.close();
+        }
+    }
 }
 
 fn write_time(micros: i64, out: &mut Vec<u8>) {
@@ -331,7 +361,7 @@ mod tests {
             r#"{"op":"update","id":"app.public.t/7@26700152/update","row_id":"app.public.t/7","database":"app","schema":"public","#,
             r#""table":"t","topic":"app.public.t","key":{"id":"7"},"row":{"id":"7","n":"2"},"before":{"id":"7","n":"1"},"#,
             r#""unchanged":["notes"],"lsn":"26700152","transaction":"749","committed_at":"2026-11-22T01:25:13.122162Z","#,
-            r#""headers":{"traceparent":"00-1"}}"#
+            r#""headers":{"traceparent":["00-1","2"]}}"#
         );
         assert_eq!(
             change_of(&json, KEY, ReplicaIdentity::Full).as_deref(),
@@ -404,6 +434,40 @@ mod tests {
             truncate.contains(r#""id":"app.public.t@26700152/truncate""#),
             "{truncate}"
         );
+    }
+
+    #[test]
+    fn headers_are_told_all_of_them_whatever_is_in_them_or_the_record_is_refused() {
+        let told = |headers: &[(&str, &[u8])]| {
+            let mut record = record(&[]);
+            record.headers = headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.to_vec()))
+                .collect();
+            let mut json = Vec::new();
+            let mut change = ObjectWriter::open(&mut json);
+            write_headers(&record, &mut change)?;
+            change.close();
+            Ok(String::from_utf8(json).unwrap())
+        };
+        let of = |json: &str| Ok::<_, ChangeError>(format!(r#"{{"headers":{json}}}"#));
+        let (one, two, empty) = (&b"1"[..], &b"2"[..], &b""[..]);
+        assert_eq!(told(&[]), Ok("{}".to_owned()));
+        assert_eq!(told(&[("b", two), ("a", empty)]), of(r#"{"a":"","b":"2"}"#));
+        assert_eq!(
+            told(&[("a", one), ("b", two), ("a", two), ("a", one)]),
+            of(r#"{"a":["1","2","1"],"b":"2"}"#)
+        );
+        assert_eq!(
+            told(&[("a", &b"\xff\x00"[..]), ("b", one), ("b", &b"\xfe"[..])]),
+            of(r#"{"a":{"base64":"/wA="},"b":["1",{"base64":"/g=="}]}"#)
+        );
+        // Repeats count, and so do headers of no bytes.
+        let half = vec![b'x'; HEADER_BYTES_MAX / 2];
+        assert_eq!(told(&[("a", &half), ("a", &half)]), Err(ChangeError::Headers));
+        let nothing = vec![("", empty); HEADERS_MAX + 1];
+        assert!(told(&nothing[1..]).is_ok());
+        assert_eq!(told(&nothing), Err(ChangeError::Headers));
     }
 
     #[test]

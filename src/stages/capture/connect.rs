@@ -186,7 +186,7 @@ fn write_struct(fields: &[(String, Shape)], value: &[u8], out: &mut Vec<u8>) -> 
     let members = span::members(value)?;
     let mut object = ObjectWriter::open(out);
     for (spelled, value) in members {
-        let name = text::unescape(spelled)?;
+        let name = text::plain(spelled)?;
         let (_, shape) = fields.iter().find(|(field, _)| *field == name)?;
         shape.write(value, object.begin(&name))?;
     }

@@ -144,7 +144,7 @@ impl<'a> Object<'a> {
     pub fn has(&self, name: &str) -> bool {
         self.members
             .iter()
-            .any(|(spelled, _)| text::unescape(spelled).as_deref() == Some(name))
+            .any(|(spelled, _)| text::plain(spelled).as_deref() == Some(name))
     }
 
     pub fn object(&self, name: &str) -> Option<Self> {
@@ -228,15 +228,29 @@ fn origin(source: &Object<'_>) -> Result<Origin, EnvelopeError> {
     })
 }
 
-/// The text headers of a record, but for those that Debezium puts on every one of them. The first of a name counts.
-pub(super) fn headers(record: &Record) -> impl Iterator<Item = (&str, &str)> {
-    record
+/// What a connector of an outbox tells beside its events, which its router passes on as it is; `None` where it is neither that nor empty. A converter of text writes
+/// what Connect calls a struct.
+pub(super) fn beside_events(value: &[u8]) -> Option<NoChange> {
+    let is_digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let time = value
+        .strip_prefix(b"Struct{ts_ms=")
+        .and_then(|rest| rest.strip_suffix(b"}"));
+    if time.is_some_and(is_digits) {
+        return Some(NoChange::Heartbeat);
+    }
+    match read(value) {
+        Ok(Message::NoChange(kind)) => Some(kind),
+        Ok(Message::Change(_)) | Err(_) => None,
+    }
+}
+
+/// The headers of a record, but for those that Debezium puts on every one of them.
+pub(super) fn headers(record: &Record) -> impl Iterator<Item = (&str, &[u8])> {
+    let all = record
         .headers
         .iter()
-        .enumerate()
-        .filter(|(at, (name, _))| !record.headers[..*at].iter().any(|(before, _)| before == name))
-        .filter(|(_, (name, _))| !name.starts_with("__debezium.context."))
-        .filter_map(|(_, (name, value))| Some((name.as_str(), std::str::from_utf8(value).ok()?)))
+        .map(|(name, value)| (name.as_str(), value.as_slice()));
+    all.filter(|(name, _)| !name.starts_with("__debezium.context."))
 }
 
 #[cfg(test)]
@@ -290,6 +304,27 @@ mod tests {
             ),
         ] {
             assert_eq!(read(value.as_bytes()), Ok(Message::NoChange(kind)), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_a_connector_of_an_outbox_tells_beside_its_events_is_known_as_such_and_nothing_else_is() {
+        for (value, kind) in [
+            ("", NoChange::Tombstone),
+            ("Struct{ts_ms=1795310775106}", NoChange::Heartbeat),
+            (r#"{"ts_ms":1795310775106}"#, NoChange::Heartbeat),
+        ] {
+            assert_eq!(beside_events(value.as_bytes()), Some(kind), "{value}");
+        }
+        for value in [
+            "Struct{ts_ms=}",
+            "Struct{ts_ms=1,tenant_id=acme}",
+            "Struct{ts_ms=now}",
+            r#"{"ts_ms":1,"tenant_id":"acme"}"#,
+            "{}",
+            "7",
+        ] {
+            assert_eq!(beside_events(value.as_bytes()), None, "{value}");
         }
     }
 

@@ -2,14 +2,14 @@
 
 use super::change::{self, ReplicaIdentity};
 use super::connect;
-use super::envelope::{self, Message, NoChange, Object, Op};
-use super::mapping::{CaptureMapping, Kind};
+use super::envelope::{self, Message, NoChange, Op};
+use super::mapping::{CaptureMapping, Kind, Payload};
 use super::moved::{self, Moved};
 use crate::ledger::canonical::{Refusal, span};
 use crate::ledger::leaf::RejectCode;
 use crate::ledger::names;
 use crate::ledger::partition::{murmur2, partition_of};
-use crate::log::{NewRecord, Record};
+use crate::log::{HEADERS_UNREADABLE, NewRecord, Record};
 use crate::mapping::json::ObjectWriter;
 use crate::stages::seal::VIA;
 use std::borrow::Cow;
@@ -70,6 +70,10 @@ impl CaptureMachine<'_> {
     /// `key` and `value` are the record's, decoded.
     #[must_use]
     pub fn take(&self, record: &Record, key: &[u8], value: &[u8]) -> Captured {
+        if record.headers.iter().any(|(name, _)| name == HEADERS_UNREADABLE) {
+            let detail = "the record's headers cannot be read: the name of one is not UTF-8";
+            return self.refused(record, Refusal::new(RejectCode::Unmapped, detail));
+        }
         let mapped = match self.mapping.kind {
             Kind::Debezium => self.change(record, key, value),
             Kind::Outbox => self.outbox(record, key, value),
@@ -94,12 +98,14 @@ impl CaptureMachine<'_> {
     fn event(&self, record: &Record, part: Part, change: &[u8], op: Op) -> Captured {
         let Some(mapping) = self.mapping.of(op) else {
             let detail = format!("the mapping has no members for an op {}", op.as_str());
-            return self.refused_part(record, part, Refusal::new(RejectCode::Unmapped, detail));
+            let refusal = Refusal::new(RejectCode::Unmapped, detail);
+            return self.refused_part(record, part, self.told(record, change), refusal);
         };
         match mapping.apply_to_sound(change) {
             Ok(mapped) if mapped.event.len() > self.record_bytes_max => {
                 let detail = format!("the event has more than {} bytes", self.record_bytes_max);
-                self.refused_part(record, part, Refusal::new(RejectCode::TooLarge, detail))
+                let refusal = Refusal::new(RejectCode::TooLarge, detail);
+                self.refused_part(record, part, self.told(record, change), refusal)
             }
             Ok(mapped) => {
                 let tenant = mapped.tenant.filter(|tenant| names::is_tenant(tenant));
@@ -116,7 +122,17 @@ impl CaptureMachine<'_> {
                     refused: None,
                 }
             }
-            Err(refusal) => self.refused_part(record, part, of_deleted(op, refusal)),
+            Err(refusal) => {
+                self.refused_part(record, part, self.told(record, change), of_deleted(op, refusal))
+            }
+        }
+    }
+
+    /// What is sealed of a record that is no event: its value. An event of an outbox is in its headers as much as in its value, so of that all that was told.
+    fn told<'r>(&self, record: &'r Record, change: &'r [u8]) -> &'r [u8] {
+        match self.mapping.kind {
+            Kind::Outbox if change.len() <= self.record_bytes_max => change,
+            Kind::Outbox | Kind::Debezium => &record.value,
         }
     }
 
@@ -136,16 +152,16 @@ impl CaptureMachine<'_> {
     /// The record as it came, to be sealed as rejected.
     #[must_use]
     pub fn refused(&self, record: &Record, refusal: Refusal) -> Captured {
-        self.refused_part(record, Part::Last, refusal)
+        self.refused_part(record, Part::Last, &record.value, refusal)
     }
 
-    fn refused_part(&self, record: &Record, part: Part, refusal: Refusal) -> Captured {
+    fn refused_part(&self, record: &Record, part: Part, value: &[u8], refusal: Refusal) -> Captured {
         let code = (REFUSED.to_owned(), refusal.code.as_str().as_bytes().to_vec());
         Captured::Record {
             partition: self.home(),
             record: NewRecord {
                 key: Vec::new(),
-                value: record.value.clone(),
+                value: value.to_vec(),
                 headers: vec![self.via(record, part), code],
             },
             refused: Some(refusal),
@@ -174,25 +190,24 @@ impl CaptureMachine<'_> {
 
     /// What the EventRouter writes: the payload as value, the aggregate's id as key, all else in headers.
     fn outbox(&self, record: &Record, key: &[u8], value: &[u8]) -> Result<Told, Refusal> {
-        let id = envelope::headers(record).find(|(name, _)| *name == "id");
-        let Some((_, id)) = id else {
-            if value.is_empty() {
-                return Ok(Told::NoChange(NoChange::Tombstone));
-            }
-            let detail = "the record has no header id: is this a topic of the EventRouter's?";
-            return Err(Refusal::new(RejectCode::Unmapped, detail));
+        let Some(id) = header_id(record)? else {
+            let plain = connect::plain(value).unwrap_or(Cow::Borrowed(value));
+            return envelope::beside_events(&plain)
+                .map(Told::NoChange)
+                .ok_or_else(|| {
+                    let detail = "the record has no header id: is this a topic of the EventRouter's?";
+                    Refusal::new(RejectCode::Unmapped, detail)
+                });
         };
-        let payload = payload(value)?;
+        let payload = payload(value, self.mapping.payload)?;
         let mut json = Vec::with_capacity(value.len() + 512);
         let mut event = ObjectWriter::open(&mut json);
         event.text("op", Op::Insert.as_str());
         event.text("id", id);
         event.text("topic", self.topic);
-        if let Some(key) = std::str::from_utf8(key).ok().filter(|key| !key.is_empty()) {
-            event.text(
-                "key",
-                &span::string(key.as_bytes()).unwrap_or_else(|| key.to_owned()),
-            );
+        if !key.is_empty() {
+            let text = span::string(key).map_or(Cow::Borrowed(key), |text| Cow::Owned(text.into_bytes()));
+            change::write_text_or_base64(&text, event.begin("key"));
         }
         if let Some(payload) = payload {
             event.member("payload", &payload);
@@ -225,22 +240,52 @@ enum Told {
     NoChange(NoChange),
 }
 
-/// The payload as JSON: what was sent, whatever its type; of a string that holds an object or array, that, as a converter writes it that was given text. A
-/// string that holds a scalar stays the string: it may be one that was written. `None` of a record without a value, whose row has NULL or an empty text there:
-/// which of them, a record does not say.
-fn payload(value: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Refusal> {
-    if value.is_empty() {
-        return Ok(None);
+/// The event's id. Of two, or of one that is no text, none is taken: it would be a guess which event this is.
+fn header_id(record: &Record) -> Result<Option<&str>, Refusal> {
+    let ids: Vec<&[u8]> = envelope::headers(record)
+        .filter(|(name, _)| *name == "id")
+        .map(|(_, value)| value)
+        .collect();
+    let refused = |detail: &str| Refusal::new(RejectCode::Unmapped, detail);
+    match ids.as_slice() {
+        [] => Ok(None),
+        [id] => std::str::from_utf8(id)
+            .map(Some)
+            .map_err(|_| refused("the header id is not UTF-8")),
+        _ => Err(refused("the record has more than one header id")),
     }
-    let detail =
-        "the payload of the outbox is no JSON: a column of text holds one value of JSON, a text in quotes";
-    let sent = span::value(value).ok_or_else(|| Refusal::new(RejectCode::InvalidJson, detail))?;
-    let inside = span::string(sent).filter(|inside| {
-        Object::parse(inside.as_bytes()).is_some() || span::elements(inside.as_bytes()).is_some()
-    });
-    Ok(Some(inside.map_or(Cow::Borrowed(sent), |inside| {
-        Cow::Owned(inside.trim_ascii().as_bytes().to_vec())
-    })))
+}
+
+/// The payload as JSON: what was written, whatever its type. `None` of a record without a value, whose row has NULL or an empty text there: which of them, a record
+/// does not say.
+fn payload(value: &[u8], form: Payload) -> Result<Option<Cow<'_, [u8]>>, Refusal> {
+    let refused = |detail: &str| Refusal::new(RejectCode::InvalidJson, detail);
+    let no_json = || {
+        refused(
+            "the payload of the outbox is no JSON: a column of text holds one value of JSON, a text in quotes",
+        )
+    };
+    match form {
+        _ if value.is_empty() => Ok(None),
+        Payload::Json => span::value(value)
+            .map(|sent| Some(Cow::Borrowed(sent)))
+            .ok_or_else(no_json),
+        Payload::Quoted => {
+            let value = connect::plain(value).map_err(|error| refused(&error.to_string()))?;
+            // As a converter of JSON writes NULL without a schema. JSON's own null is in quotes.
+            if value.is_empty() || span::value(&value).is_some_and(|value| value == b"null") {
+                return Ok(None);
+            }
+            let inside = span::string(&value).ok_or_else(|| {
+                refused("the payload of the outbox is no string: the mapping says payload = \"quoted\"")
+            })?;
+            if inside.is_empty() {
+                return Ok(None);
+            }
+            let sent = span::value(inside.as_bytes()).ok_or_else(no_json)?;
+            Ok(Some(Cow::Owned(sent.to_vec())))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -419,6 +464,10 @@ context = { traceparent = "/headers/traceparent" }
         );
     }
 
+    fn quoted() -> String {
+        OUTBOX.replace("record =", "payload = \"quoted\"\nrecord =")
+    }
+
     const OUTBOX_HEADERS: [(&str, &str); 5] = [
         ("id", "e-1"),
         ("eventType", "OrderCreated"),
@@ -429,7 +478,11 @@ context = { traceparent = "/headers/traceparent" }
 
     /// What the sealer makes of an outbox's payload.
     fn sealed(payload: &str) -> Result<String, RejectCode> {
-        let captured = take(OUTBOX, "app.outbox", &record("42", payload, &OUTBOX_HEADERS));
+        sealed_by(OUTBOX, payload)
+    }
+
+    fn sealed_by(mapping: &str, payload: &str) -> Result<String, RejectCode> {
+        let captured = take(mapping, "app.outbox", &record("42", payload, &OUTBOX_HEADERS));
         if let Some(code) = code(&captured).and_then(RejectCode::parse) {
             return Err(code);
         }
@@ -451,12 +504,11 @@ context = { traceparent = "/headers/traceparent" }
             Ok(r#"{"n":0.30000000000000004}"#)
         );
         for number in ["12345678901234567.89", "9007199254740993", "1e400"] {
-            for payload in [
-                format!(r#"{{"n":{number}}}"#),
-                format!(r#""{{\"list\":[{number}]}}""#),
-            ] {
-                assert_eq!(sealed(&payload), Err(RejectCode::NumberNotExact), "{payload}");
-            }
+            let payload = format!(r#"{{"n":{number}}}"#);
+            assert_eq!(sealed(&payload), Err(RejectCode::NumberNotExact), "{payload}");
+            let payload = format!(r#""{{\"list\":[{number}]}}""#);
+            let quoted = sealed_by(&quoted(), &payload);
+            assert_eq!(quoted, Err(RejectCode::NumberNotExact), "{payload}");
         }
     }
 
@@ -467,11 +519,11 @@ context = { traceparent = "/headers/traceparent" }
             r#"{"action":"OrderCreated","actor":{"id":"42","type":"service"},"context":{"traceparent":"00-1"},"#,
             r#""data":{"note": null, "total": 1.10},"event_id":"e-1","occurred_at":"2026-11-22T01:25:13.126725Z","tenant_id":"acme"}"#
         );
-        for value in [
-            r#"{"note": null, "total": 1.10}"#,
-            r#""{\"note\": null, \"total\": 1.10}""#,
+        for (mapping, value) in [
+            (OUTBOX.to_owned(), r#"{"note": null, "total": 1.10}"#),
+            (quoted(), r#""{\"note\": null, \"total\": 1.10}""#),
         ] {
-            let captured = take(OUTBOX, "app.outbox", &record("42", value, &headers));
+            let captured = take(&mapping, "app.outbox", &record("42", value, &headers));
             let Captured::Record { record, .. } = captured else {
                 panic!()
             };
@@ -505,12 +557,29 @@ context = { traceparent = "/headers/traceparent" }
             "\"7\"",
             "\"null\"",
             r#""\"quoted\"""#,
+            // Texts that somebody wrote, whatever is in them.
+            "\"[1]\"",
+            r#""{\"a\":1}""#,
         ] {
             assert_eq!(sealed(scalar).as_deref(), Ok(scalar));
             assert_eq!(sealed(&format!(" {scalar}\n")).as_deref(), Ok(scalar));
+            // The same, put into a string by a converter of JSON, without its schema and with it.
+            let mut string = Vec::new();
+            crate::ledger::canonical::text::write_string(scalar, &mut string);
+            let string = String::from_utf8(string).unwrap();
+            assert_eq!(sealed_by(&quoted(), &string).as_deref(), Ok(scalar));
+            let with_schema =
+                format!(r#"{{"schema":{{"type":"string","optional":true}},"payload":{string}}}"#);
+            assert_eq!(sealed_by(&quoted(), &with_schema).as_deref(), Ok(scalar));
         }
-        // Text that a converter put into a string.
-        assert_eq!(sealed(r#"" [1, \"a\"] ""#).as_deref(), Ok(r#"[1,"a"]"#));
+        assert_eq!(
+            sealed_by(&quoted(), r#"" [1, \"a\"] ""#).as_deref(),
+            Ok(r#"[1,"a"]"#)
+        );
+        for not_quoted in ["7", "{}", "\"no json\"", "plain text"] {
+            let refused = sealed_by(&quoted(), not_quoted);
+            assert_eq!(refused, Err(RejectCode::InvalidJson), "{not_quoted}");
+        }
         for (payload, code) in [
             ("plain text", RejectCode::InvalidJson),
             ("7 8", RejectCode::InvalidJson),
@@ -527,15 +596,96 @@ context = { traceparent = "/headers/traceparent" }
 
     #[test]
     fn an_event_without_a_payload_is_sealed_without_one() {
-        let captured = take(OUTBOX, "app.outbox", &record("42", "", &OUTBOX_HEADERS));
-        let Captured::Record { record, refused, .. } = captured else {
+        let null = r#"{"schema":{"type":"string","optional":true},"payload":null}"#;
+        for (mapping, value) in [
+            (OUTBOX.to_owned(), ""),
+            (quoted(), ""),
+            (quoted(), "\"\""),
+            (quoted(), "null"),
+            (quoted(), null),
+        ] {
+            let captured = take(&mapping, "app.outbox", &record("42", value, &OUTBOX_HEADERS));
+            let Captured::Record { record, refused, .. } = captured else {
+                panic!()
+            };
+            let event = String::from_utf8(record.value).unwrap();
+            assert_eq!(refused, None);
+            assert!(
+                event.contains(r#""event_id":"e-1""#) && !event.contains("data"),
+                "{event}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_connector_of_an_outbox_tells_beside_its_events_is_counted_and_not_sealed() {
+        let with_schema = r#"{"schema":{"type":"struct","fields":[{"type":"int64","optional":false,"field":"ts_ms"}]},"payload":{"ts_ms":1795310775106}}"#;
+        for heartbeat in [
+            "Struct{ts_ms=1795310775106}",
+            r#"{"ts_ms":1795310775106}"#,
+            with_schema,
+        ] {
+            let captured = take(
+                OUTBOX,
+                "app.outbox",
+                &record("Struct{serverName=outbox}", heartbeat, &[]),
+            );
+            assert_eq!(captured, Captured::NoChange(NoChange::Heartbeat), "{heartbeat}");
+        }
+        // With an id it is an event, whatever is in it.
+        assert_eq!(
+            sealed(r#"{"ts_ms":1795310775106}"#).as_deref(),
+            Ok(r#"{"ts_ms":1795310775106}"#)
+        );
+    }
+
+    #[test]
+    fn of_an_outbox_what_is_no_event_is_rejected_with_its_headers() {
+        let no_tenant: Vec<(&str, &str)> = OUTBOX_HEADERS
+            .into_iter()
+            .filter(|(name, _)| *name != "tenant")
+            .collect();
+        let captured = take(OUTBOX, "app.outbox", &record("42", r#"{"n":1}"#, &no_tenant));
+        assert_eq!(code(&captured), Some("missing_member"));
+        let Captured::Record { record, .. } = captured else {
+            panic!()
+        };
+        let expected = concat!(
+            r#"{"op":"insert","id":"e-1","topic":"app.outbox","key":"42","payload":{"n":1},"headers":{"createdAt":"2026-11-22T01:25:13.126725Z","#,
+            r#""eventType":"OrderCreated","id":"e-1","traceparent":"00-1"}}"#
+        );
+        assert_eq!(String::from_utf8(record.value).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_header_that_is_there_twice_or_is_no_text_decides_nothing() {
+        let of = |changed: &[(&str, &[u8])]| {
+            let mut record = record("42", "{}", &OUTBOX_HEADERS);
+            let changed = changed
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), value.to_vec()));
+            record.headers.extend(changed);
+            take(OUTBOX, "app.outbox", &record)
+        };
+        assert_eq!(code(&of(&[("id", &b"e-2"[..])])), Some("unmapped"));
+        assert_eq!(code(&of(&[(HEADERS_UNREADABLE, &b""[..])])), Some("unmapped"));
+        let Captured::Record { record, refused, .. } =
+            of(&[("traceparent", &b"00-2"[..]), ("other", &b"\xff"[..])])
+        else {
             panic!()
         };
         let event = String::from_utf8(record.value).unwrap();
         assert_eq!(refused, None);
-        assert!(
-            event.contains(r#""event_id":"e-1""#) && !event.contains("data"),
-            "{event}"
+        assert!(event.contains(r#""traceparent":["00-1","00-2"]"#), "{event}");
+        // Of two tenants none is guessed: the sealer rejects what is no text there.
+        let Captured::Record { record, .. } = of(&[("tenant", &b"globex"[..])]) else {
+            panic!()
+        };
+        let judged = EventParser::new(Limits::default()).parse(&record.value);
+        assert_eq!(
+            judged.err().map(|refusal| refusal.code),
+            Some(RejectCode::WrongMember)
         );
+        assert_eq!(record.key, b"");
     }
 }

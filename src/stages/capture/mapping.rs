@@ -4,6 +4,7 @@
 //! topics = ["app.public.audit_logs"]   # Debezium's topics, by their whole names
 //! record = "debezium"                  # or "outbox": events of an outbox table, through Debezium's EventRouter
 //! replica_identity = "key"             # or "full": what Debezium knows of a row that is gone
+//! payload = "json"                     # or "quoted"; of an outbox: how the record holds it
 //! tenant_id = "/row/tenant_id"         # from here on as in every mapping file; pointers go into the change
 //!
 //! [update]                             # members that are others in updates; so too [delete], [truncate], [read]
@@ -38,6 +39,7 @@ actor = { type = { constant = "database" }, id = "/database" }
 pub struct CaptureMapping {
     pub topics: Vec<String>,
     pub kind: Kind,
+    pub payload: Payload,
     pub replica_identity: ReplicaIdentity,
     /// By what happened; of an outbox, all are [`Op::Insert`].
     by_op: BTreeMap<Op, Mapping>,
@@ -50,6 +52,16 @@ pub enum Kind {
     Debezium,
     /// Events that an application wrote into an outbox table.
     Outbox,
+}
+
+/// How a record of an outbox holds the payload. The record does not say: `"[1]"` is a text of four characters by the one, and a list by the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Payload {
+    /// The record's value is the payload, as a converter of text writes what is JSON.
+    #[default]
+    Json,
+    /// The record's value is one string, and in it is the payload, as converters of JSON and Avro write a column of text.
+    Quoted,
 }
 
 impl CaptureMapping {
@@ -78,6 +90,12 @@ fn read(mut table: Table, faults: &mut Faults) -> Option<CaptureMapping> {
         &[("debezium", Kind::Debezium), ("outbox", Kind::Outbox)],
         faults,
     );
+    let has_payload = table.contains_key("payload");
+    let payloads = [("json", Payload::Json), ("quoted", Payload::Quoted)];
+    let payload = choice(&mut table, "payload", &payloads, faults);
+    if has_payload && kind == Some(Kind::Debezium) {
+        faults.add("payload: only an outbox has one (record = \"outbox\")".to_owned());
+    }
     let identities = [("key", ReplicaIdentity::Key), ("full", ReplicaIdentity::Full)];
     let replica_identity = choice(&mut table, "replica_identity", &identities, faults);
     let sections: Vec<(Op, Option<Value>)> = [Op::Read, Op::Update, Op::Delete, Op::Truncate]
@@ -107,6 +125,7 @@ fn read(mut table: Table, faults: &mut Faults) -> Option<CaptureMapping> {
     Some(CaptureMapping {
         topics: topics?,
         kind,
+        payload: payload?,
         replica_identity: replica_identity?,
         by_op,
     })
@@ -269,5 +288,32 @@ action = { constant = "audit_log.deleted" }
         let mapping = CaptureMapping::from_toml(file).unwrap();
         assert_eq!((mapping.kind, mapping.of(Op::Update)), (Kind::Outbox, None));
         assert!(mapping.of(Op::Insert).is_some());
+    }
+
+    #[test]
+    fn an_outbox_alone_says_how_its_records_hold_the_payload() {
+        let of = |first: &str| {
+            let file = FILE.replace("topics =", &format!("{first}\ntopics ="));
+            let file = file.split("[delete]").next().unwrap();
+            CaptureMapping::from_toml(file)
+                .map(|mapping| mapping.payload)
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(of("record = \"outbox\""), Ok(Payload::Json));
+        assert_eq!(of("record = \"outbox\"\npayload = \"json\""), Ok(Payload::Json));
+        assert_eq!(
+            of("record = \"outbox\"\npayload = \"quoted\""),
+            Ok(Payload::Quoted)
+        );
+        for (first, told) in [
+            ("payload = \"json\"", "payload: only an outbox has one"),
+            (
+                "record = \"outbox\"\npayload = \"text\"",
+                "payload: must be json or quoted",
+            ),
+        ] {
+            let error = of(first).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        }
     }
 }

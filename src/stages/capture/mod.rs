@@ -21,5 +21,5 @@ pub mod source;
 pub use change::ReplicaIdentity;
 pub use envelope::{NoChange, Op};
 pub use machine::{CaptureMachine, Captured, REFUSED, home};
-pub use mapping::{CaptureMapping, Kind};
+pub use mapping::{CaptureMapping, Kind, Payload};
 pub use runner::{Capturer, READY_BYTES_MAX};

@@ -3,15 +3,18 @@
 mod apart;
 mod browser;
 mod client;
+mod issued;
 mod limits;
 mod networks;
 mod once;
 mod open;
 mod rates;
 mod refused;
+mod signed;
 mod waiting;
 mod writing;
 
+use crate::index::Database;
 use crate::process::{Service, places, program};
 use crate::sealed::{Sealed, drain, read_archive, settings};
 use client::Request;
@@ -54,6 +57,16 @@ impl Server {
 
     /// With more in the file of keys.
     pub fn start_with_keys(dir: &Path, more_keys: &str, more: &[&str]) -> Self {
+        Self::start_in(dir, &[], more_keys, more)
+    }
+
+    /// With keys that are issued into a database, under these peppers.
+    pub fn start_issuing(dir: &Path, database: &Database, peppers: &str) -> Self {
+        let url = format!("--database={}", database.url);
+        Self::start_in(dir, &[("API_KEY_PEPPERS", peppers)], "", &[&url])
+    }
+
+    fn start_in(dir: &Path, environment: &[(&str, &str)], more_keys: &str, more: &[&str]) -> Self {
         let table = |(id, tenant, scopes): (&str, Option<&str>, &str)| {
             let tenant = tenant.map_or(String::new(), |tenant| format!("tenant = \"{tenant}\""));
             key_table(id, &tenant, scopes)
@@ -68,6 +81,7 @@ impl Server {
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         let mut program = program();
         program.env("ADMIN_API_KEY", ADMIN);
+        program.envs(environment.iter().copied());
         // Tests ask as often as they like; those of limits set them by flags, which go before.
         program.env("LEDGERLINE_API_LIMIT_DEFAULT", "off");
         program.env("LEDGERLINE_API_LIMIT_WRITES", "off");

@@ -106,3 +106,24 @@ fn one_that_the_second_version_filled_is_brought_up_while_others_read_it() {
     drain(&ledger.settings);
     assert_eq!(ledger.serve().verify("")["checked"], 60);
 }
+
+#[test]
+fn those_who_make_the_tables_at_the_same_time_all_find_them_made() {
+    let ledger = Ledger::empty();
+    let pools: Vec<_> = (0..4).map(|_| ledger.database.pool(Role::Owner)).collect();
+    ledger.database.runtime.block_on(async {
+        let makers: Vec<_> = pools
+            .into_iter()
+            .map(|pool| {
+                tokio::spawn(async move {
+                    for _ in 0..50 {
+                        schema::migrate(&pool, SCHEMA, schema::VERSION).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for maker in makers {
+            maker.await.unwrap();
+        }
+    });
+}
