@@ -65,7 +65,7 @@ const WAITED_EVENTS_MAX: u64 = 4_096;
 /// A request with an Idempotency-Key is another's turn so long after it should have ended.
 const HELD_BEYOND: Duration = Duration::from_secs(5);
 const PURGE_INTERVAL: Duration = Duration::from_mins(10);
-/// Where there is more to purge, or the database did not answer.
+/// Where the database did not answer.
 const PURGE_PAUSE: Duration = Duration::from_secs(30);
 
 /// Connections that read in tenants' names: as many turns there are.
@@ -235,8 +235,7 @@ async fn keep_up(api: &Api, mut ending: watch::Receiver<bool>) -> Infallible {
 async fn purge(store: &Idempotency) -> Infallible {
     loop {
         let pause = match store.purge().await {
-            Ok(false) => PURGE_INTERVAL,
-            Ok(true) => PURGE_PAUSE,
+            Ok(()) => PURGE_INTERVAL,
             Err(error) => {
                 tracing::debug!(%error, "old requests are taken away later");
                 PURGE_PAUSE

@@ -81,7 +81,7 @@ impl Idempotency {
 
     async fn pool(&self) -> Result<&PgPool, StoreError> {
         self.made
-            .get_or_try_init(|| schema::migrate_api(&self.pool))
+            .get_or_try_init(|| schema::migrate_api(&self.pool, schema::API_VERSION))
             .await?;
         Ok(&self.pool)
     }
@@ -186,20 +186,25 @@ impl Idempotency {
         Ok(())
     }
 
-    /// Takes away rows that are too old to count; answers whether there may be more. The age is asked again of the row that is taken away: it may have been taken over since.
-    pub async fn purge(&self) -> Result<bool, StoreError> {
+    /// Takes away rows that are too old to count, however many there are, some at a time. The age is asked again of the row that is taken away: it may have been taken over
+    /// since.
+    pub async fn purge(&self) -> Result<(), StoreError> {
         // Of no tenant, and of all of them that are too old.
         let mut connection = self.connection("", "yes").await?;
-        let done = sqlx::query(
-            "DELETE FROM idempotency WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM idempotency \
-             WHERE created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1 LIMIT $2) \
-             AND created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1",
-        )
-        .bind(millis(KEPT))
-        .bind(PURGE_ROWS)
-        .execute(&mut *connection)
-        .await?;
-        Ok(done.rows_affected() >= PURGE_ROWS.unsigned_abs())
+        loop {
+            let done = sqlx::query(
+                "DELETE FROM idempotency WHERE (tenant_id, key) IN (SELECT tenant_id, key FROM idempotency \
+                 WHERE created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1 LIMIT $2) \
+                 AND created_ms <= (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1",
+            )
+            .bind(millis(KEPT))
+            .bind(PURGE_ROWS)
+            .execute(&mut *connection)
+            .await?;
+            if done.rows_affected() < PURGE_ROWS.unsigned_abs() {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -41,6 +41,29 @@ const KEYS_MIGRATIONS: [(i64, &str, &str); 2] = [
 /// The newest version of this program.
 pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 
+/// Lets the user become the roles that read. The first migration does so too where he is no member of them; from PostgreSQL 16 on, whoever made a role is one that may not
+/// become it, unless he gives it himself.
+const JOIN_ROLES: &str = "DO $$
+DECLARE
+    name text;
+    needed text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['ledgerline_reader', 'ledgerline_auditor'] LOOP
+        BEGIN
+            IF NOT pg_has_role(current_user, name, needed) THEN
+                EXECUTE format('GRANT %I TO current_user', name);
+            END IF;
+        EXCEPTION
+            -- Another instance does so at the same moment.
+            WHEN unique_violation THEN NULL;
+        END;
+    END LOOP;
+END
+$$";
+
+/// The newest version of what the API keeps.
+pub const API_VERSION: i64 = API_MIGRATIONS[API_MIGRATIONS.len() - 1].0;
+
 /// Makes the copy `schema` where it is not there, and applies the migrations up to `version` that it lacks. `pool` MUST be the owner's, of that schema.
 ///
 /// # Errors
@@ -48,6 +71,7 @@ pub const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 pub async fn migrate(pool: &PgPool, schema: &'static str, version: i64) -> Result<(), StoreError> {
     make(pool, schema, migrator(&MIGRATIONS, version)).await?;
     let mut transaction = begin_alone(pool).await?;
+    sqlx::query(JOIN_ROLES).execute(&mut *transaction).await?;
     for role in [READER_ROLE, AUDITOR_ROLE] {
         sqlx::query(AssertSqlSafe(format!("GRANT USAGE ON SCHEMA {schema} TO {role}")))
             .execute(&mut *transaction)
@@ -66,12 +90,12 @@ async fn begin_alone(pool: &PgPool) -> Result<Transaction<'static, Postgres>, St
     Ok(transaction)
 }
 
-/// Makes what the API keeps, or brings it up to this version. `pool` MUST be the owner's, of [`API_SCHEMA`].
+/// Makes what the API keeps, or brings it up to `version`. `pool` MUST be the owner's, of [`API_SCHEMA`].
 ///
 /// # Errors
 /// As [`migrate`].
-pub async fn migrate_api(pool: &PgPool) -> Result<(), StoreError> {
-    make(pool, API_SCHEMA, migrator(&API_MIGRATIONS, i64::MAX)).await
+pub async fn migrate_api(pool: &PgPool, version: i64) -> Result<(), StoreError> {
+    make(pool, API_SCHEMA, migrator(&API_MIGRATIONS, version)).await
 }
 
 /// Makes the tables of issued keys, or brings them up to this version. `pool` MUST be the owner's, of [`KEYS_SCHEMA`].

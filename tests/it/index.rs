@@ -60,6 +60,23 @@ impl Database {
             .options([("role", &self.name)])
     }
 
+    /// The URL of a user that may log in and make roles, and is no superuser. It has the database's name.
+    pub fn login(&self) -> String {
+        self.on_server("CREATE ROLE");
+        let password = "of-this-database-alone";
+        for sql in [
+            format!(
+                "ALTER ROLE {0} LOGIN CREATEROLE NOSUPERUSER PASSWORD '{password}'",
+                self.name
+            ),
+            format!("GRANT CREATE ON DATABASE {0} TO {0}", self.name),
+        ] {
+            self.execute(&sql).unwrap();
+        }
+        let (_, place) = self.url.split_once('@').unwrap();
+        format!("postgres://{}:{password}@{place}", self.name)
+    }
+
     fn on_server(&self, what: &str) {
         let sql = format!("{what} {}", self.name);
         let force = if what == "DROP DATABASE" {
@@ -148,6 +165,10 @@ pub fn ingest(settings: &Settings, ids: std::ops::Range<u64>) {
         }
         lines.push(event("acme", id));
     }
+    ingest_lines(settings, &lines);
+}
+
+pub fn ingest_lines(settings: &Settings, lines: &[String]) {
     let log = settings.log.clone().unwrap();
     let output = ledgerline_with_input(
         &["ingest", "--log", &log, "-"],
@@ -371,15 +392,24 @@ fn forget_what_snapshots_cover(database: &Database, settings: &Settings) {
     });
 }
 
-/// What a pass over every partition finds.
-pub fn audit(database: &Database) -> Vec<String> {
+/// A pass over each partition, before its first step.
+pub fn begin_audits(database: &Database) -> Vec<Audit> {
     let pool = database.pool(Role::Auditor);
     database.runtime.block_on(async {
-        let mut told = Vec::new();
+        let mut audits = Vec::new();
         for partition in 0..4 {
             let origin = format!("{LOG_NAME}/{partition}");
             let begun = Audit::begin(pool.clone(), partition, &origin).await.unwrap();
-            let mut audit = begun.expect("a checkpoint");
+            audits.push(begun.expect("a checkpoint"));
+        }
+        audits
+    })
+}
+
+pub fn end_audits(database: &Database, audits: Vec<Audit>) -> Vec<String> {
+    database.runtime.block_on(async {
+        let mut told = Vec::new();
+        for mut audit in audits {
             let mut found = Vec::new();
             while let Some(more) = audit.step().await.unwrap() {
                 found.extend(more);
@@ -389,6 +419,11 @@ pub fn audit(database: &Database) -> Vec<String> {
         }
         told
     })
+}
+
+/// What a pass over every partition finds.
+pub fn audit(database: &Database) -> Vec<String> {
+    end_audits(database, begin_audits(database))
 }
 
 #[test]

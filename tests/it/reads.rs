@@ -8,6 +8,7 @@ mod matrix;
 mod migration;
 mod plans;
 mod proofs;
+mod roles;
 mod routes;
 mod tiles;
 mod verify;

@@ -225,7 +225,8 @@ async fn missing(
             .iter()
             .map(|event| (tenant.to_string(), event.event_id.clone()))
             .collect();
-        let found = reading::answer_to(api, tenant, reads.sealed(&names)).await?;
+        let found = reading::answer_to(api, tenant, reads.sealed(&names)).await;
+        let found = found.map_err(not_known)?;
         sealed.extend(found.into_iter().map(|entry| {
             let event = event_of(&entry);
             (entry.event_id, event)
@@ -237,6 +238,17 @@ async fn missing(
         .filter(|(_, event)| !has_entry(event))
         .map(|(record, _)| record)
         .collect())
+}
+
+/// Whoever sends events can ask for no less: to him a database that takes too long is one that does not answer.
+fn not_known(problem: Problem) -> Problem {
+    if problem.code != Code::QueryTimeout {
+        return problem;
+    }
+    Problem::new(
+        Code::DatabaseUnavailable,
+        "the database did not say in time which of these events are sealed, and nothing was written: send the same request again",
+    )
 }
 
 async fn append(

@@ -8,6 +8,7 @@ mod tables;
 
 use super::check::{COLUMNS, Difference, StoredRow};
 use super::months::{self, PartitionMonth};
+use super::read::BEGIN;
 use super::{StoreError, key_leaves};
 use crate::ledger::checkpoint::SignedCheckpoint;
 use crate::ledger::key::PublicKey;
@@ -15,13 +16,16 @@ use crate::ledger::keyring::KeyRing;
 use crate::ledger::merkle::leaf_hash;
 use crate::ledger::tile::{TILE_WIDTH, TileBuilder, TileName};
 use crate::stages::index::LeafRow;
-use sqlx::postgres::PgPool;
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::{PgPool, PgRow};
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, Row as _, Transaction};
 use std::collections::{BTreeMap, HashMap};
 use tables::{Said, TenantMonths, are_whole};
 
-/// Rows of one step: a tile of them.
-const ROWS_AT_ONCE: u64 = TILE_WIDTH;
+/// A step ends behind the row whose leaf and event go beyond so much, and with its tile.
+const BYTES_AT_ONCE: u64 = 2 << 20;
+
+/// Of a row, what may be large.
+const BYTES: &str = "(octet_length(leaf) + coalesce(octet_length(canonical_event_json), 0))";
 
 /// What was found wrong, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +45,6 @@ pub struct Audit {
     next_index: u64,
     /// Where it will end: what the tables held when it began.
     end: u64,
-    months: Vec<PartitionMonth>,
     /// What the table of key leaves has, by index.
     key_leaves: BTreeMap<u64, Vec<u8>>,
     tenant_months: TenantMonths,
@@ -49,6 +52,31 @@ pub struct Audit {
     tree: TileBuilder,
     /// As the leaves declare them.
     keys: KeyRing,
+}
+
+/// Rows that are looked at together.
+struct Page {
+    rows: HashMap<u64, StoredRow>,
+    /// It is all that is there below this index.
+    until: u64,
+}
+
+impl Page {
+    fn of(rows: &[PgRow], end: u64) -> Result<Self, sqlx::Error> {
+        let (mut page, mut bytes) = (HashMap::new(), 0);
+        let mut last = None;
+        for row in rows {
+            let row = StoredRow::read(row)?;
+            bytes += row.leaf.len() as u64 + row.event.as_ref().map_or(0, |event| event.len() as u64);
+            last = Some(row.leaf_index as u64);
+            page.insert(row.leaf_index as u64, row);
+        }
+        let is_cut = bytes > BYTES_AT_ONCE;
+        Ok(Self {
+            rows: page,
+            until: last.filter(|_| is_cut).map_or(end, |last| last + 1),
+        })
+    }
 }
 
 impl Audit {
@@ -63,7 +91,6 @@ impl Audit {
         let Some(end) = end.map(|end| end as u64) else {
             return Ok(None);
         };
-        let months = months::of_partition(&mut connection, partition).await?;
         let key_leaves = key_leaves::read(&mut connection, partition, end).await?;
         drop(connection);
         Ok(Some(Self {
@@ -72,7 +99,6 @@ impl Audit {
             origin: origin.to_owned(),
             next_index: 0,
             end,
-            months,
             key_leaves: key_leaves.into_iter().collect(),
             tenant_months: TenantMonths::default(),
             tree: TileBuilder::new(),
@@ -95,23 +121,26 @@ impl Audit {
     }
 
     async fn leaves(&mut self) -> Result<Vec<Found>, StoreError> {
+        let mut moment = self.moment().await?;
+        let months = months::of_partition(&mut moment, self.partition).await?;
         let from = self.next_index;
-        let until = (from + ROWS_AT_ONCE).min(self.end);
-        let rows = self.rows(until).await?;
-        let tile = self.tile(0, from / TILE_WIDTH).await?;
+        let tile_end = (from / TILE_WIDTH + 1) * TILE_WIDTH;
+        let page = self.page(&mut moment, tile_end.min(self.end)).await?;
+        let tile = self.tile(&mut moment, 0, from / TILE_WIDTH).await?;
         let (mut said, mut found, mut completed) = (Said::default(), Vec::new(), Vec::new());
-        if from == 0 && !are_whole(&self.months, self.end) {
+        if from == 0 && !are_whole(&months, self.end) {
             found.push(Found {
                 leaf_index: None,
                 what: Difference::PartitionMonths,
             });
         }
-        for index in from..until {
+        for index in from..page.until {
             let at = usize::try_from(index % TILE_WIDTH).unwrap_or_default() * 32;
             let hash = tile.as_deref().and_then(|tile| tile.get(at..at + 32));
-            let row = rows.get(&index);
+            let row = page.rows.get(&index);
+            let month = months.iter().find(|month| month.leaves.contains(&index));
             let of_keys = self.key_leaf(index, row, hash);
-            let wrong = [self.one(index, row, hash, &mut said), of_keys];
+            let wrong = [self.one(row, month, hash, &mut said), of_keys];
             found.extend(wrong.into_iter().filter_map(Result::err).map(|what| Found {
                 leaf_index: Some(index),
                 what,
@@ -121,22 +150,31 @@ impl Audit {
                 self.tree.push(hash, &mut completed);
             }
         }
-        found.extend(said.compare(&self.pool, self.partition).await?);
-        self.next_index = until;
-        if !self.are_there(&completed).await? {
+        found.extend(said.compare(&mut moment, self.partition).await?);
+        self.next_index = page.until;
+        if !self.are_there(&mut moment, &completed).await? {
             found.push(self.tiles_differ());
         }
+        moment.commit().await?;
         Ok(found)
+    }
+
+    /// One moment of the tables, in which no month is let go of: who does that waits for its end. The lock comes first, for what is seen is fixed by what is asked next.
+    async fn moment(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut moment = self.pool.begin_with(BEGIN).await?;
+        sqlx::query("LOCK TABLE ONLY leaves, ONLY targets IN ACCESS SHARE MODE")
+            .execute(&mut *moment)
+            .await?;
+        Ok(moment)
     }
 
     fn one(
         &self,
-        index: u64,
         row: Option<&StoredRow>,
+        month: Option<&PartitionMonth>,
         hash: Option<&[u8]>,
         said: &mut Said,
     ) -> Result<(), Difference> {
-        let month = self.months.iter().find(|month| month.leaves.contains(&index));
         let Some(row) = row else {
             let is_let_go = month.is_some_and(|month| !month.is_here);
             return if is_let_go {
@@ -160,6 +198,8 @@ impl Audit {
     }
 
     /// Holds the table of key leaves against the tree, which knows them also where their month was let go of, and takes what they declare.
+    ///
+    /// Without the genesis leaf, whose month may have been dropped before there was this table, they declare nothing that could be known to be all.
     fn key_leaf(
         &mut self,
         index: u64,
@@ -171,35 +211,45 @@ impl Audit {
             return if is_due { Err(Difference::Keys) } else { Ok(()) };
         };
         let is_in_tree = hash == Some(&leaf_hash(leaf)[..]);
-        if is_in_tree && key_leaves::take(&mut self.keys, &self.origin, index, leaf) {
+        let has_genesis = self.key_leaves.contains_key(&0);
+        if is_in_tree && (!has_genesis || key_leaves::take(&mut self.keys, &self.origin, index, leaf)) {
             Ok(())
         } else {
             Err(Difference::Keys)
         }
     }
 
-    async fn rows(&self, until: u64) -> Result<HashMap<u64, StoredRow>, StoreError> {
+    /// The next rows, below `end`: none behind the one that goes beyond [`BYTES_AT_ONCE`].
+    async fn page(&self, connection: &mut PgConnection, end: u64) -> Result<Page, StoreError> {
+        // Lengths come of a row without its bytes being read.
         let sql = format!(
-            "SELECT {COLUMNS} FROM leaves WHERE partition = $1 AND leaf_index >= $2 AND leaf_index < $3 AND month IN \
-             (SELECT month FROM partition_months WHERE partition = $1 AND first_index < $3 AND last_index >= $2)"
+            "SELECT * FROM (SELECT {COLUMNS}, {BYTES} AS bytes, sum({BYTES}) OVER (ORDER BY leaf_index ROWS UNBOUNDED PRECEDING) AS bytes_with \
+             FROM leaves WHERE partition = $1 AND leaf_index >= $2 AND leaf_index < $3 AND month IN \
+             (SELECT month FROM partition_months WHERE partition = $1 AND first_index < $3 AND last_index >= $2)) AS page \
+             WHERE bytes_with - bytes <= $4 ORDER BY leaf_index"
         );
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(self.partition as i32)
             .bind(self.next_index as i64)
-            .bind(until as i64)
-            .fetch_all(&self.pool)
+            .bind(end as i64)
+            .bind(BYTES_AT_ONCE as i64)
+            .fetch_all(connection)
             .await?;
-        let read = |row| StoredRow::read(row).map(|row| (row.leaf_index as u64, row));
-        Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
+        Ok(Page::of(&rows, end)?)
     }
 
-    async fn tile(&self, level: u8, index: u64) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn tile(
+        &self,
+        connection: &mut PgConnection,
+        level: u8,
+        index: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let row =
             sqlx::query("SELECT hashes FROM tiles WHERE partition = $1 AND level = $2 AND tile_index = $3")
                 .bind(self.partition as i32)
                 .bind(i16::from(level))
                 .bind(index as i64)
-                .fetch_optional(&self.pool)
+                .fetch_optional(connection)
                 .await?;
         Ok(row.map(|row| row.try_get(0)).transpose()?)
     }
@@ -212,10 +262,11 @@ impl Audit {
         } else {
             known
         };
+        let mut connection = self.pool.acquire().await?;
         let note = sqlx::query("SELECT note FROM checkpoints WHERE partition = $1 AND size = $2")
             .bind(self.partition as i32)
             .bind(self.end as i64)
-            .fetch_optional(&self.pool)
+            .fetch_optional(&mut *connection)
             .await?;
         let Some(note) = note else {
             // Newer ones have taken its place meanwhile: the next pass has one of those.
@@ -227,7 +278,7 @@ impl Audit {
                 && signed.checkpoint.root == self.tree.root()
                 && (keys.is_empty() || signed.verify_by_known(keys).is_ok())
         });
-        let is_whole = self.are_there(&self.tree.partials()).await?;
+        let is_whole = self.are_there(&mut connection, &self.tree.partials()).await?;
         Ok(if is_signed && is_whole {
             Vec::new()
         } else {
@@ -236,9 +287,13 @@ impl Audit {
     }
 
     /// Whether the tables have these tiles; a partial one may have grown.
-    async fn are_there(&self, due: &[(TileName, Vec<u8>)]) -> Result<bool, StoreError> {
+    async fn are_there(
+        &self,
+        connection: &mut PgConnection,
+        due: &[(TileName, Vec<u8>)],
+    ) -> Result<bool, StoreError> {
         for (name, hashes) in due {
-            let tile = self.tile(name.level, name.index).await?;
+            let tile = self.tile(connection, name.level, name.index).await?;
             if !tile.is_some_and(|tile| tile.starts_with(hashes)) {
                 return Ok(false);
             }

@@ -5,8 +5,8 @@ use crate::stages::index::LeafRow;
 use crate::store::StoreError;
 use crate::store::check::{Difference, StoredRow};
 use crate::store::months::PartitionMonth;
-use sqlx::Row as _;
 use sqlx::postgres::PgPool;
+use sqlx::{PgConnection, Row as _};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Months of tenants that are looked at in one step.
@@ -39,16 +39,20 @@ impl Said {
     }
 
     /// What the tables say else.
-    pub(super) async fn compare(&self, pool: &PgPool, partition: u32) -> Result<Vec<Found>, StoreError> {
+    pub(super) async fn compare(
+        &self,
+        connection: &mut PgConnection,
+        partition: u32,
+    ) -> Result<Vec<Found>, StoreError> {
         if self.targets.is_empty() {
             return Ok(Vec::new());
         }
-        let mut found = self.compare_targets(pool).await?;
-        found.extend(self.compare_months(pool, partition).await?);
+        let mut found = self.compare_targets(connection).await?;
+        found.extend(self.compare_months(connection, partition).await?);
         Ok(found)
     }
 
-    async fn compare_targets(&self, pool: &PgPool) -> Result<Vec<Found>, StoreError> {
+    async fn compare_targets(&self, connection: &mut PgConnection) -> Result<Vec<Found>, StoreError> {
         let (tenants, sequences): (Vec<&str>, Vec<i64>) = self
             .targets
             .keys()
@@ -63,7 +67,7 @@ impl Said {
         .bind(tenants)
         .bind(sequences)
         .bind(months)
-        .fetch_all(pool)
+        .fetch_all(connection)
         .await?;
         let mut stored: BTreeMap<Place, BTreeSet<String>> = BTreeMap::new();
         for row in &rows {
@@ -84,7 +88,11 @@ impl Said {
     }
 
     /// Whether the months hold the sequences that were seen in them.
-    async fn compare_months(&self, pool: &PgPool, partition: u32) -> Result<Vec<Found>, StoreError> {
+    async fn compare_months(
+        &self,
+        connection: &mut PgConnection,
+        partition: u32,
+    ) -> Result<Vec<Found>, StoreError> {
         let (tenants, months): (Vec<&str>, Vec<&str>) = self
             .months
             .keys()
@@ -105,7 +113,7 @@ impl Said {
         .bind(firsts)
         .bind(lasts)
         .bind(partition as i32)
-        .fetch_all(pool)
+        .fetch_all(connection)
         .await?;
         rows.iter()
             .map(|row| {

@@ -31,7 +31,7 @@ use std::time::Duration;
 const AUDITOR_CONNECTIONS_MAX: u32 = 2;
 
 /// One moment of the tables. Not writable, whatever the role may do.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The read model, for who reads.
 #[derive(Debug)]

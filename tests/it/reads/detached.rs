@@ -158,6 +158,62 @@ fn a_page_that_goes_on_in_a_month_that_was_let_go_of_meanwhile_says_so() {
     assert_eq!((gone.status, gone.code().as_str()), (410, "detached"));
 }
 
+#[test]
+fn a_month_that_is_let_go_of_during_a_pass_is_not_missed() {
+    let ledger = of_two_months();
+    let begun = crate::index::begin_audits(&ledger.database);
+    detach(
+        &ledger,
+        "2026-11",
+        "leaves_2026_10 detached\ntargets_2026_10 detached\n",
+    );
+    assert_eq!(
+        crate::index::end_audits(&ledger.database, begun),
+        Vec::<String>::new()
+    );
+}
+
+/// A new key of each kind that the oldest one has, which is retired: both are leaves of their own.
+fn rotate(ledger: &Ledger) {
+    let dir = ledger.dir.path().join("keys").display().to_string();
+    let keys = |args: &[&str]| {
+        let output = ledgerline(&[&["keys"], args, &["--json", "--keys", &dir]].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let oldest = keys(&["list"])["keys"][0].clone();
+    keys(&["add", "--alg", oldest["alg"].as_str().unwrap(), "--kid", "next"]);
+    keys(&["retire", oldest["kid"].as_str().unwrap()]);
+}
+
+/// As a read model of the second version is brought up whose genesis leaf went with its month.
+#[test]
+fn a_key_that_is_declared_behind_a_genesis_leaf_that_was_dropped_is_no_finding() {
+    let ledger = Ledger::empty();
+    seal(&ledger, 0..10, "2026-10-31T20:00:00Z");
+    rotate(&ledger);
+    seal(&ledger, 10..20, "2026-11-01T04:00:00Z");
+    let keys = "SELECT count(*) FROM ledgerline.key_leaves WHERE leaf_index > 0";
+    assert!(ledger.database.number(keys) > 0);
+    assert_eq!(crate::index::audit(&ledger.database), Vec::<String>::new());
+    detach(
+        &ledger,
+        "2026-11",
+        "leaves_2026_10 detached\ntargets_2026_10 detached\n",
+    );
+    let genesis = "DELETE FROM ledgerline.key_leaves WHERE leaf_index = 0";
+    assert_eq!(ledger.database.execute(genesis).unwrap(), 4);
+    assert_eq!(crate::index::audit(&ledger.database), Vec::<String>::new());
+    // What is left is still held against the tree.
+    let changed = "UPDATE ledgerline.key_leaves SET leaf = '{}' WHERE (partition, leaf_index) = \
+         (SELECT partition, leaf_index FROM ledgerline.key_leaves ORDER BY partition, leaf_index LIMIT 1)";
+    assert_eq!(ledger.database.execute(changed).unwrap(), 1);
+    assert_eq!(
+        crate::index::audit(&ledger.database),
+        ["its row in key_leaves is not the leaf"]
+    );
+}
+
 fn detach(ledger: &Ledger, before: &str, told: &str) {
     let output = ledgerline(&[
         "index",
