@@ -89,7 +89,7 @@ impl Runner {
     async fn finish(&mut self) -> Result<bool, StageError> {
         match self {
             Self::Capture(capturer) => capturer.finish().await.map(|()| true),
-            Self::Seal(sealer) => sealer.cut().await,
+            Self::Seal(sealer) => sealer.finish().await,
             Self::Notarize(_) | Self::Archive(_) | Self::Index(_) => Ok(true),
             Self::DeadLetters(writer) => writer.finish().await.map(|()| true),
         }

@@ -70,6 +70,15 @@ impl DirectoryVault {
         &self.root
     }
 
+    /// All names below `prefix`, in no order.
+    fn names(&self, prefix: &str) -> impl Iterator<Item = Result<String, VaultError>> {
+        super::walk::walk(&self.root, prefix).map(|name| {
+            let name = name.map_err(|(path, error)| explain("listing", &path, error))?;
+            // A symlink or a pipe is listed as it is called: reading it is refused.
+            Ok(name.trim_end_matches('/').to_owned())
+        })
+    }
+
     /// The path of a name, with nothing on the way that is a symlink.
     fn path_of(&self, name: &str) -> Result<PathBuf, VaultError> {
         check_object_name(name)?;
@@ -166,14 +175,17 @@ impl Vault for DirectoryVault {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
-        let mut names = Vec::new();
-        for name in super::walk::walk(&self.root, prefix) {
-            let name = name.map_err(|(path, error)| explain("listing", &path, error))?;
-            // A symlink or a pipe is listed as it is called: reading it is refused.
-            names.push(name.trim_end_matches('/').to_owned());
-        }
+        let mut names = self.names(prefix).collect::<Result<Vec<_>, _>>()?;
         names.sort_unstable();
         Ok(names)
+    }
+
+    async fn last(&self, prefix: &str) -> Result<Option<String>, VaultError> {
+        let mut last = None;
+        for name in self.names(prefix) {
+            last = last.max(Some(name?));
+        }
+        Ok(last)
     }
 }
 

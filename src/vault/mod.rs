@@ -104,6 +104,9 @@ pub trait Vault: Send + Sync {
     /// All names below `prefix` (`""` for all), in order of their bytes.
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError>;
 
+    /// The last of them, however many there are: no more of them is held than one answer of the storage.
+    async fn last(&self, prefix: &str) -> Result<Option<String>, VaultError>;
+
     /// Names below `prefix` that come after `after`, in order of their bytes, the first of them: what a hold, or its end, is to be told to. Also names of which no reader is
     /// shown anything and something is there still. Empty where there are no more, and where the storage can hold nothing.
     async fn names_to_tell(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, VaultError>;

@@ -4,6 +4,7 @@
 mod end_to_end;
 mod faults;
 mod locks;
+mod puts;
 mod reading;
 mod scrub;
 

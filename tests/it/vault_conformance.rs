@@ -72,6 +72,9 @@ async fn lists_by_prefix_in_order(vault: &dyn Vault) {
     );
     assert_eq!(vault.list("a/").await.unwrap(), ["a/b", "a/b-c", "a/c/d"]);
     assert_eq!(vault.list("a/b").await.unwrap(), ["a/b", "a/b-c"]);
+    assert_eq!(vault.last("a/b").await.unwrap().as_deref(), Some("a/b-c"));
+    assert_eq!(vault.last("a/").await.unwrap().as_deref(), Some("a/c/d"));
+    assert_eq!(vault.last("nothing/here").await.unwrap(), None);
     assert_eq!(
         vault.list("a").await.unwrap(),
         ["a-b/c", "a/b", "a/b-c", "a/c/d", "acme/audit/0/tile/0/x001/000"]

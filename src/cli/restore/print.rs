@@ -34,7 +34,7 @@ pub(super) fn describe(done: &Done) -> String {
         )]);
     }
     text.push_str(
-        "The last cut of each partition is its recovery point. What was sealed after it, at most what --cut-interval-ms lets wait (RPO), is sealed again from the source topics, if they still hold it.\n",
+        "The last cut of each partition is its recovery point. What was sealed after it is sealed again from the source topics, if they still hold it: what came in one --cut-interval-ms (RPO) where the archiver kept up, and else in as long as it was behind (ledgerline_unarchived_age_seconds).\n",
     );
     text
 }

@@ -133,6 +133,10 @@ mod tests {
                 .collect())
         }
 
+        async fn last(&self, prefix: &str) -> Result<Option<String>, VaultError> {
+            Ok(self.list(prefix).await?.pop())
+        }
+
         async fn names_to_tell(
             &self,
             _prefix: &str,

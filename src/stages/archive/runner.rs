@@ -470,7 +470,7 @@ pub async fn newest_checkpoint(
     origin: &str,
     partition: u32,
 ) -> Result<Option<Checkpoint>, StageError> {
-    let Some(name) = vault.list(&format!("{origin}/checkpoints/")).await?.pop() else {
+    let Some(name) = vault.last(&format!("{origin}/checkpoints/")).await? else {
         return Ok(None);
     };
     let bytes = vault.get(&name).await?.unwrap_or_default();

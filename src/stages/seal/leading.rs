@@ -3,7 +3,6 @@
 //!
 //! Reads `ledger.entries` of partition 0 for its `key` leaves, and only where there is a key that is not declared here.
 
-use crate::clock::UnixMicros;
 use crate::ledger::key::PublicKey;
 use crate::ledger::leaf::{Body, KeyAction};
 use crate::log::Log;
@@ -13,14 +12,11 @@ use crate::stages::restore::reader_error;
 use crate::stages::snapshot;
 
 const LEADER: u32 = 0;
-/// A key that waits for partition 0 is looked for again after so long.
-const LOOK_PAUSE: UnixMicros = 1_000_000;
 
-/// What is known of them, and when that was looked at.
+/// What is known of them.
 #[derive(Debug, Default)]
 pub(super) struct Leading {
     known: Option<Known>,
-    looked_at: Option<UnixMicros>,
 }
 
 #[derive(Debug)]
@@ -31,23 +27,6 @@ struct Known {
 }
 
 impl Leading {
-    /// Whether a look is due: none is while no key waits.
-    pub fn is_due(&self, now: UnixMicros) -> bool {
-        // A clock that is set back keeps nobody waiting.
-        self.looked_at
-            .is_some_and(|at| !(0..LOOK_PAUSE).contains(&now.saturating_sub(at)))
-    }
-
-    /// A key waits. Whether that is news.
-    pub fn wait(&mut self, now: UnixMicros) -> bool {
-        self.looked_at.replace(now).is_none()
-    }
-
-    /// None does.
-    pub fn forget(&mut self) {
-        *self = Self::default();
-    }
-
     /// All keys that partition 0 has declared, in order. After an error it is read anew.
     pub async fn keys(&mut self, log: &dyn Log) -> Result<&[PublicKey], StageError> {
         let mut known = match self.known.take() {

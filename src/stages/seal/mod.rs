@@ -4,6 +4,7 @@
 mod adopt;
 mod correlation;
 mod hold;
+mod key_changes;
 mod leading;
 mod machine;
 mod runner;

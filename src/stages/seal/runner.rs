@@ -1,7 +1,7 @@
 //! The sealer of one partition: reads its sources, has the machine judge and seal, appends. Thin.
 
 use super::correlation::correlation_id;
-use super::leading::Leading;
+use super::key_changes::{KeyChange, KeyChanges};
 use super::machine::{Input, Judgement, SealConfig, SealError, SealMachine, Sealed};
 use super::session::{OpenSession, Owner};
 use super::sources::{Source, Sources};
@@ -9,11 +9,10 @@ use crate::clock::{Clock, UnixMicros};
 use crate::formats::{Decoded, Formats, deciding_headers};
 use crate::ledger::canonical::Refusal;
 use crate::ledger::key::{Alg, PublicKey};
-use crate::ledger::keyring::KeyRing;
-use crate::ledger::leaf::{KeyAction, RejectCode, key_proof_message};
+use crate::ledger::leaf::RejectCode;
 use crate::ledger::names;
 use crate::log::{Committed, Log, NewRecord, Record, topic};
-use crate::signing::{HeldKey, Signer, sign_by};
+use crate::signing::Signer;
 use crate::stages::beginning::beginning;
 use crate::stages::capture::REFUSED;
 use crate::stages::restore::PartitionConfig;
@@ -51,8 +50,7 @@ pub struct Sealer {
     reached: u64,
     /// For partition 0 to begin the ledger.
     waits: bool,
-    /// Keys that wait for partition 0 to declare them.
-    leading: Leading,
+    key_changes: KeyChanges,
 }
 
 /// Records of one source, each with what it is.
@@ -75,7 +73,9 @@ impl Sealer {
         config: SealConfig,
         formats: Formats,
     ) -> Self {
+        let (origin, number) = (partition.origin.clone(), partition.partition);
         Self {
+            key_changes: KeyChanges::new(Arc::clone(&log), Arc::clone(&signer), origin, number),
             log,
             signer,
             clock,
@@ -88,7 +88,6 @@ impl Sealer {
             committed_at: 0,
             reached: 0,
             waits: false,
-            leading: Leading::default(),
         }
     }
 
@@ -128,7 +127,7 @@ impl Sealer {
             return self.open().await;
         };
         let now = self.clock.now();
-        let came = self.keys_that_came(&session.machine, now).await;
+        let key_changes = self.key_changes_due(&session.machine, now).await;
         let batches = match self.read_batches(&mut session.machine, now).await {
             Ok(batches) => batches,
             Err(error) => {
@@ -139,8 +138,8 @@ impl Sealer {
         // Reading may have taken a while.
         let now = self.clock.now().max(now);
         let (mut out, mut sealed_to) = (Vec::new(), Vec::new());
-        for (key, proof) in came {
-            self.emit_key(&mut session.machine, KeyAction::Add, key, proof, &mut out)?;
+        for change in key_changes {
+            self.emit_key(&mut session.machine, change, &mut out)?;
         }
         for batch in batches {
             sealed_to.push((batch.source, batch.records.last().map(|record| record.offset)));
@@ -198,6 +197,21 @@ impl Sealer {
             what: waiting.join("; "),
             source: None,
         })
+    }
+
+    /// The last thing before an orderly end: a cut. `false` where there is no session to do it in, and for a while where a key waits: step again first.
+    pub async fn finish(&mut self) -> Result<bool, StageError> {
+        if self.session.is_some() && self.key_changes.delay_end(self.clock.now()) {
+            return Ok(false);
+        }
+        self.cut().await
+    }
+
+    async fn key_changes_due(&mut self, machine: &SealMachine, now: UnixMicros) -> Vec<KeyChange> {
+        if self.key_changes.is_due(now) {
+            return self.key_changes.look(&machine.state().keys, now).await;
+        }
+        Vec::new()
     }
 
     /// Seals a cut now, so that all that was sealed can be archived. `false` where there is no session to do it in.
@@ -306,7 +320,7 @@ impl Sealer {
         )))
     }
 
-    /// Keys that the operator added or retired since become leaves.
+    /// Keys that the operator added or retired since become leaves. What cannot be declared now is later, by a step: sealing does not wait for it.
     async fn declare_keys(
         &mut self,
         machine: &mut SealMachine,
@@ -326,114 +340,20 @@ impl Sealer {
                 declared.join(", ")
             )));
         }
-        // All that is new before anything is retired: the successor of the last key may have been added since this last ran. A key that was retired before
-        // it was ever declared here is declared all the same: all partitions declare the same keys in the same order.
         let now = self.clock.now();
-        for key in self.keys_to_add(&machine.state().keys, now).await {
-            self.declare_key(machine, KeyAction::Add, &key, out).await?;
-        }
-        for HeldKey { key, .. } in held.iter().filter(|held| held.retired) {
-            let Some(known) = declared_as(&machine.state().keys, key) else {
-                continue;
-            };
-            if machine.state().keys.is_retired(&known.kid) == Some(false) {
-                self.declare_key(machine, KeyAction::Retire, &known, out).await?;
-            }
+        for change in self.key_changes.look(&machine.state().keys, now).await {
+            self.emit_key(machine, change, out)?;
         }
         Ok(())
-    }
-
-    /// Keys that the signer holds and this partition has not declared, in the order in which they are to be. Other partitions than 0 take that from it, and its names of the
-    /// keys: what it has not declared waits, and so does what comes behind a key that this signer does not hold, and so cannot prove.
-    async fn keys_to_add(&mut self, ring: &KeyRing, now: UnixMicros) -> Vec<PublicKey> {
-        let held = self.signer.keys().into_iter().map(|held| held.key);
-        let new: Vec<PublicKey> = held.filter(|key| declared_as(ring, key).is_none()).collect();
-        let partition = self.partition.partition;
-        if new.is_empty() || partition == 0 {
-            self.leading.forget();
-            return new;
-        }
-        let is_news = self.leading.wait(now);
-        let leading = match self.leading.keys(self.log.as_ref()).await {
-            Ok(keys) => keys,
-            Err(error) => {
-                // Sealing goes on, with the keys that there are.
-                tracing::debug!(partition, %error, "partition 0 cannot be asked for the keys that it has declared");
-                return Vec::new();
-            }
-        };
-        let behind = leading.iter().filter(|key| declared_as(ring, key).is_none());
-        let is_held = |key: &&PublicKey| new.iter().any(|held| held.is_same_key(key));
-        let next: Vec<PublicKey> = behind.take_while(is_held).cloned().collect();
-        if is_news && next.len() < new.len() {
-            tracing::info!(
-                partition,
-                "a new key waits until partition 0 has declared it, with the keys of its owner: give all instances the same keys"
-            );
-        }
-        next
-    }
-
-    /// Keys that waited for partition 0 and that it has declared since, each with its proof. Where one cannot be proved now, it waits on, and nothing else does.
-    async fn keys_that_came(&mut self, machine: &SealMachine, now: UnixMicros) -> Vec<(PublicKey, Vec<u8>)> {
-        let mut came = Vec::new();
-        if !self.leading.is_due(now) {
-            return came;
-        }
-        for key in self.keys_to_add(&machine.state().keys, now).await {
-            let message = key_proof_message(&self.partition.origin, KeyAction::Add, &key);
-            match sign_by(self.signer.as_ref(), &key, &message).await {
-                Ok(proof) => came.push((key, proof)),
-                Err(error) => {
-                    let (partition, kid) = (self.partition.partition, key.kid.as_str());
-                    tracing::debug!(partition, kid, %error, "a key cannot be proved now, and is declared later");
-                    break;
-                }
-            }
-        }
-        came
-    }
-
-    /// Who proves a change: a new key itself; for one that is retired another that signs, since the retired one may be disabled already.
-    fn prover(&self, machine: &SealMachine, action: KeyAction, key: &PublicKey) -> PublicKey {
-        let held = self.signer.keys();
-        let other = |signer: &&&PublicKey| {
-            !signer.is_same_key(key)
-                && held
-                    .iter()
-                    .any(|held| !held.retired && held.key.is_same_key(signer))
-        };
-        let signers = machine.state().keys.signers();
-        match action {
-            KeyAction::Add => key.clone(),
-            KeyAction::Retire => signers
-                .iter()
-                .find(other)
-                .map_or_else(|| key.clone(), |other| (*other).clone()),
-        }
-    }
-
-    async fn declare_key(
-        &self,
-        machine: &mut SealMachine,
-        action: KeyAction,
-        key: &PublicKey,
-        out: &mut Vec<NewRecord>,
-    ) -> Result<(), StageError> {
-        let message = key_proof_message(&self.partition.origin, action, key);
-        let prover = self.prover(machine, action, key);
-        let proof = sign_by(self.signer.as_ref(), &prover, &message).await?;
-        self.emit_key(machine, action, key.clone(), proof, out)
     }
 
     fn emit_key(
         &self,
         machine: &mut SealMachine,
-        action: KeyAction,
-        key: PublicKey,
-        proof: Vec<u8>,
+        change: KeyChange,
         out: &mut Vec<NewRecord>,
     ) -> Result<(), StageError> {
+        let KeyChange { action, key, proof } = change;
         let (partition, kid) = (self.partition.partition, key.kid.as_str());
         tracing::info!(partition, kid, action = action.as_str(), "declaring a key");
         machine
@@ -692,11 +612,4 @@ fn report(input: &Input<'_>, judgement: &Judgement, sealed: Sealed) {
         offset = input.offset,
         "rejected an input"
     );
-}
-/// The key as it was declared. By the key itself: a ledger keeps the kid under which it was declared, whatever the key is called now.
-fn declared_as(ring: &KeyRing, key: &PublicKey) -> Option<PublicKey> {
-    ring.declared()
-        .iter()
-        .find(|known| known.is_same_key(key))
-        .cloned()
 }

@@ -137,6 +137,31 @@ impl S3Vault {
         self.checked.get_or_try_init(|| checking).await.map(|_done| ())
     }
 
+    /// Gives `tell` each name below `prefix`, page by page.
+    async fn each_listed(&self, prefix: &str, mut tell: impl FnMut(&str) + Send) -> Result<(), VaultError> {
+        let doing = || format!("listing {}", self.url(prefix));
+        let (mut pages, mut next) = (Pages::default(), None);
+        loop {
+            let page = self
+                .client
+                .list_objects_v2()
+                .bucket(self.bucket())
+                .prefix(self.key(prefix))
+                .set_continuation_token(next);
+            let page = count("ListObjectsV2", Box::pin(page.send()).await)
+                .map_err(|refusal| refusal.into_error(&doing(), self.access()))?;
+            let keys = page.contents().iter().filter_map(|object| object.key());
+            let found = keys.filter_map(|key| self.config.access.bucket.name(key));
+            found.filter(|name| is_listed(name)).for_each(&mut tell);
+            next = pages
+                .next(is_cut(&page), page.next_continuation_token)
+                .map_err(|endless| endless.into_error(&doing()))?;
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
     async fn put(&self, name: &str, bytes: &[u8], keep: Keep<'_>) -> Result<(), Refusal> {
         let now = self.clock.now().div_euclid(1_000_000);
         // Nothing can be locked until a time that has passed: an old ledger that is archived anew is locked for a day.
@@ -419,30 +444,22 @@ impl Vault for S3Vault {
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
-        let doing = || format!("listing {}", self.url(prefix));
         let mut names = Vec::new();
-        let (mut pages, mut next) = (Pages::default(), None);
-        loop {
-            let page = self
-                .client
-                .list_objects_v2()
-                .bucket(self.bucket())
-                .prefix(self.key(prefix))
-                .set_continuation_token(next);
-            let page = count("ListObjectsV2", Box::pin(page.send()).await)
-                .map_err(|refusal| refusal.into_error(&doing(), self.access()))?;
-            let keys = page.contents().iter().filter_map(|object| object.key());
-            let found = keys.filter_map(|key| self.config.access.bucket.name(key));
-            names.extend(found.filter(|name| is_listed(name)).map(ToOwned::to_owned));
-            next = pages
-                .next(is_cut(&page), page.next_continuation_token)
-                .map_err(|endless| endless.into_error(&doing()))?;
-            if next.is_none() {
-                break;
-            }
-        }
+        self.each_listed(prefix, |name| names.push(name.to_owned()))
+            .await?;
         names.sort_unstable();
         Ok(names)
+    }
+
+    async fn last(&self, prefix: &str) -> Result<Option<String>, VaultError> {
+        let mut last: Option<String> = None;
+        let keep_greater = |name: &str| {
+            if last.as_deref().is_none_or(|last| last < name) {
+                last = Some(name.to_owned());
+            }
+        };
+        self.each_listed(prefix, keep_greater).await?;
+        Ok(last)
     }
 
     /// What a delete marker hides is there still.

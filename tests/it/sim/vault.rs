@@ -81,6 +81,10 @@ impl Vault for SimVault {
         .await
     }
 
+    async fn last(&self, prefix: &str) -> Result<Option<String>, VaultError> {
+        Ok(self.list(prefix).await?.pop())
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, VaultError> {
         self.call(Call::List, prefix, |state| {
             let names = state.objects.keys();

@@ -7,6 +7,7 @@ use super::scenario::{Scenario, SimKeys};
 use super::{EVERYTHING, POLLS_MAX};
 use crate::sim::{Plan, Schedule, World};
 use ledgerline::ledger::key::PublicKey;
+use ledgerline::ledger::keyring::KeyRing;
 use ledgerline::ledger::{jwks, names};
 use ledgerline::log::{NewRecord, topic};
 use std::collections::BTreeSet;
@@ -214,4 +215,99 @@ fn a_key_waits_for_partition_0_and_is_declared_when_that_has() {
     }
     println!("partition 1 declared it in {came} of 57 runs");
     assert!(came > 0, "the key never came to partition 1");
+}
+
+/// Of each partition, how many keys it declares, and how many of them it has retired.
+fn declared_and_retired(scenario: &Scenario, world: &World) -> Vec<(usize, usize)> {
+    let ended = judge_ledger(scenario, world, &mut Tally::default()).unwrap();
+    let of = |keys: &KeyRing| {
+        (
+            keys.declared().len(),
+            keys.declared().len() - keys.active().count(),
+        )
+    };
+    ended.iter().map(|one| of(&one.state.keys)).collect()
+}
+
+/// Three partitions that began with the first key, which is retired when they start again, at the same moment at which `shown` is there.
+fn replaced(shown: &[usize], retired: &[usize]) -> (Scenario, World) {
+    let mut scenario = Scenario::short(3, &EVERYTHING);
+    // In the wait of an orderly end there are many steps.
+    scenario.clock_step_micros = 50_000;
+    let begun = go_on(&scenario, &World::new(3), 1);
+    scenario.signer.show_only(shown);
+    scenario.signer.retire(retired);
+    (scenario, begun)
+}
+
+/// Nothing is lost of a run that ends early: the next one has all of it.
+fn check_replaced(shown: &[usize], retired: &[usize]) {
+    let (scenario, begun) = replaced(shown, retired);
+    let rotating = scenario.clone().without_inputs();
+    let all = vec![(shown.len(), retired.len()); 3];
+    let mut waited = 0;
+    for seed in 2..60 {
+        let world = begun
+            .fork()
+            .with_plan(Plan::seeded(seed, 10 + seed % 5 * 20, 600));
+        owners::run(&rotating, &world, Schedule::stalling(seed), seed, POLLS_MAX)
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        judge(&scenario, &world).unwrap();
+        let found = declared_and_retired(&scenario, &world);
+        // A partition that has not declared what is to sign has retired nothing.
+        let is_whole = |(declared, retired): &(usize, usize)| *declared == shown.len() || *retired == 0;
+        assert!(found.iter().all(is_whole), "seed {seed}: {found:?}");
+        waited += usize::from(found != all);
+        let again = go_on(&rotating, &go_on(&rotating, &world, seed + 100), seed + 200);
+        judge(&scenario, &again).unwrap();
+        assert_eq!(declared_and_retired(&scenario, &again), all, "seed {seed}");
+    }
+    println!("in {waited} of 58 runs a partition ended before it had all");
+    assert!(waited > 0, "no partition was ever there before partition 0");
+}
+
+#[test]
+fn a_key_is_retired_in_no_partition_before_its_successor_is_declared_there() {
+    check_replaced(&[0, 1], &[0]);
+}
+
+#[test]
+fn a_key_that_was_retired_before_it_was_declared_is_declared_and_then_retired_everywhere() {
+    check_replaced(&[0, 1, 2], &[0, 1]);
+}
+
+#[test]
+fn an_orderly_end_waits_until_partition_0_has_declared_what_replaces_a_key() {
+    let (mut scenario, begun) = replaced(&[0, 1], &[0]);
+    scenario.ends_orderly = true;
+    let rotating = scenario.clone().without_inputs();
+    for polls in [0, 50, 150, 300] {
+        // The owners of partition 0 are the first eight: they begin after so many polls of the others.
+        let script = (8..25).cycle().take(polls).collect();
+        let world = begun.fork();
+        owners::run(&rotating, &world, Schedule::Script(script), 7, POLLS_MAX).unwrap();
+        judge(&scenario, &world).unwrap();
+        let found = declared_and_retired(&scenario, &world);
+        assert_eq!(found, [(2, 1); 3], "after {polls} polls");
+    }
+}
+
+#[test]
+fn sealing_goes_on_while_a_new_key_cannot_sign() {
+    let mut scenario = Scenario::short(2, &EVERYTHING);
+    // The clock moves on in steps of a second, so that it is looked at the key in a session too.
+    scenario.clock_step_micros = 2_000_000;
+    let begun = go_on(&scenario.clone().without_inputs(), &World::new(2), 1);
+    scenario.signer.show(2);
+    scenario.signer.retire(&[0]);
+    scenario.signer.disable(&[1]);
+    let sealed = go_on(&scenario, &begun, 2);
+    judge(&scenario, &sealed).unwrap();
+    assert_eq!(declared_and_retired(&scenario, &sealed), [(1, 0), (1, 0)]);
+
+    scenario.signer.disable(&[]);
+    let rotating = scenario.clone().without_inputs();
+    let again = go_on(&rotating, &go_on(&rotating, &sealed, 3), 4);
+    judge(&scenario, &again).unwrap();
+    assert_eq!(declared_and_retired(&scenario, &again), [(2, 1), (2, 1)]);
 }

@@ -247,7 +247,12 @@ async fn seal(run: Rc<Run>, owner: usize, partition: u32, keeper: bool) {
                     run.idle(seen).await;
                     continue;
                 }
-                match sealer.cut().await {
+                let ended = if run.scenario.ends_orderly {
+                    sealer.finish().await
+                } else {
+                    sealer.cut().await
+                };
+                match ended {
                     Ok(true) => run.final_size[at].set(Some(sealer.next_index())),
                     Ok(false) | Err(StageError::Retry { .. }) => {}
                     Err(error) => return run.fail(owner, &error),

@@ -65,6 +65,8 @@ pub struct Scenario {
     pub signer_of_1: Option<Arc<SimKeys>>,
     /// The second key comes after this many steps.
     pub second_key_after: Option<u64>,
+    /// An end is orderly: it waits for keys that wait.
+    pub ends_orderly: bool,
 }
 
 impl Scenario {
@@ -94,6 +96,7 @@ impl Scenario {
             signer: Arc::new(SimKeys::new(1)),
             signer_of_1: None,
             second_key_after: None,
+            ends_orderly: false,
         }
     }
 
@@ -305,6 +308,9 @@ pub struct SimKeys {
     keys: Vec<(PublicKey, Ed25519KeyPair)>,
     /// Which of them.
     shown: Mutex<Vec<usize>>,
+    retired: Mutex<Vec<usize>>,
+    /// Nothing can be signed with these.
+    disabled: Mutex<Vec<usize>>,
     /// Made before: the same message has the same signature, and runs repeat each other.
     made: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
 }
@@ -325,6 +331,8 @@ impl SimKeys {
         Self {
             keys: (1..=3).map(make).collect(),
             shown: Mutex::new((0..shown).collect()),
+            retired: Mutex::default(),
+            disabled: Mutex::default(),
             made: Mutex::default(),
         }
     }
@@ -341,21 +349,34 @@ impl SimKeys {
     pub fn show_only(&self, places: &[usize]) {
         places.clone_into(&mut self.shown.lock().unwrap());
     }
+
+    pub fn retire(&self, places: &[usize]) {
+        places.clone_into(&mut self.retired.lock().unwrap());
+    }
+
+    pub fn disable(&self, places: &[usize]) {
+        places.clone_into(&mut self.disabled.lock().unwrap());
+    }
 }
 
 #[async_trait]
 impl Signer for SimKeys {
     fn keys(&self) -> Vec<HeldKey> {
+        let retired = self.retired.lock().unwrap();
         let held = |place: &usize| HeldKey {
             key: self.keys[*place].0.clone(),
-            retired: false,
+            retired: retired.contains(place),
         };
         self.shown.lock().unwrap().iter().map(held).collect()
     }
 
     async fn sign(&self, kid: &str, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        match self.keys.iter().find(|(key, _)| key.kid == kid) {
-            Some((_, pair)) => {
+        match (0..).zip(&self.keys).find(|(_, (key, _))| key.kid == kid) {
+            Some((place, _)) if self.disabled.lock().unwrap().contains(&place) => Err(SignError::Retry {
+                what: format!("the key {kid} is disabled"),
+                source: None,
+            }),
+            Some((_, (_, pair))) => {
                 let mut made = self.made.lock().unwrap();
                 let named = [kid.as_bytes(), b"\n", message].concat();
                 Ok(made
