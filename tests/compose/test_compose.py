@@ -135,7 +135,8 @@ class Connectors(unittest.TestCase):
         sql = native.text("connectors/postgres.sql")
         for path in (native.ROOT / "connectors").glob("*.json"):
             config = json.loads(path.read_text(encoding="utf-8"))
-            self.assertIn(f"CREATE PUBLICATION {config['publication.name']} FOR TABLE {config['table.include.list']}", sql)
+            self.assertIn(f"CREATE PUBLICATION {config['publication.name']}'", sql)
+            self.assertIn(f"ALTER PUBLICATION {config['publication.name']} ADD TABLE {config['table.include.list']}'", sql)
             self.assertIn(f"'{config['slot.name']}'", sql)
 
 

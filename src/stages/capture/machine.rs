@@ -463,7 +463,7 @@ context = { traceparent = "/headers/traceparent" }
     fn an_update_without_the_row_as_it_was_is_told_of_where_whole_rows_are_promised() {
         let update = |before: &str| {
             let value = format!(
-                r#"{{"before":{before},"after":{ROW},"op":"u","source":{{"db":"app","schema":"public","table":"t","lsn":5}}}}"#
+                r#"{{"before":{before},"after":{ROW},"op":"u","source":{{"db":"app","schema":"public","table":"t","lsn":5,"ts_us":0}}}}"#
             );
             record(r#"{"id":1}"#, &value, &[])
         };

@@ -104,8 +104,10 @@ data = "/row"
 
     /// Tenant, event and position of one record; of a refused one, its code in the place of the event.
     fn shown(captured: Captured) -> (String, String, String) {
-        let Captured::Record { record, refused, .. } = captured else {
-            panic!("{captured:?}")
+        let (record, refused) = match captured {
+            Captured::Record { record, refused, .. } => (record, refused),
+            Captured::WithoutBefore(within) => return shown(*within),
+            Captured::Moved { .. } | Captured::NoChange(_) => panic!("{captured:?}"),
         };
         let NewRecord { key, value, headers } = record;
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
