@@ -1,4 +1,4 @@
-//! Which keys partition 0 has declared: the other partitions declare the same in the same order (docs/FORMAT.md section 6). Instances with different keys may own them at one
+//! Which keys partition 0 has declared: the other partitions declare the same in the same order (docs/FORMAT.md section 6, ADR 35). Instances with different keys may own them at one
 //! time, as while settings are rolled out: of two that declared different keys, each by itself, no archive would verify again.
 //!
 //! Reads `ledger.entries` of partition 0 for its `key` leaves, and only where there is a key that is not declared here.
