@@ -57,10 +57,11 @@ impl KeyChanges {
         }
     }
 
-    /// Whether something waits and is to be looked at again.
+    /// Whether something waits and is to be looked at again: at every step, once the end waits for it.
     pub fn is_due(&self, now: UnixMicros) -> bool {
-        self.waiting
-            .is_some_and(|waiting| !lasts(waiting.looked_at, waiting.pause, now))
+        self.waiting.is_some_and(|waiting| {
+            self.ending_since.is_some() || !lasts(waiting.looked_at, waiting.pause, now)
+        })
     }
 
     /// Whether an orderly end waits on: partition 0 may be about to declare what waits here. For no longer than a while: it may never.
