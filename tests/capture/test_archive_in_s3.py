@@ -31,7 +31,7 @@ CANNOT_BE = {
     "expiry": ("unknown", "versitygw has no lifecycle"),
 }
 # Before anything is sealed there is nothing to compare with.
-NOTHING_YET = {"declared-key", "log-name"}
+NOTHING_YET = {"declared-key", "log-name", "events"}
 
 
 class InS3(CaptureCase):

@@ -135,16 +135,23 @@ impl KeyChanges {
     }
 
     /// Those of them whose turn it is, in order. Other partitions than 0 take that from it, and its names of the keys: what it has not declared waits, and so does
-    /// what comes behind a key that this signer does not hold, and so cannot prove.
+    /// what comes behind a key that this signer does not hold, and so cannot prove. But for a signer that has lost a key that signs.
     async fn keys_to_add(&mut self, ring: &KeyRing) -> Result<Vec<PublicKey>, StageError> {
         let new: Vec<PublicKey> = self.undeclared(ring).into_iter().map(|held| held.key).collect();
-        if new.is_empty() || self.partition == 0 {
+        if new.is_empty() || self.partition == 0 || self.lost_a_signer(ring) {
             return Ok(new);
         }
         let leading = self.leading.keys(self.log.as_ref()).await?;
         let behind = leading.iter().filter(|key| declared_as(ring, key).is_none());
         let is_held = |key: &&PublicKey| new.iter().any(|held| held.is_same_key(key));
         Ok(behind.take_while(is_held).cloned().collect())
+    }
+
+    /// Whether a key that signs here is not held any more. Nothing that is sealed before its successor is declared could ever be signed, so that waits for nobody.
+    fn lost_a_signer(&self, ring: &KeyRing) -> bool {
+        let held = self.signer.keys();
+        let is_held = |key: &&PublicKey| held.iter().any(|held| held.key.is_same_key(key));
+        !ring.signers().iter().all(is_held)
     }
 
     fn keys_to_retire(&self, ring: &KeyRing) -> Vec<PublicKey> {
